@@ -1,0 +1,1 @@
+"""Operations worth their own kernel."""
