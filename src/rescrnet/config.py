@@ -1,0 +1,264 @@
+"""The configuration of a run: typed, validated, readable from YAML, with presets. Imports no torch.
+
+One :class:`Config` describes a run completely. It is written, resolved, into every run folder and
+every model file, so that either is enough to repeat the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from rescrnet.errors import UsageError
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError(f"{value} is even; a kernel needs a centre, so use an odd size")
+    return value
+
+
+KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
+Variant = Literal["res-cr-net", "dense", "very-dense"]
+LossName = Literal[
+    "dice_loss",
+    "tani_loss",
+    "cce_loss",
+    "weighted_dice_loss",
+    "weighted_tani_loss",
+    "weighted_bce_loss",
+    "weighted_bce_dice_loss",
+    "weighted_bce_tani_loss",
+    "weighted_cce_loss",
+    "weighted_cce_tani_loss",
+]
+Settings = TypeVar("Settings", bound=BaseModel)
+PerBlock = list[KernelSize] | list[list[KernelSize]]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+
+class NetworkConfig(_Settings):
+    """The network (paper, "Architecture of Res-CR-Net"); the defaults are the paper's."""
+
+    name: Variant = "res-cr-net"
+    """How the residual blocks are joined: the paper's chain, or one of its denser variants."""
+    n: PositiveInt = 6
+    """Number of convolutional residual blocks, the stem included."""
+    m: int = Field(default=1, ge=0)
+    """Number of ConvLSTM residual blocks; 0 leaves the class projection alone."""
+    filters: PositiveInt | list[PositiveInt] = 16
+    """Filters of each parallel branch: one number, or one number a block."""
+    kernel_sizes: PerBlock = [3, 5, 7]
+    """Odd kernel size of each parallel branch: one list, or one list a block."""
+    dilations: list[PositiveInt] | list[list[PositiveInt]] = [1, 3, 5]
+    """Dilation of each parallel branch: one list, or one list a block."""
+    merge: Literal["concatenate", "sum"] = "concatenate"
+    """How the parallel branches are joined before the shortcut is added."""
+    dropout: Fraction = 0.05
+    """Share of channels dropped after each convolutional block."""
+    lstm_filters: PositiveInt = 1
+    """Filters of each ConvLSTM direction."""
+    recurrent_dropout: Fraction = 0.1
+    """Share of the ConvLSTM's recurrent input dropped, one mask a sequence and gate."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for kernels, dilations in zip(self.per_block("kernel_sizes"), self.per_block("dilations"), strict=True):
+            if not kernels or len(kernels) != len(dilations):
+                raise ValueError(f"kernel_sizes {kernels} and dilations {dilations} must be as many, at least one")
+        widths = {
+            filters * (len(kernels) if self.merge == "concatenate" else 1)
+            for filters, kernels in zip(self.per_block("filters"), self.per_block("kernel_sizes"), strict=True)
+        }
+        if self.name != "res-cr-net" and len(widths) > 1:
+            raise ValueError(f"'{self.name}' adds the outputs of its blocks, so all need one width; found {widths}")
+        return self
+
+    def per_block(self, field: Literal["filters", "kernel_sizes", "dilations"]) -> list[Any]:
+        """The setting ``field`` of each of the n blocks, spread out where one value serves all."""
+        value = getattr(self, field)
+        shared = isinstance(value, int) or (field != "filters" and not isinstance(value[0] if value else 0, list))
+        if shared:
+            return [value] * self.n
+        if len(value) != self.n:
+            raise ValueError(f"{field} is set for {len(value)} blocks but n is {self.n}")
+        return list(value)
+
+
+class DataConfig(_Settings):
+    """How images reach the network."""
+
+    intensity: Literal["unit", "standard", "percentile"] = "unit"
+    """Scaling fitted once on the training images: none beyond the file type's range, zero mean and unit
+    deviation, or the 0.5 and 99.5 percentiles to 0 and 1; each channel by itself."""
+    resize: tuple[PositiveInt, PositiveInt] | None = None
+    """Resize every image to this height and width, as the paper did; predictions are scaled back."""
+    patch_size: PositiveInt | None = None
+    """Side of the square patches cut for training; none trains on whole images."""
+    validation_size: PositiveInt | None = None
+    """While training, validate on the central square of this side of larger images; none uses all of them.
+    Evaluation always uses whole images."""
+
+
+class AugmentationConfig(_Settings):
+    """Random geometric augmentation (paper, "Data augmentation"); the defaults are the paper's."""
+
+    rotation: float = Field(default=90, ge=0, le=180)
+    """Largest rotation, degrees."""
+    shift: Fraction = 0.1
+    """Largest shift, as a share of the side."""
+    shear: float = Field(default=15, ge=0, lt=90)
+    """Largest shear, degrees."""
+    zoom: Fraction = 0.1
+    """Largest change of scale, each axis by itself."""
+    flip: bool = True
+    """Mirror each axis with probability one half."""
+    brightness: Fraction = 0.0
+    """Largest shift of all intensities, in units of the scaled intensities' deviation. Not in the paper."""
+    contrast: Fraction = 0.0
+    """Largest change of contrast about the mean, as a share. Not in the paper."""
+    gamma: Fraction = 0.0
+    """Largest change of the exponent of the intensities between their extremes. Not in the paper."""
+
+
+class TrainingConfig(_Settings):
+    """The training protocol; the defaults are the paper's."""
+
+    epochs: PositiveInt = 90
+    steps_per_epoch: PositiveInt = 15
+    batch_size: PositiveInt | None = None
+    """Images or patches a step; none takes all training images at once."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["constant", "one-cycle"] = "constant"
+    """Learning rate over the run: constant, or a short rise followed by a cosine to zero."""
+    loss: LossName = "weighted_tani_loss"
+    """By the authors' names; the table is in rescrnet.nn.losses."""
+    weight_mode: Literal["contour", "volume", "both"] = "contour"
+    recalibrate: int = Field(default=0, ge=0)
+    """Batches from which the batch-norm running statistics are recomputed before validating and saving."""
+    patience: PositiveInt | None = None
+    """Stop after this many epochs without a better validation loss."""
+    max_time: float | None = Field(default=None, gt=0)
+    """Stop after this many minutes."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+
+
+class Config(_Settings):
+    """Everything that decides what a run computes."""
+
+    preset: str = "custom"
+    network: NetworkConfig = NetworkConfig()
+    data: DataConfig = DataConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML text that :func:`resolve` reads back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    # The paper's protocol to the letter: whole images, all of them in every step, 90 epochs of 15 steps.
+    "paper-em": {"data": {"resize": [262, 400]}},
+    "paper-fm": {"data": {"resize": [300, 300]}},
+    # Minutes on two cores; docs/results.md has what it reaches and what each choice was measured against.
+    "laptop": {
+        "data": {"intensity": "percentile", "patch_size": 128, "validation_size": 512},
+        "augmentation": {"brightness": 0.2, "contrast": 0.2, "gamma": 0.2},
+        "training": {
+            "epochs": 20,
+            "steps_per_epoch": 30,
+            "batch_size": 4,
+            "learning_rate": 4e-3,
+            "schedule": "one-cycle",
+            "recalibrate": 8,
+        },
+    },
+}
+
+
+def resolve(
+    preset: str = "laptop", file: Path | None = None, overrides: Mapping[str, Any] | Iterable[str] = ()
+) -> Config:
+    """Build the configuration of a run: a preset, then a YAML file over it, then single keys over both.
+
+    ``overrides`` are dotted keys with values, ``{"training.epochs": 5}`` or ``["training.epochs=5"]``; the values
+    of strings are read as YAML. Raises :class:`UsageError` naming an unknown preset or key or a wrong value.
+    """
+    layer = _read_yaml(file) if file else {}
+    preset = str(layer.get("preset", preset))
+    if preset not in {*PRESETS, "custom"}:
+        raise UsageError(f"preset '{preset}' is unknown; the presets are {', '.join(PRESETS)}")
+    values: dict[str, Any] = {"preset": preset}
+    _merge(values, PRESETS.get(preset, {}))
+    _merge(values, layer)
+    items = overrides.items() if isinstance(overrides, Mapping) else (_parse(text) for text in overrides)
+    for key, value in items:
+        nested: dict[str, Any] = {}
+        *parents, last = key.split(".")
+        inner = nested
+        for parent in parents:
+            inner = inner.setdefault(parent, {})
+        inner[last] = value
+        _merge(values, nested)
+    return validate(Config, values, where=str(file) if file else "configuration")
+
+
+def validate(kind: type[Settings], values: Any, where: str) -> Settings:
+    """``kind`` built from ``values``; its first fault as a one-line :class:`UsageError` that names ``where``."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {_first_fault(kind, error)}") from None
+
+
+def _first_fault(kind: type[BaseModel], error: ValidationError) -> str:
+    fault = error.errors()[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        section: Any = kind
+        for part in fault["loc"][:-1]:
+            section = section.model_fields[part].annotation if hasattr(section, "model_fields") else section
+        known = ", ".join(getattr(section, "model_fields", {}))
+        return f"key '{key}' is unknown; known keys are {known}"
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key or kind.__name__}: {message}" + ("" if not key else f" (found {fault['input']!r})")
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"--set {text}: expected key=value, such as training.epochs=5")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {text}: the value is not valid YAML") from None
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: is not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(values or {}, dict):
+        raise UsageError(f"{file}: expected sections with keys, such as 'training: {{epochs: 5}}'")
+    return values or {}
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = dict(value) if isinstance(value, Mapping) else value

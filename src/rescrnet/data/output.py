@@ -1,0 +1,40 @@
+"""Folders of results that appear under their name only when they are complete."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from rescrnet.errors import OutputError
+
+
+def check_free(folder: Path) -> None:
+    """Raise :class:`OutputError` where ``folder`` exists and is not an empty folder."""
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(f"{folder}: already holds files; choose a new folder, or remove it first")
+    except PermissionError:
+        raise OutputError(f"{folder}: no permission to read or write there; choose another folder") from None
+
+
+def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a new folder under a temporary name, then give it its name; on failure leave nothing.
+
+    Raises :class:`OutputError` where ``folder`` holds files already or cannot be written.
+    """
+    check_free(folder)
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        write(partial)
+        if folder.exists():
+            folder.rmdir()
+        partial.replace(folder)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

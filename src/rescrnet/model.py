@@ -1,0 +1,184 @@
+"""A trained model: the network with what it needs to be used, in memory and on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rescrnet.config import NetworkConfig
+from rescrnet.data.images import match_channels, to_unit, write_atomically
+from rescrnet.data.intensity import Intensity
+from rescrnet.data.masks import ClassEntry
+from rescrnet.errors import DataError, ModelError, UsageError
+from rescrnet.nn.network import ResCRNet
+
+FORMAT = 1
+BEST, LAST = "best.safetensors", "last.safetensors"
+
+
+class ModelCard(BaseModel):
+    """Everything about a model but its weights: the JSON in the header of a model file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: int = FORMAT
+    network: NetworkConfig
+    in_channels: int
+    classes: list[ClassEntry]
+    intensity: Intensity
+    resize: tuple[int, int] | None = None
+    training: dict[str, Any] = {}
+    """Where the weights come from: dataset, images, epoch, scores, configuration, versions."""
+
+
+@dataclass(eq=False)
+class SegmentationModel:
+    """A network, its classes and its intensity scaling.
+
+    Attributes:
+        network: maps (N, in_channels, H, W), scaled, to logits (N, classes, H, W).
+        card: what it is and where it comes from.
+    """
+
+    network: ResCRNet
+    card: ModelCard
+    _device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def untrained(cls, card: ModelCard) -> Self:
+        """The model of ``card`` with freshly drawn weights."""
+        network = ResCRNet(card.in_channels, len(card.classes), card.network)
+        return cls(network.to(memory_format=torch.channels_last).eval(), card)  # type: ignore[call-overload]
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes in the order of their indices."""
+        return [entry.name for entry in self.card.classes]
+
+    @property
+    def colours(self) -> list[str]:
+        """The colours that show the classes, ``"#rrggbb"``."""
+        return [entry.display for entry in self.card.classes]
+
+    def to(self, device: str | torch.device) -> Self:
+        """Move to a device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a torch device."""
+        self._device = pick_device(device) if isinstance(device, str) else device
+        self.network.to(self._device)
+        return self
+
+    def predict(self, image: NDArray[Any], name: object = "image") -> NDArray[np.float32]:
+        """Class probabilities of one image, the whole of it at once.
+
+        Args:
+            image: YX, or YXC with the model's number of channels (alpha is left out). Integers are divided by the
+                largest value of their type; floats are taken as they are.
+            name: what to call the image in messages.
+
+        Returns:
+            (classes, Y, X) float32; the probabilities of a pixel sum to 1.
+
+        Raises:
+            DataError: the shape or the channels do not fit, or a value is NaN or infinite.
+        """
+        if image.ndim not in (2, 3) or 0 in image.shape:
+            raise DataError(f"{name}: has shape {image.shape}, expected one image, YX or YXC")
+        unit = match_channels(to_unit(image), self.card.in_channels, name)
+        if not np.isfinite(unit).all():
+            raise DataError(f"{name}: holds NaN or infinite values; expected finite intensities; mend them")
+        self.network.eval()
+        with torch.inference_mode():
+            x = self.tensor(unit).to(self._device)
+            logits = self.network(_resized(x, self.card.resize))
+            probabilities = _resized(logits.float().softmax(1), (unit.shape[0], unit.shape[1]))
+        return np.asarray(probabilities[0].cpu().numpy(), dtype=np.float32)
+
+    def tensor(self, unit: NDArray[np.float32]) -> Tensor:
+        """An image, YXC in the unit range → what the network reads, (1, C, Y, X)."""
+        scaled = torch.from_numpy(self.card.intensity.apply(unit))
+        return scaled.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file: the weights, and the card as JSON in its header."""
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        metadata = {"format": "pt", "rescrnet": self.card.model_dump_json()}
+        write_atomically(Path(path), lambda partial: save_file(weights, partial, metadata))
+
+
+def load(path: str | Path, device: str = "cpu") -> SegmentationModel:
+    """Load a model from a run folder (its best weights) or a model file. Executes nothing that the file holds.
+
+    Raises :class:`ModelError` where it is missing, damaged, or no model of this package.
+    """
+    file = model_file(Path(path))
+    header, weights = read_safetensors(file)
+    if "rescrnet" not in header:
+        raise ModelError(f"{file}: is not a rescrnet model (no model card in its header); expected one that train wrote")
+    try:
+        values = json.loads(header["rescrnet"])
+        version = values.get("format") if isinstance(values, dict) else None
+        if version != FORMAT:
+            raise ModelError(f"{file}: has model format {version}, this version reads {FORMAT}; update rescrnet")
+        card = ModelCard.model_validate(values)
+        model = SegmentationModel.untrained(card)
+    except (ValidationError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{file}: its model card is not valid ({str(error).splitlines()[0]}); copy it again") from None
+    expected = {name: tensor.shape for name, tensor in model.network.state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+        raise ModelError(f"{file}: its weights do not fit its configuration; the file is damaged, copy it again")
+    model.network.load_state_dict(weights)
+    return model.to(device)
+
+
+def model_file(path: Path) -> Path:
+    """The model file that ``path``, a run folder or a file, means."""
+    if path.is_dir():
+        found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
+        if not found:
+            raise ModelError(f"{path}: holds no trained model ({BEST}); expected a run folder or a model file")
+        return found[0]
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file or folder; expected a run folder or a model file")
+    return path
+
+
+def read_safetensors(file: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file, or a one-line :class:`ModelError`."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{file}: is no model file or is damaged ({reason}); expected safetensors") from None
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto``, ``cpu``, ``cuda`` or ``mps`` → a device that is there, or :class:`UsageError`."""
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
+    if name not in available:
+        raise UsageError(f"--device {name}: is unknown; expected auto, cpu, cuda or mps")
+    if not available[name]:
+        here = ", ".join(d for d, there in available.items() if there)
+        raise UsageError(f"--device {name}: this machine or this PyTorch has none; available: {here}")
+    return torch.device(name)
+
+
+def _resized(x: Tensor, size: Sequence[int] | None) -> Tensor:
+    if size is None or tuple(x.shape[2:]) == tuple(size):
+        return x
+    return F.interpolate(x, size=tuple(size), mode="bilinear", antialias=True)

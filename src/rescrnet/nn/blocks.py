@@ -1,0 +1,97 @@
+"""The residual blocks of Res-CR-Net (paper, "Architecture of Res-CR-Net", Fig. 2)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from rescrnet.nn.convlstm import BidirectionalConvLSTM, he_normal_
+from rescrnet.ops.depthwise import depthwise_conv2d
+
+SLOPE = 0.1  # of every LeakyReLU
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with the authors' constants."""
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
+
+
+def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
+    """1×1 convolution with bias, He-normal."""
+    conv = nn.Conv2d(in_channels, out_channels, 1)
+    he_normal_(conv.weight, fan_in=in_channels)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return conv
+
+
+class SeparableConv2d(nn.Module):
+    """Dilated depthwise convolution without bias, then a 1×1 convolution; the size stays."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation = dilation
+        self.depthwise = nn.Parameter(torch.empty(in_channels, 1, kernel_size, kernel_size))
+        # Keras counts the channels into the fan of a depthwise kernel, and the paper's network was started so.
+        he_normal_(self.depthwise, fan_in=in_channels * kernel_size**2)
+        self.pointwise = pointwise(in_channels, out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) → (N, out, H, W)."""
+        out: Tensor = self.pointwise(depthwise_conv2d(x, self.depthwise, self.dilation))
+        return out
+
+
+class ConvResBlock(nn.Module):
+    """CONV RES BLOCK: parallel branches of separable atrous convolutions beside a 1×1 shortcut.
+
+    The branches read ``LeakyReLU(BatchNorm(x))``, the shortcut reads x. In the STEM both read x.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        filters: int,
+        kernel_sizes: Sequence[int],
+        dilations: Sequence[int],
+        *,
+        merge: str = "concatenate",
+        stem: bool = False,
+    ) -> None:
+        super().__init__()
+        self.merge = merge
+        self.out_channels = filters * (len(kernel_sizes) if merge == "concatenate" else 1)
+        self.activation = nn.Identity() if stem else nn.Sequential(batch_norm(in_channels), nn.LeakyReLU(SLOPE))
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                SeparableConv2d(in_channels, filters, kernel_size, dilation),
+                batch_norm(filters),
+                nn.LeakyReLU(SLOPE),
+                SeparableConv2d(filters, filters, kernel_size, dilation),
+            )
+            for kernel_size, dilation in zip(kernel_sizes, dilations, strict=True)
+        )
+        self.shortcut = nn.Sequential(pointwise(in_channels, self.out_channels), batch_norm(self.out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) → (N, out_channels, H, W)."""
+        activated = self.activation(x)
+        branches = [branch(activated) for branch in self.branches]
+        merged = torch.cat(branches, dim=1) if self.merge == "concatenate" else torch.stack(branches).sum(0)
+        out: Tensor = self.shortcut(x) + merged
+        return out
+
+
+class LSTMResBlock(nn.Module):
+    """LSTM RES BLOCK: project to classes, then add what two ConvLSTMs make of the rows and of the columns."""
+
+    def __init__(self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.project = nn.Sequential(pointwise(in_channels, classes), nn.LeakyReLU(SLOPE))
+        self.rows = BidirectionalConvLSTM(classes, filters, dropout)
+        self.columns = BidirectionalConvLSTM(classes, filters, dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) → (N, classes, H, W)."""
+        x = self.project(x)
+        out: Tensor = x + self.rows(x) + self.columns(x.transpose(2, 3)).transpose(2, 3)
+        return out

@@ -1,0 +1,127 @@
+"""Score a model on labelled images."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescrnet.data.dataset import Sample, load_dataset
+from rescrnet.data.output import write_folder
+from rescrnet.errors import DataError
+from rescrnet.model import SegmentationModel
+from rescrnet.scoring.counts import Counts, ratio
+
+Split = Literal["val", "train", "all"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The scores of a model on a set of images.
+
+    Attributes:
+        classes: names in the order of their indices.
+        images: counts of every image by stem.
+        split: which images they are.
+    """
+
+    classes: Sequence[str]
+    images: dict[str, Counts]
+    split: Split
+
+    @property
+    def counts(self) -> Counts:
+        """The counts of all images together."""
+        return sum(self.images.values(), Counts.none(len(self.classes)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What ``scores.json`` holds."""
+        counts = self.counts
+        return {
+            "split": self.split,
+            "images": list(self.images),
+            "classes": list(self.classes),
+            "pooled": counts.pooled(),
+            "accuracy": ratio(np.trace(counts.confusion), counts.confusion.sum()),
+            "per_class": dict(zip(self.classes, counts.per_class(), strict=True)),
+            "confusion": counts.confusion.tolist(),
+            "per_image": {stem: image.pooled() for stem, image in self.images.items()},
+        }
+
+    def to_csv(self) -> str:
+        """What ``scores.csv`` holds: a line for each image and class, and for all images together."""
+        text = io.StringIO()
+        names = list(Counts.none(len(self.classes)).per_class()[0])
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["image", "class", *names])
+        for stem, counts in [*self.images.items(), ("all images", self.counts)]:
+            for name, scores in zip(self.classes, counts.per_class(), strict=True):
+                writer.writerow([stem, name, *("" if scores[key] is None else scores[key] for key in names)])
+        return text.getvalue()
+
+    def write(self, folder: Path) -> None:
+        """Write ``scores.json`` and ``scores.csv`` into ``folder``."""
+        (folder / "scores.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        (folder / "scores.csv").write_text(self.to_csv(), encoding="utf-8")
+
+
+def evaluate(
+    model: SegmentationModel,
+    data: str | Path,
+    out: str | Path | None = None,
+    split: Split = "val",
+    seen: Callable[[Sample, NDArray[np.float32]], object] = lambda sample, probabilities: None,
+) -> Evaluation:
+    """Predict the images of a dataset whole, and score them against their masks.
+
+    Args:
+        model: the trained model.
+        data: a dataset folder, in any of the layouts that training takes.
+        out: a new folder for ``scores.json`` and ``scores.csv``; none writes nothing.
+        split: the validation images, the training images, or all. In a folder of ``images`` and ``masks`` they are
+            those that the model was validated or trained on.
+        seen: called with every sample and its probabilities (classes, Y, X).
+
+    Raises:
+        DataError: the dataset is not valid or does not fit the model.
+        OutputError: ``out`` holds files or cannot be written.
+    """
+    data = Path(data)
+    evaluation = Evaluation(model.classes, dict(_count(model, chosen_samples(model, data, split), seen)), split)
+    if out is not None:
+        write_folder(Path(out), evaluation.write)
+    return evaluation
+
+
+def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[Sample]:
+    """The samples of ``data`` that ``split`` means to ``model``."""
+    dataset = load_dataset(data, classes=model.card.classes, channels=model.card.in_channels, unsplit=True)
+    everything = [*dataset.train, *dataset.val]
+    if split == "all":
+        return everything
+    if dataset.val:
+        return dataset.val if split == "val" else dataset.train
+    stems = set(model.card.training.get(split, []))
+    chosen = [sample for sample in everything if sample.stem in stems]
+    if not chosen:
+        raise DataError(
+            f"{data}: has no '{split}' images, and none of its images are those that the model was trained with; "
+            "expected the training dataset, or --split all"
+        )
+    return chosen
+
+
+def _count(
+    model: SegmentationModel, samples: Iterable[Sample], seen: Callable[[Sample, NDArray[np.float32]], object]
+) -> Iterator[tuple[str, Counts]]:
+    for sample in samples:
+        probabilities = model.predict(sample.image, sample.stem)
+        seen(sample, probabilities)
+        yield sample.stem, Counts.of(probabilities, sample.mask)
