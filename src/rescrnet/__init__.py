@@ -1,3 +1,54 @@
-"""Res-CR-Net: semantic segmentation of microscopy images from a few labelled examples."""
+"""Res-CR-Net: semantic segmentation of microscopy images from a few labelled examples.
+
+The names below are all that most programs need; each is imported when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rescrnet.config import Config
+    from rescrnet.config import resolve as configure
+    from rescrnet.errors import RescrnetError
+    from rescrnet.model import SegmentationModel, load
+    from rescrnet.nn.network import ResCRNet
+    from rescrnet.report.page import report
+    from rescrnet.scoring.evaluate import evaluate
+    from rescrnet.training.train import Hardware, resume, train
+
+_HOME = {
+    "Config": "rescrnet.config:Config",
+    "Hardware": "rescrnet.training.train:Hardware",
+    "ResCRNet": "rescrnet.nn.network:ResCRNet",
+    "RescrnetError": "rescrnet.errors:RescrnetError",
+    "SegmentationModel": "rescrnet.model:SegmentationModel",
+    "configure": "rescrnet.config:resolve",
+    "evaluate": "rescrnet.scoring.evaluate:evaluate",
+    "load": "rescrnet.model:load",
+    "report": "rescrnet.report.page:report",
+    "resume": "rescrnet.training.train:resume",
+    "train": "rescrnet.training.train:train",
+}
+
+__all__ = [
+    "Config",
+    "Hardware",
+    "ResCRNet",
+    "RescrnetError",
+    "SegmentationModel",
+    "configure",
+    "evaluate",
+    "load",
+    "report",
+    "resume",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rescrnet' has no attribute '{name}'")
+    module, attribute = _HOME[name].split(":")
+    return getattr(import_module(module), attribute)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -138,8 +138,9 @@ class TrainingConfig(_Settings):
     batch_size: PositiveInt | None = None
     """Images or patches a step; none takes all training images at once."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    schedule: Literal["constant", "one-cycle"] = "constant"
-    """Learning rate over the run: constant, or a short rise followed by a cosine to zero."""
+    average: Fraction = 0.0
+    """Decay a step of the running average of the weights that is validated and saved; 0 saves the weights as they are.
+    It settles the model at every moment of a run as a falling learning rate would at its end."""
     loss: LossName = "weighted_tani_loss"
     """By the authors' names; the table is in rescrnet.nn.losses."""
     weight_mode: Literal["contour", "volume", "both"] = "contour"
@@ -147,8 +148,6 @@ class TrainingConfig(_Settings):
     """Batches from which the batch-norm running statistics are recomputed before validating and saving."""
     patience: PositiveInt | None = None
     """Stop after this many epochs without a better validation loss."""
-    max_time: float | None = Field(default=None, gt=0)
-    """Stop after this many minutes."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
@@ -178,21 +177,19 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 20,
             "steps_per_epoch": 30,
             "batch_size": 4,
-            "learning_rate": 4e-3,
-            "schedule": "one-cycle",
+            "learning_rate": 3e-3,
+            "average": 0.98,
             "recalibrate": 8,
         },
     },
 }
 
 
-def resolve(
-    preset: str = "laptop", file: Path | None = None, overrides: Mapping[str, Any] | Iterable[str] = ()
-) -> Config:
+def resolve(preset: str = "laptop", file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
     """Build the configuration of a run: a preset, then a YAML file over it, then single keys over both.
 
-    ``overrides`` are dotted keys with values, ``{"training.epochs": 5}`` or ``["training.epochs=5"]``; the values
-    of strings are read as YAML. Raises :class:`UsageError` naming an unknown preset or key or a wrong value.
+    ``overrides`` are dotted keys with values, ``{"training.epochs": 5}``. A ``preset`` key in the file wins.
+    Raises :class:`UsageError` naming an unknown preset or key or a wrong value.
     """
     layer = _read_yaml(file) if file else {}
     preset = str(layer.get("preset", preset))
@@ -201,16 +198,26 @@ def resolve(
     values: dict[str, Any] = {"preset": preset}
     _merge(values, PRESETS.get(preset, {}))
     _merge(values, layer)
-    items = overrides.items() if isinstance(overrides, Mapping) else (_parse(text) for text in overrides)
-    for key, value in items:
-        nested: dict[str, Any] = {}
-        *parents, last = key.split(".")
-        inner = nested
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = value
+    for key, value in (overrides or {}).items():
+        nested: Any = value
+        for part in reversed(key.split(".")):
+            nested = {part: nested}
         _merge(values, nested)
     return validate(Config, values, where=str(file) if file else "configuration")
+
+
+def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
+    """``["training.epochs=5"]`` → ``{"training.epochs": 5}``; the values are read as YAML."""
+    overrides = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set {text}: expected key=value, such as training.epochs=5")
+        try:
+            overrides[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--set {text}: the value is not valid YAML") from None
+    return overrides
 
 
 def validate(kind: type[Settings], values: Any, where: str) -> Settings:
@@ -227,21 +234,11 @@ def _first_fault(kind: type[BaseModel], error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         section: Any = kind
         for part in fault["loc"][:-1]:
-            section = section.model_fields[part].annotation if hasattr(section, "model_fields") else section
+            section = section.model_fields[part].annotation if isinstance(part, str) else get_args(section)[0]
         known = ", ".join(getattr(section, "model_fields", {}))
         return f"key '{key}' is unknown; known keys are {known}"
     message = fault["msg"].removeprefix("Value error, ")
     return f"{key or kind.__name__}: {message}" + ("" if not key else f" (found {fault['input']!r})")
-
-
-def _parse(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise UsageError(f"--set {text}: expected key=value, such as training.epochs=5")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UsageError(f"--set {text}: the value is not valid YAML") from None
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

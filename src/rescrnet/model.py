@@ -124,7 +124,9 @@ def load(path: str | Path, device: str = "cpu") -> SegmentationModel:
     file = model_file(Path(path))
     header, weights = read_safetensors(file)
     if "rescrnet" not in header:
-        raise ModelError(f"{file}: is not a rescrnet model (no model card in its header); expected one that train wrote")
+        raise ModelError(
+            f"{file}: is not a rescrnet model (no model card in its header); expected one that train wrote"
+        )
     try:
         values = json.loads(header["rescrnet"])
         version = values.get("format") if isinstance(values, dict) else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rescrnet.data.encodings import mask_table
 from rescrnet.data.images import match_channels, read_image
-from rescrnet.data.layouts import Pair, find_pairs
+from rescrnet.data.layouts import Pair, find_pairs, split_off
 from rescrnet.data.masks import ClassEntry, DatasetFile, MaskTable, size_of
 from rescrnet.errors import DataError
 
@@ -63,8 +63,10 @@ def load_dataset(
 
     Args:
         folder: the dataset.
-        val: how to split off validation images, where the layout does not.
-        classes: the classes of a trained model, used where the folder has no ``dataset.yaml`` of its own.
+        val: how to split off validation images, where the layout does not (see
+            :func:`~rescrnet.data.layouts.split_off`).
+        classes: the classes of a trained model that is to be scored. They decode the masks where the folder has no
+            ``dataset.yaml`` of its own, the images stay as the folder splits them, and need not show every class.
         channels: the channels a trained model expects; without it, those of the images.
 
     Raises:
@@ -72,7 +74,9 @@ def load_dataset(
         UsageError: ``val`` does not fit.
     """
     folder = Path(folder)
-    split = find_pairs(folder, val)
+    split = find_pairs(folder)
+    if classes is None:
+        split = split_off(split, val)
     pairs = [*split.train, *split.val]
     own = DatasetFile.beside(folder)
     if own and classes and [entry.name for entry in own.classes] != [entry.name for entry in classes]:
@@ -80,13 +84,13 @@ def load_dataset(
             f"{folder / 'dataset.yaml'}: names the classes {_names(own.classes)}, the model {_names(classes)}; "
             "expected the same names in the same order"
         )
-    declared = own or (DatasetFile(classes=list(classes), allow_single_class=True) if classes else None)
+    declared = own or (DatasetFile(classes=list(classes)) if classes else None)
     table = mask_table([pair.masks for pair in pairs], declared, folder)
     samples = _read_samples(pairs, table, channels)
-    if not (declared and declared.allow_single_class):
-        _check_single_class(pairs, samples, table)
     train, validation = samples[: len(split.train)], samples[len(split.train) :]
     if classes is None:
+        if not (own and own.allow_single_class):
+            _check_single_class(pairs, samples, table)
         _check_presence(folder, table, train, validation)
     return Dataset(folder, train, validation, table)
 

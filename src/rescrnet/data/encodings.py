@@ -64,10 +64,12 @@ def _check_declared(reader: MaskReader, declared: DatasetFile, where: Path) -> N
                 )
                 raise DataError(
                     f"{where}: class '{entry.name}' is declared as {value!r}, but the masks are {kind}; "
-                    "give the value that the masks hold"
+                    f"give the values that the masks hold in {where / 'dataset.yaml'}"
                 )
             if code in seen:
-                raise DataError(f"{where}: value {value!r} is declared for both '{seen[code]}' and '{entry.name}'")
+                raise DataError(
+                    f"{where}: value {value!r} is declared for both '{seen[code]}' and '{entry.name}'; give it to one"
+                )
             seen[code] = entry.name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,15 @@ from PIL import Image
 
 from rescrnet.errors import DataError, OutputError
 
+_PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 
 def list_images(folder: Path) -> list[Path]:
     """The image files directly in ``folder``, sorted by name; hidden files are left out."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )
 
 
 def by_stem(files: Iterable[Path]) -> dict[str, Path]:
@@ -33,13 +35,14 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def read(path: Path) -> NDArray[Any]:
+def read(path: Path, *, palette: bool = False) -> NDArray[Any]:
     """Read a file as it is: YX, or YXC with 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels; bool, integer or float.
 
-    Palette images give their indices. Raises :class:`DataError` where the file is not one readable 2-D image.
+    Palette images give their indices, or with ``palette`` their colours; those of a TIFF are mere display, and its
+    indices the intensities. Raises :class:`DataError` where the file is not one readable 2-D image.
     """
     try:
-        array = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_other(path)
+        array = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_other(path, palette)
     except DataError:
         raise
     except FileNotFoundError:
@@ -50,7 +53,7 @@ def read(path: Path) -> NDArray[Any]:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read as an image, is it damaged or cut short? ({reason})") from None
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (2, 3, 4)) or 0 in array.shape:
-        raise DataError(f"{path}: holds an array of shape {array.shape}; expected one image, grey or RGB; save it so")
+        raise DataError(f"{path}: holds an array of shape {array.shape}; expected one image, grey or RGB; convert it")
     if array.dtype.kind not in "buif":
         raise DataError(f"{path}: holds {array.dtype} values; expected integers or floats; convert it")
     return array
@@ -59,6 +62,9 @@ def read(path: Path) -> NDArray[Any]:
 def _read_tiff(path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
+        photometric = tifffile.PHOTOMETRIC(series.keyframe.photometric)
+        if photometric in _PRINT_COLOURS:
+            raise DataError(f"{path}: is stored as {photometric.name}; expected grey or RGB; convert it")
         array = np.asarray(series.asarray())
         axes = series.axes
     pages = array.size // max(1, int(np.prod([n for n, a in zip(array.shape, axes, strict=True) if a in "YXSC"])))
@@ -66,22 +72,24 @@ def _read_tiff(path: Path) -> NDArray[Any]:
         raise DataError(f"{path}: holds {pages} pages (axes {axes}); expected one image; save each page by itself")
     array = array.reshape([n for n, a in zip(array.shape, axes, strict=True) if a in "YXSC"])
     kept = [a for a in axes if a in "YXSC"]
+    if "C" in kept and array.ndim == 3 and (channels := array.shape[kept.index("C")]) in (2, 4):
+        # Only samples (axis S) can be alpha; a separate channel must not be dropped in silence.
+        raise DataError(f"{path}: holds {channels} separate channels; expected one (grey) or three (RGB); convert it")
     if kept[:1] in (["C"], ["S"]) and array.ndim == 3:
         array = np.moveaxis(array, 0, -1)
     return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
 
 
-def _read_other(path: Path) -> NDArray[Any]:
+def _read_other(path: Path, palette: bool) -> NDArray[Any]:
     with path.open("rb") as file:
-        head = file.read(26)
-    if head[:8] == b"\x89PNG\r\n\x1a\n" and head[24:26] in (b"\x10\x02", b"\x10\x04", b"\x10\x06"):
-        return np.asarray(imagecodecs.png_decode(path.read_bytes()))  # 16-bit colour, which Pillow cuts to 8
+        head = file.read(25)
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and head[24:] == b"\x10":
+        return np.asarray(imagecodecs.png_decode(path.read_bytes()))  # 16 bits, of which Pillow makes 8 or 32
     with Image.open(path) as image:
         image.load()
-        if image.mode not in ("1", "L", "LA", "I;16", "I;16B", "I", "F", "P", "RGB", "RGBA"):
+        if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
             raise DataError(f"{path}: is stored as {image.mode}; expected grey or RGB; convert it")
-        array = np.asarray(image)
-    return array.astype(np.uint16) if image.mode.startswith("I;16") else array
+        return np.asarray(image.convert("RGB") if palette and image.mode == "P" else image)
 
 
 def read_image(path: Path) -> NDArray[np.float32]:
@@ -89,11 +97,7 @@ def read_image(path: Path) -> NDArray[np.float32]:
 
     Raises :class:`DataError` where it cannot be read, holds NaN or infinite values, or is constant.
     """
-    if path.suffix.lower() == ".png" and _is_palette(path):
-        with Image.open(path) as image:
-            array = np.asarray(image.convert("RGB"))
-    else:
-        array = read(path)
+    array = read(path, palette=True)
     scaled = to_unit(array)
     if not np.isfinite(scaled).all():
         count = int((~np.isfinite(scaled)).sum())
@@ -101,12 +105,6 @@ def read_image(path: Path) -> NDArray[np.float32]:
     if scaled.min() == scaled.max():
         raise DataError(f"{path}: every pixel has the same value, {array.flat[0]}; expected an image; remove it")
     return scaled
-
-
-def _is_palette(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(26)
-    return len(head) == 26 and head[:4] == b"\x89PNG" and struct.unpack("B", head[25:26])[0] == 3
 
 
 def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:

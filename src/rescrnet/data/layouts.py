@@ -10,7 +10,7 @@ from rescrnet.data.images import by_stem, list_images
 from rescrnet.data.masks import MaskFiles
 from rescrnet.errors import DataError, UsageError
 
-DEFAULT_VALIDATION = 0.25
+DEFAULT_VALIDATION = "0.25"
 
 
 @dataclass(frozen=True)
@@ -30,56 +30,65 @@ class Split:
     val: list[Pair]
 
 
-def find_pairs(folder: Path, val: str | None = None) -> Split:
-    """The pairs of a dataset folder, split into training and validation.
+def find_pairs(folder: Path) -> Split:
+    """The pairs of a dataset folder.
 
     Two layouts are understood:
 
     - the authors': ``{train,val}_local/images/img`` and ``{train,val}_local/masks/msk``, or a folder of binary masks
       for each class below ``masks``;
-    - ``images`` and ``masks`` with the same stems, the masks single files or a folder for each class, split by
-      ``val``: a fraction (the last images by name, since neighbours in a series resemble each other), names separated
-      by commas, or another folder of ``images`` and ``masks``. Without it, a quarter.
+    - ``images`` and ``masks`` with the same stems, the masks single files or a folder for each class. All pairs are
+      for training then; :func:`split_off` takes some for validation.
 
-    Raises:
-        DataError: a folder is missing or empty, or an image or a mask has no partner; the message names it.
-        UsageError: ``val`` does not fit.
+    Raises :class:`DataError` where a folder is missing or empty, or an image or a mask has no partner.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a folder of images and masks")
     train_local, val_local = folder / "train_local", folder / "val_local"
-    if train_local.is_dir():
+    if not train_local.is_dir():
+        return Split(_pairs_in(folder), [])
+    if not val_local.is_dir():
+        raise DataError(f"{val_local}: no such folder; expected the validation images beside train_local")
+    return _consistent(Split(_pairs_in(train_local), _pairs_in(val_local)))
+
+
+def split_off(split: Split, val: str | None) -> Split:
+    """Take pairs for validation from those for training, where there are none yet.
+
+    ``val`` is a fraction (the last images by name, since neighbours in a series resemble each other), names separated
+    by commas, or another folder of ``images`` and ``masks``; none is a quarter.
+
+    Raises :class:`UsageError` where ``val`` does not fit, :class:`DataError` where there is one image only.
+    """
+    if split.val:
         if val is not None:
-            raise UsageError(f"--val {val}: {folder} has its own validation images in val_local; leave --val out")
-        if not val_local.is_dir():
-            raise DataError(f"{val_local}: no such folder; expected the validation images beside train_local")
-        return _distinct(Split(_pairs_in(train_local), _pairs_in(val_local)))
-    pairs = _pairs_in(folder)
-    if val is not None and Path(val).is_dir():
-        return _distinct(Split(pairs, _pairs_in(Path(val))))
-    chosen = _chosen(pairs, DEFAULT_VALIDATION if val is None else val)
-    return Split([p for p in pairs if p.stem not in chosen], [p for p in pairs if p.stem in chosen])
+            raise UsageError(f"--val {val}: the dataset has its own validation images in val_local; leave --val out")
+        return split
+    if val and Path(val).is_dir():
+        return _consistent(Split(split.train, _pairs_in(Path(val))))
+    chosen = _chosen(split.train, DEFAULT_VALIDATION if val is None else val)
+    return Split([p for p in split.train if p.stem not in chosen], [p for p in split.train if p.stem in chosen])
 
 
-def _chosen(pairs: Sequence[Pair], val: str | float) -> set[str]:
+def _chosen(pairs: Sequence[Pair], val: str) -> set[str]:
     stems = [pair.stem for pair in pairs]
+    names = {name.strip() for name in val.split(",")}
+    unknown = sorted(names - set(stems))
+    if not unknown:  # before fractions, since images may be named like numbers
+        if len(names) == len(stems):
+            raise UsageError(f"--val {val}: names every image; leave some for training")
+        return names
     try:
         fraction = float(val)
     except ValueError:
-        names = {name.strip() for name in str(val).split(",")}
-        unknown = names - set(stems)
-        if unknown:
-            raise UsageError(
-                f"--val {val}: no image is named '{sorted(unknown)[0]}' and no such folder exists; "
-                "expected a fraction, names of images, or a folder"
-            ) from None
-        if len(names) == len(stems):
-            raise UsageError(f"--val {val}: names every image; leave some for training") from None
-        return names
-    if val in stems:  # an image that is named like a number
-        return {str(val)}
+        raise UsageError(
+            f"--val {val}: no image is named '{unknown[0]}' and no such folder exists; "
+            "expected a fraction, names of images without suffix, or a folder"
+        ) from None
     if not 0 < fraction < 1:
-        raise UsageError(f"--val {val}: expected a fraction between 0 and 1, names of images, or a folder")
+        raise UsageError(
+            f"--val {val}: expected a fraction between 0 and 1 (both excluded), names of images, or a folder"
+        )
     if len(stems) < 2:
         raise DataError(f"{pairs[0].image}: is the only image; expected at least two, one to train and one to validate")
     count = min(max(1, round(fraction * len(stems))), len(stems) - 1)
@@ -91,13 +100,15 @@ def _pairs_in(folder: Path) -> list[Pair]:
     images = by_stem(list_images(images_folder))
     if not images:
         raise DataError(f"{images_folder}: holds no images; expected PNG, TIFF, JPEG or BMP files")
-    class_folders = sorted(p for p in masks_folder.iterdir() if p.is_dir() and list_images(p))
+    class_folders = sorted(p for p in masks_folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     singles = list_images(masks_folder)
-    if singles and class_folders:
-        raise DataError(
-            f"{masks_folder}: holds both masks and folders of masks ({class_folders[0].name}); keep one kind"
-        )
-    layers = {f.name: by_stem(list_images(f)) for f in class_folders} or {"": by_stem(singles)}
+    mixed = [f.name for f in class_folders if list_images(f)] if singles else []
+    if mixed:
+        raise DataError(f"{masks_folder}: holds both masks and folders of masks ({', '.join(mixed)}); keep one kind")
+    if singles or not class_folders:
+        layers = {"": by_stem(singles)}
+    else:
+        layers = {f.name: by_stem(list_images(f)) for f in class_folders}
     for name, masks in layers.items():
         _check_partners(images, masks, masks_folder / name, images_folder)
     return [Pair(s, image, {name: masks[s] for name, masks in layers.items()}) for s, image in sorted(images.items())]
@@ -124,8 +135,15 @@ def _and_more(names: Sequence[str]) -> str:
     return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
 
 
-def _distinct(split: Split) -> Split:
+def _consistent(split: Split) -> Split:
+    val_folder = split.val[0].image.parent
     both = {pair.stem for pair in split.train} & {pair.stem for pair in split.val}
     if both:
-        raise DataError(f"{split.val[0].image.parent}: '{min(both)}' is an image of training too; rename or remove it")
+        raise DataError(f"{val_folder}: '{min(both)}' is the name of a training image too; rename or remove it")
+    unlike = split.train[0].masks.keys() ^ split.val[0].masks.keys()
+    if unlike:
+        raise DataError(
+            f"{val_folder}: the masks differ in kind from those for training; expected in both single masks, or in "
+            f"both the same folders for classes (only one has '{min(unlike) or 'single masks'}'); add what is missing"
+        )
     return split

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rescrnet.config import validate
 from rescrnet.data.images import hex_to_rgb, read
-from rescrnet.errors import DataError
+from rescrnet.errors import DataError, UsageError
 
 MaskFiles = Mapping[str, Path]  # folder of a class → file; the one key "" for a single mask of all classes
 
@@ -40,6 +40,13 @@ class ClassEntry(BaseModel):
     """Grey values or indices, colours ``"#rrggbb"``, or the folder of binary masks; the name where left out.
     ``"background"`` is what no folder covers."""
     display: str = Field(default="", pattern="^(#[0-9a-fA-F]{6})?$")
+
+    @field_validator("value", mode="before")
+    @classmethod
+    def _is_given(cls, value: Any) -> Any:
+        if value is None:  # YAML takes an unquoted #ff0000 for a comment
+            raise ValueError("is empty; expected a number, a folder's name, or a colour in quotes such as '#ff0000'")
+        return value
 
     @property
     def values(self) -> list[int | str]:
@@ -67,7 +74,12 @@ class DatasetFile(BaseModel):
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
-        return validate(cls, values, where=str(path))
+        if not isinstance(values, dict):
+            raise DataError(f"{path}: is no dataset.yaml; expected 'classes:' with a name and a value for each")
+        try:
+            return validate(cls, values, where=str(path))
+        except UsageError as error:
+            raise DataError(str(error)) from None
 
 
 def coloured(classes: Sequence[ClassEntry]) -> list[ClassEntry]:
@@ -114,8 +126,7 @@ class MaskReader:
             array = array.astype(np.int64) * self.one
         if not self.colour:
             return np.asarray(array if array.ndim == 2 else array[..., 0], dtype=np.int64)
-        rgb = np.broadcast_to(array[..., None], (*array.shape, 3)) if array.ndim == 2 else array
-        rgb = rgb.astype(np.int64)
+        rgb = np.asarray(array if array.ndim == 3 else np.stack([array] * 3, axis=-1), dtype=np.int64)
         return COLOUR | rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
 
     def _folder_codes(self, files: MaskFiles) -> NDArray[np.int64]:
@@ -130,7 +141,8 @@ class MaskReader:
         if twice > STRAYS * layers[0].size:
             names = ", ".join(str(files[folder]) for folder in self.folders)
             raise DataError(f"{names}: {twice} pixels are set in more than one; expected one class a pixel; mend them")
-        codes = np.zeros(layers[0].shape, np.int64)
+        uncovered = self.folders.index("background") + 1 if "background" in self.folders else 0
+        codes = np.full(layers[0].shape, uncovered, np.int64)
         for code, layer in enumerate(layers, start=1):
             codes[layer] = code
         return codes
@@ -163,18 +175,23 @@ def read_mask(path: Path) -> NDArray[Any]:
     array = read(path)
     if array.dtype.kind == "f":
         if not np.isfinite(array).all() or (array != np.round(array)).any():
-            raise DataError(f"{path}: the mask holds fractions or NaN; expected whole numbers, a value for each class")
+            raise DataError(
+                f"{path}: the mask holds fractions or NaN; expected whole numbers, one for each class; round them"
+            )
         array = array.astype(np.int64)
     if array.ndim == 3 and array.shape[-1] in (2, 4):
         alpha = array[..., -1]
         clear = int((alpha < np.iinfo(array.dtype).max).sum())
         if clear:
-            raise DataError(f"{path}: {clear} pixels of the mask are transparent; expected a class in every pixel")
+            raise DataError(
+                f"{path}: {clear} pixels of the mask are transparent; expected a class in every pixel; "
+                "save it without alpha channel"
+            )
         array = array[..., 0] if array.shape[-1] == 2 else array[..., :3]
     if array.ndim == 3 and array.dtype != np.uint8:
         raise DataError(f"{path}: is a colour mask of {array.dtype}; expected 8 bits a channel; convert it")
     if array.dtype != bool and int(array.min()) < 0:
-        raise DataError(f"{path}: the mask holds negative values; expected a value from 0 for each class")
+        raise DataError(f"{path}: the mask holds negative values; expected whole numbers from 0; renumber them")
     return array
 
 
@@ -254,6 +271,13 @@ class MaskTable:
 
     def _point(self, code: int) -> NDArray[np.int64]:
         return np.array([code >> 16 & 255, code >> 8 & 255, code & 255] if self.reader.colour else [code])
+
+    def notes(self) -> list[str]:
+        """What else a person should know about how the masks were read."""
+        strays = self.strays
+        if not strays:
+            return []
+        return [f"stray values were given to the nearest class: {self.list_values(strays)}"]
 
     def rows(self) -> list[tuple[str, str, float]]:
         """The class table: values in the mask, class, share of pixels."""

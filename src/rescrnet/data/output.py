@@ -12,10 +12,15 @@ from rescrnet.errors import OutputError
 def check_free(folder: Path) -> None:
     """Raise :class:`OutputError` where ``folder`` exists and is not an empty folder."""
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        is_folder = folder.is_dir()
+        if is_folder and any(folder.iterdir()):
             raise OutputError(f"{folder}: already holds files; choose a new folder, or remove it first")
-    except PermissionError:
-        raise OutputError(f"{folder}: no permission to read or write there; choose another folder") from None
+        if not is_folder and folder.exists():
+            raise OutputError(f"{folder}: is a file; expected a new folder; choose another name")
+    except OutputError:
+        raise
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be used ({error.strerror}); choose another folder") from None
 
 
 def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
@@ -24,14 +29,17 @@ def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
     Raises :class:`OutputError` where ``folder`` holds files already or cannot be written.
     """
     check_free(folder)
+    folder = folder.absolute()  # "." has no name of its own
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         write(partial)
-        if folder.exists():
-            folder.rmdir()
-        partial.replace(folder)
+        if folder.exists():  # keep an empty folder itself, it may be somebody's working directory
+            for result in partial.iterdir():
+                result.replace(folder / result.name)
+        else:
+            partial.replace(folder)
     except OutputError:
         raise
     except OSError as error:

@@ -4,7 +4,6 @@ Lengths are written for an image whose shorter side is 262 pixels, that of the p
 and scaled to the image that is drawn. A *depth* is a signed distance in pixels to an outline, positive inside.
 """
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,10 +11,11 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import distance_transform_edt, gaussian_filter, zoom
+from scipy.ndimage import distance_transform_cdt, gaussian_filter, zoom
 from scipy.spatial import cKDTree
 
-from rescrnet.errors import OutputError, UsageError
+from rescrnet.data.output import write_folder
+from rescrnet.errors import UsageError
 
 Kind = Literal["em", "fm"]
 Floats = NDArray[np.float64]
@@ -67,20 +67,7 @@ def write_dataset(
     _check(kind, *size, seed)
     if train < 1 or val < 1:
         raise UsageError(f"{train} train and {val} val images asked for; ask for at least 1 of each")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OutputError(f"{folder}: already holds files; choose a new folder")
-    target = folder.resolve()
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        _write_files(kind, partial, (train, val), size, seed)
-        if target.exists():
-            target.rmdir()  # Windows does not replace a folder, not even an empty one
-        partial.replace(target)
-    except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error}); choose another folder") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    write_folder(folder, lambda partial: _write_files(kind, partial, (train, val), size, seed))
 
 
 def _check(kind: str, height: int, width: int, seed: int) -> None:
@@ -213,7 +200,7 @@ def _paint_nucleus(field: _Field, grey: Floats, depth: Floats) -> None:
 def _place(field: _Field, free: NDArray[np.bool_], radius: float, elongation: float) -> _Body | None:
     """Fit a body, shortened if it must be, into the free area and take that area; None if there is no room."""
     random = field.random
-    places = np.argwhere(distance_transform_edt(free) > 1.5 * radius)  # where at least a round body fits
+    places = np.argwhere(distance_transform_cdt(free) > 1.5 * radius)  # where at least a round body fits
     if not len(places):
         return None
     row, column = (int(index) for index in random.choice(places))

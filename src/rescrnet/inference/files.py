@@ -39,20 +39,20 @@ def find_inputs(inputs: Iterable[str | Path]) -> list[Path]:
     """The image files that ``inputs``, files and folders, mean. Raises :class:`DataError` for what is not there."""
     files: list[Path] = []
     for path in map(Path, inputs):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder; expected images")
         found = list_images(path) if path.is_dir() else [path]
         if not found:
             raise DataError(f"{path}: holds no images; expected PNG, TIFF, JPEG or BMP files")
-        if not path.exists():
-            raise DataError(f"{path}: no such file or folder; expected images")
         files += found
-    return list(by_stem(files).values())
+    return list(by_stem(dict.fromkeys(files)).values())
 
 
 def predict_files(
     model: SegmentationModel,
     inputs: Iterable[str | Path],
     out: str | Path,
-    outputs: Outputs = Outputs(),  # noqa: B008 (frozen)
+    outputs: Outputs = Outputs(),
     done: Callable[[Path], object] = lambda file: None,
 ) -> list[Path]:
     """Predict images into a new folder.
@@ -78,6 +78,8 @@ def predict_files(
     out = Path(out)
     check_free(out)
     files = find_inputs(inputs)
+    if outputs.overlay:
+        _check_overlays(files)
 
     def write(folder: Path) -> None:
         for file in files:
@@ -89,13 +91,21 @@ def predict_files(
     return [out / f"{file.stem}.png" for file in files]
 
 
+def _check_overlays(files: Iterable[Path]) -> None:
+    stems = by_stem(files)
+    for stem, file in stems.items():
+        if other := stems.get(f"{stem}_overlay"):
+            raise DataError(f"{other}: its mask would have the name of the overlay of {file}; rename it")
+
+
 def _predict_file(model: SegmentationModel, file: Path, folder: Path, outputs: Outputs) -> None:
     image = match_channels(read_image(file), model.card.in_channels, file)
     probabilities = model.predict(image, file)
     mask = probabilities.argmax(0).astype(np.uint8)
     save_png(folder / f"{file.stem}.png", mask)
     if outputs.probabilities:
-        tifffile.imwrite(folder / f"{file.stem}_probabilities.tif", probabilities, metadata={"axes": "CYX"})
+        path = folder / f"{file.stem}_probabilities.tif"
+        tifffile.imwrite(path, probabilities, photometric="minisblack", metadata={"axes": "CYX"})
     if outputs.overlay:
         save_png(folder / f"{file.stem}_overlay.png", overlay(image, mask, model.colours))
 
@@ -114,7 +124,7 @@ def overlay(image: NDArray[np.float32], mask: NDArray[np.uint8], colours: list[s
     edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     edge[1:] |= mask[1:] != mask[:-1]
     strength = np.where(edge, 0.9, 0.35)[..., None]
-    return (grey * (1 - strength) + colour * strength).round().astype(np.uint8)
+    return np.asarray((grey * (1 - strength) + colour * strength).round(), dtype=np.uint8)
 
 
 def save_png(path: Path, array: NDArray[np.uint8]) -> None:

@@ -53,9 +53,7 @@ class Counts:
         )
 
     def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.sums + other.sums, self.threshold + other.threshold, self.confusion + other.confusion
-        )
+        return Counts(self.sums + other.sums, self.threshold + other.threshold, self.confusion + other.confusion)
 
     def pooled(self) -> Scores:
         """The paper's table (section "Results", Table 1), over all images and classes together.

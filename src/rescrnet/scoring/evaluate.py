@@ -102,7 +102,7 @@ def evaluate(
 
 def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[Sample]:
     """The samples of ``data`` that ``split`` means to ``model``."""
-    dataset = load_dataset(data, classes=model.card.classes, channels=model.card.in_channels, unsplit=True)
+    dataset = load_dataset(data, classes=model.card.classes, channels=model.card.in_channels)
     everything = [*dataset.train, *dataset.val]
     if split == "all":
         return everything

@@ -1,0 +1,269 @@
+"""The command line: one verb a function. Heavy imports wait until a verb needs them."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rescrnet import __version__
+from rescrnet.errors import OutputError, RescrnetError, UsageError
+
+if TYPE_CHECKING:
+    from rescrnet.model import SegmentationModel
+    from rescrnet.scoring.evaluate import Evaluation
+
+app = typer.Typer(
+    help="Segment micrographs with Res-CR-Net, trained on about ten labelled images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
+
+
+class Kind(StrEnum):
+    """Kinds of synthetic micrographs."""
+
+    em = "em"
+    fm = "fm"
+
+
+class SplitName(StrEnum):
+    """Which images of a dataset."""
+
+    val = "val"
+    train = "train"
+    all = "all"
+
+
+Data = Annotated[Path, typer.Argument(help="Folder of images and masks.", show_default=False)]
+Model = Annotated[Path, typer.Argument(help="Run folder or model file.", show_default=False)]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Out = Annotated[Path, typer.Option("--out", help="New folder for the results.", show_default=False)]
+
+
+@app.command()
+def samples(
+    kind: Annotated[Kind, typer.Argument(help="Electron (grey) or fluorescence (RGB) micrographs.")],
+    out: Annotated[Path, typer.Argument(help="New dataset folder.", show_default=False)],
+    train: Annotated[int, typer.Option(help="Training images.")] = 8,
+    val: Annotated[int, typer.Option(help="Validation images.")] = 4,
+    size: Annotated[tuple[int, int], typer.Option(help="Height and width, pixels.")] = (262, 400),
+    seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
+) -> None:
+    """Draw synthetic micrographs with exact masks, as a dataset to try things on."""
+    from rescrnet.data.samples import write_dataset
+
+    write_dataset(kind.value, out, train, val, size, seed)
+    typer.echo(f"{train} + {val} images in {out}")
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="New run folder.", show_default=False)],
+    preset: Annotated[str | None, typer.Option(help="laptop (default), paper-em or paper-fm.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over both, repeatable.")] = None,
+    val: Annotated[str | None, typer.Option(help="Validation images: a fraction, names a,b,c, or a folder.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs.")] = None,
+    max_time: Annotated[float | None, typer.Option(help="Stop at the last epoch that fits, minutes.")] = None,
+    patience: Annotated[int | None, typer.Option(help="Stop after as many epochs without a better one.")] = None,
+    network: Annotated[str | None, typer.Option(help="res-cr-net (default), dense or very-dense.")] = None,
+    resize: Annotated[tuple[int, int] | None, typer.Option(help="Resize images to height and width.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same weights.")] = None,
+    device: Device = "auto",
+    devices: Annotated[int, typer.Option(help="Processes that share every batch.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines, under a cluster's launcher.")] = 1,
+    precision: Annotated[str, typer.Option(help="float32, or mixed bfloat16 or float16.")] = "float32",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+) -> None:
+    """Train on a folder of labelled images."""
+    given = {
+        "training.epochs": epochs,
+        "training.patience": patience,
+        "network.name": network,
+        "data.resize": resize,
+        "training.seed": seed,
+    }
+    overrides = {key: value for key, value in given.items() if value is not None}
+    if resume and (preset or config or set_ or val or set(overrides) - {"training.epochs"}):
+        raise UsageError(
+            "--resume: the run keeps its configuration; give no option but --epochs, --max-time and devices"
+        )
+
+    from rescrnet.config import parse_overrides, resolve
+    from rescrnet.training.train import Hardware
+    from rescrnet.training.train import resume as resume_run
+    from rescrnet.training.train import train as train_run
+
+    resolved = resolve(preset or "laptop", config, {**parse_overrides(set_ or []), **overrides})
+    hardware = Hardware(device, devices, nodes, precision)
+    try:
+        if resume:
+            model = resume_run(data, out, epochs=epochs, hardware=hardware, max_minutes=max_time)
+        else:
+            model = train_run(data, out, resolved, val=val, hardware=hardware, max_minutes=max_time)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    facts = model.card.training
+    typer.echo(f"best epoch {facts['epoch']}, validation Tanimoto {facts['val_tanimoto']:.3f}: {out}")
+
+
+@app.command()
+def predict(
+    model: Model,
+    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    out: Out,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write them, TIFF float32.")] = False,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the classes over the image.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Segment images: a class-index mask for each, and classes.json."""
+    from rich.progress import track
+
+    from rescrnet.data.output import check_free
+    from rescrnet.inference.files import Outputs, find_inputs, predict_files
+    from rescrnet.model import load
+
+    check_free(out)
+    progress = iter(track(find_inputs(inputs), "predicting", transient=True, console=_errors()))
+    loaded = load(model, device)
+    masks = predict_files(loaded, inputs, out, Outputs(probabilities, overlay), done=lambda file: next(progress, None))
+    progress.close()  # type: ignore[attr-defined]
+    typer.echo(f"{len(masks)} mask{'s' * (len(masks) > 1)} in {out}")
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Data,
+    out: Out,
+    split: Annotated[SplitName, typer.Option(help="Which images to score.")] = SplitName.val,
+    device: Device = "auto",
+) -> None:
+    """Score a model on labelled images: scores.json and scores.csv."""
+    from rescrnet.data.output import check_free
+    from rescrnet.model import load
+    from rescrnet.scoring.evaluate import evaluate as evaluate_model
+
+    check_free(out)
+    _print_scores(evaluate_model(load(model, device), data, out, split.value))
+    typer.echo(f"scores in {out}")
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(help="The dataset, where it has moved, or another.")] = None,
+    split: Annotated[SplitName, typer.Option(help="Which images to show.")] = SplitName.val,
+) -> None:
+    """Write report.html into a run folder: pictures, curves, scores and configuration in one file."""
+    from rescrnet.report.page import report as write_report
+
+    typer.echo(write_report(run, data, split.value))
+
+
+@app.command()
+def info(model: Model) -> None:
+    """Say what a model is and where it comes from."""
+    from rescrnet.model import load
+
+    _print_info(load(model))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="New folder.")] = Path("rescrnet-demo"),
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 8,
+) -> None:
+    """Do all of it in a few minutes: draw samples, train, predict, score, report."""
+    from rescrnet.config import resolve
+    from rescrnet.data.output import check_free
+    from rescrnet.data.samples import write_dataset
+    from rescrnet.inference.files import Outputs, predict_files
+    from rescrnet.report.page import report as write_report
+    from rescrnet.scoring.evaluate import evaluate as evaluate_model
+    from rescrnet.training.train import train as train_run
+
+    check_free(out)
+    typer.echo("drawing synthetic electron micrographs")
+    write_dataset("em", out / "data", train=8, val=4, size=(192, 256))
+    model = train_run(out / "data", out / "run", resolve("laptop", overrides={"training.epochs": epochs}))
+    predict_files(model, [out / "data/val_local/images/img"], out / "masks", Outputs(overlay=True))
+    _print_scores(evaluate_model(model, out / "data", out / "scores"))
+    typer.echo(write_report(out / "run"))
+
+
+def _print_scores(evaluation: Evaluation) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    def text(value: Any) -> str:
+        return "–" if value is None else f"{value:.3f}"
+
+    console = Console()
+    pooled = Table(*evaluation.counts.pooled(), title=f"{len(evaluation.images)} images, pooled")
+    pooled.add_row(*map(text, evaluation.counts.pooled().values()))
+    console.print(pooled)
+    names = ("iou", "dice", "precision", "recall")
+    classes = Table("class", *names)
+    for name, scores in zip(evaluation.classes, evaluation.counts.per_class(), strict=True):
+        classes.add_row(name, *(text(scores[key]) for key in names))
+    console.print(classes)
+
+
+def _print_info(model: SegmentationModel) -> None:
+    card = model.card
+    parameters = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
+    training = card.training
+    rows = {
+        "network": f"{card.network.name}, n = {card.network.n}, m = {card.network.m}, {parameters:,} parameters",
+        "image channels": card.in_channels,
+        "intensity scaling": card.intensity.method,
+        "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",
+        "classes": ", ".join(f"{index} {name}" for index, name in enumerate(model.classes)),
+        "trained on": f"{training['dataset']}, {len(training['train'])} images" if "dataset" in training else "–",
+        "epoch": training.get("epoch", "–"),
+        "validation Tanimoto": training.get("val_tanimoto", "–"),
+    }
+    for key, value in rows.items():
+        typer.echo(f"{key}: {value}")
+
+
+def _errors() -> Any:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line. What a user can mend ends in one line on standard error and a non-zero exit code."""
+    try:
+        app()
+    except RescrnetError as error:
+        _fail(error)
+    except MemoryError:
+        _fail(RescrnetError("memory: this machine has too little for that; use smaller images or patches"))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        _fail(OutputError(f"{error.filename or 'disk'}: {error.strerror}"))
+
+
+def _fail(error: RescrnetError) -> None:
+    print(f"rescrnet: {' '.join(str(error).split())}", file=sys.stderr)
+    raise SystemExit(error.exit_code) from None

@@ -1,0 +1,192 @@
+"""The pictures of the report: images as data URIs, curves as SVG text, so that a page can hold them itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+from PIL import Image
+
+from rescrnet.data.dataset import Sample
+from rescrnet.data.images import colourise, hex_to_rgb, to_display
+from rescrnet.training.folder import Row
+
+LARGEST = 900
+"""Longest side of a picture, pixels."""
+_LOSSLESS = 512 * 512  # larger micrographs are stored as JPEG, a fifth of the size of PNG
+_SMALL = 256  # pictures up to this wide are shown at least at their own size, so their pixels may stay sharp
+
+# Matplotlib knows no style sheets: these colours stand for those that the page sets for light, dark and print.
+_INK, _RULE, _TRAINING, _VALIDATION = "#010101", "#010102", "#010103", "#010104"
+_STYLED = {
+    _INK: "currentColor",
+    _RULE: "var(--rule)",
+    _TRAINING: "var(--training)",
+    _VALIDATION: "var(--validation)",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the page.
+
+    Attributes:
+        label: what it is, in a word or two.
+        uri: the whole file as a ``data:`` URI.
+        width: pixels.
+        height: pixels.
+    """
+
+    label: str
+    uri: str
+    width: int
+    height: int
+
+    @property
+    def small(self) -> bool:
+        """Whether the page shows it larger than it is."""
+        return self.width <= _SMALL
+
+
+def pictures(
+    sample: Sample, predicted: NDArray[np.uint8], colours: Sequence[str], longest: int = LARGEST
+) -> list[Picture]:
+    """The row of an image, as in figures 3 and 4 of the paper: micrograph, mask, prediction, and the differences.
+
+    Args:
+        sample: the image and its mask.
+        predicted: class indices YX.
+        colours: ``"#rrggbb"`` of every class.
+        longest: images with a longer side are scaled down to this, pixels.
+    """
+    image = _shrunk(Image.fromarray(to_display(sample.image)), longest, Image.Resampling.BOX)
+    truth, prediction = (
+        np.asarray(_shrunk(Image.fromarray(mask), longest, Image.Resampling.NEAREST))
+        for mask in (sample.mask, predicted)
+    )
+    return [
+        _picture("Image", image, "PNG" if image.width * image.height <= _LOSSLESS else "JPEG"),
+        _picture("True mask", _palette(truth, colours)),
+        _picture("Prediction", _palette(prediction, colours)),
+        _picture("Differences", Image.fromarray(differences(np.asarray(image), truth, prediction, colours))),
+    ]
+
+
+def differences(
+    image: NDArray[np.uint8], truth: NDArray[np.uint8], predicted: NDArray[np.uint8], colours: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Where a prediction is wrong: RGB uint8 YXC.
+
+    Wrong pixels have the colour of the class that was predicted; the others show the image (RGB uint8 YXC), pale.
+    """
+    grey = np.asarray(Image.fromarray(image).convert("L"))
+    pale = 188 + grey // 20 * 5  # a dozen light greys: class colours stand out, and PNG stays small
+    wrong = (truth != predicted)[..., None]
+    return np.where(wrong, colourise(predicted, colours), pale[..., None]).astype(np.uint8)
+
+
+def _shrunk(image: Image.Image, longest: int, resampling: Image.Resampling) -> Image.Image:
+    scale = longest / max(image.size)
+    if scale >= 1:
+        return image
+    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), resampling)
+
+
+def _palette(mask: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
+    image = Image.fromarray(mask)
+    image.putpalette([value for colour in colours for value in hex_to_rgb(colour)])
+    return image
+
+
+def _picture(label: str, image: Image.Image, form: str = "PNG") -> Picture:
+    file = io.BytesIO()
+    image.save(file, form, quality=88) if form == "JPEG" else image.save(file, form, optimize=True)
+    content = base64.b64encode(file.getvalue()).decode("ascii")
+    return Picture(label, f"data:image/{form.lower()};base64,{content}", image.width, image.height)
+
+
+def loss_curves(history: Sequence[Row], best: int) -> str:
+    """Training and validation loss versus epochs as SVG, the epoch ``best`` marked (paper, figure 5)."""
+    figure, axes = _axes("loss")
+    _curve(axes, history, "loss", "training", color=_TRAINING, linestyle="--")
+    _curve(axes, history, "val_loss", "validation", color=_VALIDATION)
+    _mark(axes, history, "val_loss", best)
+    axes.legend(frameon=False, labelcolor=_INK, loc="upper right")
+    values = [row["val_loss"] for row in history]
+    text = f"Training and validation loss over {_epochs(history)}; validation from {values[0]:.3f} to {values[-1]:.3f}"
+    return _svg(figure, text)
+
+
+def tanimoto_curve(history: Sequence[Row], best: int) -> str:
+    """Validation Tanimoto coefficient versus epochs as SVG, the epoch ``best`` marked."""
+    figure, axes = _axes("Tanimoto coefficient")
+    _curve(axes, history, "val_tanimoto", "validation", color=_VALIDATION)
+    _mark(axes, history, "val_tanimoto", best)
+    axes.legend(frameon=False, labelcolor=_INK, loc="lower right")
+    values = [row["val_tanimoto"] for row in history]
+    text = f"Validation Tanimoto over {_epochs(history)}; from {values[0]:.3f} to {values[-1]:.3f}"
+    return _svg(figure, text)
+
+
+def _epochs(history: Sequence[Row]) -> str:
+    return f"{len(history)} epoch{'s' * (len(history) > 1)}"
+
+
+def _axes(quantity: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(4.6, 2.9), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlabel("epoch", color=_INK)
+    axes.set_ylabel(quantity, color=_INK)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.tick_params(color=_RULE, labelcolor=_INK)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_RULE)
+    axes.grid(axis="y", color=_RULE, linewidth=0.5)
+    return figure, axes
+
+
+def _curve(axes: Axes, history: Sequence[Row], column: str, label: str, **style: Any) -> None:
+    marker = "o" if len(history) <= 20 else None
+    epochs, values = [row["epoch"] for row in history], [row[column] for row in history]
+    axes.plot(epochs, values, label=label, linewidth=1.6, marker=marker, markersize=2.5, **style)
+
+
+def _mark(axes: Axes, history: Sequence[Row], column: str, best: int) -> None:
+    values = [row[column] for row in history if row["epoch"] == best]
+    axes.plot(
+        [best] * len(values),
+        values,
+        label=f"best, epoch {best}",
+        linestyle="none",
+        marker="o",
+        markersize=8,
+        color=_INK,
+        markerfacecolor="none",
+    )
+
+
+def _svg(figure: Figure, description: str) -> str:
+    """The figure as an ``<svg>`` element in the page's own colours and type, free of links and of shared names."""
+    file = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description, "font.sans-serif": "DejaVu Sans"}):
+        unsaid = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(file, format="svg", transparent=True, metadata=unsaid)
+    text = file.getvalue()
+    text = text[text.index("<svg ") :]
+    text = re.sub(r'<g id="[^"]*">', "<g>", text)
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "system-ui, sans-serif", text)
+    for colour, styled in _STYLED.items():
+        text = text.replace(colour, styled)
+    view = re.search(r'viewBox="[^"]*"', text)
+    inside = text[text.index(">") + 1 :]
+    return f'<svg role="img" aria-label="{description}" {view[0] if view else ""}>{inside}'

@@ -1,0 +1,155 @@
+"""The scores in words that need no explanation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rescrnet.scoring.counts import Counts, ratio
+from rescrnet.scoring.evaluate import Evaluation, Split
+
+# From which Tanimoto coefficient on which word is used; the paper's own results, 0.907 and 0.916, are "good".
+AGREEMENT = {0.95: "excellent", 0.85: "good", 0.7: "moderate"}
+
+SPLITS: dict[Split, str] = {"val": "validation", "train": "training", "all": "training and validation"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A line of the paper's Table 1.
+
+    Attributes:
+        name: as the paper has it.
+        key: as ``Counts.pooled`` has it.
+        meaning: one phrase.
+        paper: the paper's values for its electron and its fluorescence micrographs.
+    """
+
+    name: str
+    key: str
+    meaning: str
+    paper: tuple[float, float]
+
+
+METRICS = (
+    Metric(
+        "Tanimoto",
+        "tanimoto",
+        "overlap of probabilities and mask, of every class and of what is not that class alike",
+        (0.916, 0.907),
+    ),
+    Metric(
+        "Dice coefficient",
+        "dice_soft",
+        "overlap of probabilities and mask; an unsure model loses even where it is right",
+        (0.899, 0.888),
+    ),
+    Metric(
+        "Jaccard index",
+        "jaccard",
+        "overlap divided by all that either the model or the mask marks",
+        (0.859, 0.844),
+    ),
+    Metric("Precision", "precision", "share of what the model marks that is right", (0.926, 0.917)),
+    Metric("Recall", "recall", "share of what the mask marks that the model finds", (0.922, 0.914)),
+    Metric("F1 score", "f1", "balance of precision and recall", (0.924, 0.915)),
+)
+
+
+def score(value: float | None) -> str:
+    """Three decimals, or a dash where there is no score."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def percent(value: float | None) -> str:
+    """A share with one decimal, or a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f}%"
+
+
+def count(number: int, noun: str) -> str:
+    """``1 image``, ``4 images``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def mean_iou(counts: Counts) -> float | None:
+    """The mean IoU of the classes that have one."""
+    values = [scores["iou"] for scores in counts.per_class() if scores["iou"] is not None]
+    return float(np.mean(values)) if values else None
+
+
+def accuracy(counts: Counts) -> float | None:
+    """The share of pixels that got the class of the mask."""
+    return ratio(np.trace(counts.confusion), counts.confusion.sum())
+
+
+def in_words(facts: Mapping[str, Any], dataset: str, evaluation: Evaluation) -> list[str]:
+    """The summary, a paragraph each: what was trained on what, how well it agrees, the best and the worst class.
+
+    Args:
+        facts: what the run folder says of the run.
+        dataset: the name of the dataset that was trained on.
+        evaluation: the scores.
+    """
+    return [
+        _training(facts, dataset),
+        " ".join([_agreement(evaluation), *_best_and_worst(evaluation)]),
+        _caution(evaluation.split),
+    ]
+
+
+def _training(facts: Mapping[str, Any], dataset: str) -> str:
+    train, val = len(facts["dataset"]["train"]), len(facts["dataset"]["val"])
+    names = [entry["name"] for entry in facts["dataset"]["classes"]]
+    text = (
+        f"A Res-CR-Net was trained on {count(train, 'labelled image')} of {dataset} to tell apart "
+        f"{_list(names)} in every pixel; {count(val, 'other image')} served to validate it."
+    )
+    if facts.get("status") != "finished":
+        text += f" The run is not finished: it has completed {count(facts.get('epochs', 0), 'epoch')}."
+    return text
+
+
+def _agreement(evaluation: Evaluation) -> str:
+    counts = evaluation.counts
+    tanimoto = counts.pooled()["tanimoto"] or 0.0
+    word = next((word for least, word in AGREEMENT.items() if tanimoto >= least), "poor")
+    images = count(len(evaluation.images), f"{SPLITS[evaluation.split]} image")
+    return (
+        f"On {images}, the model gives {percent(accuracy(counts))} of all pixels the class that they have in the true "
+        f"masks. The agreement is {word}: the Tanimoto coefficient, 1 if perfect, is {score(tanimoto)}."
+    )
+
+
+def _best_and_worst(evaluation: Evaluation) -> list[str]:
+    scores = zip(evaluation.classes, evaluation.counts.per_class(), strict=True)
+    ranked = sorted((row for row in scores if row[1]["true_pixels"]), key=lambda row: row[1]["iou"] or 0.0)
+    if len(ranked) < 2:
+        return []
+    return [f"It does best on {_class(*ranked[-1])} It does worst on {_class(*ranked[0])}"]
+
+
+def _class(name: str, scores: Mapping[str, float | None]) -> str:
+    found = f"{name}: it finds {percent(scores['recall'])} of those pixels"
+    if scores["precision"] is None:
+        return f"{found}."
+    return f"{found}, and {percent(scores['precision'])} of the pixels that it calls {name} are."
+
+
+def _caution(split: Split) -> str:
+    if split == "val":
+        return (
+            "No weight of the network was learnt from the validation images, but they decided which epoch was kept: "
+            "on images that are new altogether, expect slightly lower scores."
+        )
+    return (
+        "Scores on images that the model was trained on tell how well it has learnt them, not how it will do on new "
+        "ones; for that, look at the validation images alone."
+    )
+
+
+def _list(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

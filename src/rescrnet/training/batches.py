@@ -1,0 +1,95 @@
+"""What a training step sees. Every window follows from (seed, epoch, step, place in the batch) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor
+
+from rescrnet.config import Config
+from rescrnet.data.augment import augmented_batch, one_hot
+from rescrnet.data.dataset import Sample
+from rescrnet.model import SegmentationModel
+
+_CALIBRATION = 2**31  # the stream of the batches that recalibrate; an epoch never reaches it
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Images and one-hot masks as the network reads them: (C, H, W) and (classes, H, W) float32."""
+
+    images: list[Tensor]
+    masks: list[Tensor]
+
+    @classmethod
+    def of(cls, samples: Sequence[Sample], model: SegmentationModel) -> Prepared:
+        """Scale the intensities of ``samples``, and resize them where the model does."""
+        images = [model.tensor(sample.image)[0] for sample in samples]
+        masks = [one_hot(sample.mask, len(model.classes)) for sample in samples]
+        if size := model.card.resize:
+            images = [F.interpolate(x[None], size, mode="bilinear", antialias=True)[0] for x in images]
+            masks = [F.interpolate(x[None], size, mode="nearest-exact")[0] for x in masks]
+        return cls(images, masks)
+
+    def centre(self, side: int | None) -> Prepared:
+        """The central squares of ``side`` pixels of larger images; all of the others."""
+        if side is None:
+            return self
+
+        def crop(x: Tensor) -> Tensor:
+            top, left = (max(0, (n - side) // 2) for n in x.shape[1:])
+            return x[:, top : top + side, left : left + side]
+
+        return Prepared([crop(x) for x in self.images], [crop(x) for x in self.masks])
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Augmented training batches, shared out evenly among processes.
+
+    A batch is the same, window by window, however many processes share it.
+    """
+
+    data: Prepared
+    config: Config
+    rank: int = 0
+    processes: int = 1
+
+    @property
+    def size(self) -> int:
+        """Windows in a batch, all processes together."""
+        return self.config.training.batch_size or len(self.data.images)
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of a window: the patch, or the largest image."""
+        side = self.config.data.patch_size
+        shapes = [image.shape for image in self.data.images]
+        return (side, side) if side else (max(s[1] for s in shapes), max(s[2] for s in shapes))
+
+    def training(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """This process's share of the batch of a step: images (n, C, H, W), one-hot masks (n, classes, H, W)."""
+        return self._draw(epoch, step, range(self.rank, self.size, self.processes))
+
+    def calibration(self, index: int) -> Tensor:
+        """The whole of a batch that serves the batch-norm statistics only: images (N, C, H, W)."""
+        return self._draw(_CALIBRATION, index, range(self.size))[0]
+
+    def _draw(self, epoch: int, step: int, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+        seed, images = self.config.training.seed, len(self.data.images)
+        chosen = []
+        for place in places:
+            # Images come in shuffled rounds, so that each is seen equally often.
+            turn, position = divmod(step * self.size + place, images)
+            chosen.append(int(np.random.default_rng((seed, epoch, turn)).permutation(images)[position]))
+        rngs = [np.random.default_rng((seed, epoch, step, place)) for place in places]
+        return augmented_batch(
+            [self.data.images[i] for i in chosen],
+            [self.data.masks[i] for i in chosen],
+            self.window,
+            self.config.augmentation,
+            rngs,
+        )

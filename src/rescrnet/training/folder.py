@@ -1,0 +1,113 @@
+"""The run folder: all of a run on disk, enough to use, repeat or resume it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rescrnet.config import Config, resolve
+from rescrnet.data.images import write_atomically
+from rescrnet.errors import ModelError, OutputError
+from rescrnet.model import read_safetensors
+
+Row = dict[str, float]
+"""A line of the history: an epoch."""
+
+COLUMNS = ("epoch", "loss", "val_loss", "val_tanimoto", "seconds")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``config.yaml``, ``run.json``, ``history.csv``, the models, and the state that resuming needs."""
+
+    path: Path
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / "run.json").is_file()
+
+    def create(self, config: Config, facts: Mapping[str, Any]) -> None:
+        """Make the folder with the resolved configuration and the facts about the run."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{self.path}: cannot be made ({error.strerror})") from None
+        self._write_text("config.yaml", config.to_yaml())
+        self.write_facts(facts)
+
+    def write_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write ``run.json``."""
+        self._write_text("run.json", json.dumps(facts, indent=2) + "\n")
+
+    def read_facts(self) -> dict[str, Any]:
+        """Read ``run.json``. Raises :class:`ModelError` where this is no run folder."""
+        try:
+            facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise ModelError(
+                f"{self.path}: is no run folder (no readable run.json); expected what train wrote"
+            ) from None
+        return dict(facts)
+
+    def read_config(self) -> Config:
+        """Read ``config.yaml``."""
+        return resolve("custom", self.path / "config.yaml")
+
+    def write_history(self, rows: list[Row]) -> None:
+        """Write ``history.csv``."""
+        lines = [",".join(COLUMNS), *(",".join(repr(row[name]) for name in COLUMNS) for row in rows)]
+        self._write_text("history.csv", "\n".join(lines) + "\n")
+
+    def read_history(self) -> list[Row]:
+        """Read ``history.csv``; no rows where there is none yet."""
+        path = self.path / "history.csv"
+        if not path.is_file():
+            return []
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+
+    def save_state(self, epoch: int, tensors: Mapping[str, Tensor]) -> None:
+        """Keep what continuing after ``epoch`` needs."""
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(self._state, lambda partial: save_file(kept, partial, {"epoch": str(epoch)}))
+
+    def load_state(self) -> tuple[int, dict[str, Tensor]]:
+        """The last completed epoch and its tensors; epoch 0 and none where no epoch was completed."""
+        if not self._state.is_file():
+            return 0, {}
+        header, tensors = read_safetensors(self._state)
+        return int(header["epoch"]), tensors
+
+    @property
+    def _state(self) -> Path:
+        return self.path / "state.safetensors"
+
+    def _write_text(self, name: str, text: str) -> None:
+        write_atomically(self.path / name, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    packages = ("rescrnet", "torch", "numpy", "lightning-fabric", "scipy", "pillow", "tifffile")
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in packages},
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

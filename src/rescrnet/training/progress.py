@@ -1,0 +1,88 @@
+"""Shows how a run goes: a bar in a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from rescrnet.data.dataset import Dataset
+from rescrnet.training.folder import Row
+
+
+class Silent:
+    """Shows nothing."""
+
+    def data(self, dataset: Dataset) -> None:
+        """Nothing."""
+
+    def begin(self, epochs: int, steps: int, done: int) -> None:
+        """Nothing."""
+
+    def step(self, epoch: int, loss: float) -> None:
+        """Nothing."""
+
+    def epoch(self, row: Row, best: bool) -> None:
+        """Nothing."""
+
+    def end(self) -> None:
+        """Nothing."""
+
+
+class ProgressDisplay:
+    """A bar over all steps with the loss and the validation Tanimoto; where there is no terminal, a line an epoch."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]}  val Tanimoto {task.fields[tanimoto]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._epochs = 0
+
+    def data(self, dataset: Dataset) -> None:
+        """Print the class table."""
+        table = Table("value in the mask", "class", "share of pixels")
+        for value, name, share in dataset.table.rows():
+            table.add_row(value, name, f"{share:.1%}")
+        channels = {1: "grey", 3: "RGB"}.get(dataset.channels, f"{dataset.channels} channels")
+        self._console.print(
+            f"{dataset.folder}: {len(dataset.train)} images to train on, {len(dataset.val)} to validate, {channels}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self._console.print(table)
+        for note in dataset.table.notes():
+            self._console.print(f"note: {note}", highlight=False, soft_wrap=True)
+
+    def begin(self, epochs: int, steps: int, done: int) -> None:
+        """Start the bar."""
+        self._epochs = epochs
+        self._task = self._bar.add_task(
+            "", total=epochs * steps, completed=done * steps, epoch=f"{done}/{epochs}", loss="–", tanimoto="–"
+        )
+        self._bar.start()
+
+    def step(self, epoch: int, loss: float) -> None:
+        """Advance the bar."""
+        self._bar.update(self._task, advance=1, epoch=f"{epoch}/{self._epochs}", loss=f"{loss:.3f}")
+
+    def epoch(self, row: Row, best: bool) -> None:
+        """Show the validation."""
+        self._bar.update(self._task, tanimoto=f"{row['val_tanimoto']:.3f}")
+        if not self._console.is_terminal:
+            self._console.print(
+                f"epoch {row['epoch']}/{self._epochs}  loss {row['loss']:.4f}  val loss {row['val_loss']:.4f}  "
+                f"val Tanimoto {row['val_tanimoto']:.4f}  {row['seconds']:.0f} s{'  best' if best else ''}",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def end(self) -> None:
+        """Stop the bar."""
+        self._bar.stop()

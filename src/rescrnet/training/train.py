@@ -1,0 +1,222 @@
+"""Train a model from a labelled folder."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from rescrnet.config import Config, resolve
+from rescrnet.data.dataset import Dataset, load_dataset
+from rescrnet.data.intensity import Intensity
+from rescrnet.data.output import check_free
+from rescrnet.errors import DataError, UsageError
+from rescrnet.model import ModelCard, SegmentationModel, load, pick_device
+from rescrnet.training.batches import Prepared
+from rescrnet.training.folder import RunFolder, environment
+from rescrnet.training.loop import Display, Trainer
+from rescrnet.training.progress import ProgressDisplay, Silent
+
+_PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    "float32": "32-true",
+    "bfloat16": "bf16-mixed",
+    "float16": "16-mixed",
+}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What to train on.
+
+    Attributes:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        devices: processes on this machine, each with a device of its own; they share every batch.
+        nodes: machines, each running the same command under the cluster's launcher.
+        precision: ``float32``, or mixed ``bfloat16`` or ``float16``.
+    """
+
+    device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "float32"
+
+    def fabric(self) -> Fabric:
+        """Lightning Fabric for this hardware. Raises :class:`UsageError` for what is not there."""
+        if self.precision not in _PRECISIONS:
+            raise UsageError(f"--precision {self.precision}: is unknown; expected {', '.join(_PRECISIONS)}")
+        if self.devices < 1 or self.nodes < 1:
+            raise UsageError(f"--devices {self.devices} --nodes {self.nodes}: expected at least one of each")
+        strategy = "auto" if self.devices * self.nodes == 1 else "ddp" if self.nodes > 1 else "ddp_spawn"
+        return Fabric(
+            accelerator=pick_device(self.device).type,
+            devices=self.devices,
+            num_nodes=self.nodes,
+            precision=_PRECISIONS[self.precision],
+            strategy=strategy,
+        )
+
+
+def train(
+    data: str | Path,
+    out: str | Path,
+    config: Config | str = "laptop",
+    *,
+    val: str | None = None,
+    hardware: Hardware = Hardware(),
+    max_minutes: float | None = None,
+    display: Display | None = None,
+) -> SegmentationModel:
+    """Train a model from a labelled folder into a new run folder, and return the best one.
+
+    Args:
+        data: the dataset folder (layouts: :func:`rescrnet.data.layouts.find_pairs`).
+        out: a new folder for the run: ``config.yaml``, ``run.json``, ``history.csv``, ``best.safetensors``,
+            ``last.safetensors`` and the state that :func:`resume` needs.
+        config: a preset's name, or a configuration from :func:`rescrnet.configure`.
+        val: how to split off validation images where the dataset does not: a fraction, names, or a folder.
+        hardware: what to train on.
+        max_minutes: stop at the end of the last epoch that fits into this time.
+        display: is told how it goes; a progress bar on standard error where left out.
+
+    Returns:
+        The model with the lowest validation loss.
+
+    Raises:
+        RescrnetError: the data, the configuration, the hardware or the folder is at fault; one line with the remedy.
+    """
+    config = resolve(config) if isinstance(config, str) else config
+    fabric = hardware.fabric()
+    if _is_first():
+        check_free(Path(out))
+    dataset = load_dataset(data, val)
+    facts = {
+        "status": "running",
+        "dataset": _dataset_facts(dataset, val),
+        "hardware": asdict(hardware),
+        "environment": environment(),
+    }
+    return _launch(fabric, dataset, config, RunFolder(Path(out)), facts, max_minutes, display)
+
+
+def resume(
+    data: str | Path,
+    out: str | Path,
+    *,
+    epochs: int | None = None,
+    hardware: Hardware = Hardware(),
+    max_minutes: float | None = None,
+    display: Display | None = None,
+) -> SegmentationModel:
+    """Continue a stopped run after its last completed epoch, with its own configuration.
+
+    On the same machine it ends with the weights of a run never stopped. Arguments, result and errors are those of
+    :func:`train`; ``epochs`` changes the number of epochs.
+    """
+    folder = RunFolder(Path(out))
+    facts, config = folder.read_facts(), folder.read_config()
+    if epochs is not None:
+        training = config.training.model_copy(update={"epochs": epochs})
+        config = config.model_copy(update={"training": training})
+    fabric = hardware.fabric()
+    dataset = load_dataset(data, facts["dataset"]["val_argument"])
+    now = _dataset_facts(dataset, facts["dataset"]["val_argument"])
+    for key in ("train", "val", "channels", "classes"):
+        if now[key] != facts["dataset"][key]:
+            raise DataError(f"{data}: its {key} are not those that {out} was trained with; expected the same dataset")
+    return _launch(fabric, dataset, config, folder, {**facts, "status": "running"}, max_minutes, display)
+
+
+def _launch(
+    fabric: Fabric,
+    dataset: Dataset,
+    config: Config,
+    folder: RunFolder,
+    facts: dict[str, Any],
+    max_minutes: float | None,
+    display: Display | None,
+) -> SegmentationModel:
+    torch.manual_seed(config.training.seed)
+    model = SegmentationModel.untrained(_card(dataset, config))
+    status = "stopped"
+    try:
+        fabric.launch(partial(_run, model, dataset, config, folder, facts, max_minutes, display))
+        status = "finished"
+    finally:
+        if _is_first() and folder.exists:
+            folder.write_facts({**facts, "status": status, "epochs": len(folder.read_history())})
+    return load(folder.path)
+
+
+def _run(
+    model: SegmentationModel,
+    dataset: Dataset,
+    config: Config,
+    folder: RunFolder,
+    facts: dict[str, Any],
+    max_minutes: float | None,
+    display: Display | None,
+    fabric: Fabric,
+) -> None:
+    """What every process does."""
+    if not fabric.is_global_zero:
+        display = Silent()
+    elif display is None:
+        display = ProgressDisplay()
+    trainer = Trainer(
+        fabric,
+        model,
+        Prepared.of(dataset.train, model),
+        Prepared.of(dataset.val, model),
+        config,
+        folder,
+        display,
+        None if max_minutes is None else 60 * max_minutes,
+    )
+    display.data(dataset)
+    if fabric.is_global_zero:
+        folder.create(config, facts)
+    fabric.barrier()
+    trainer.resume()
+    trainer.run()
+
+
+def _card(dataset: Dataset, config: Config) -> ModelCard:
+    return ModelCard(
+        network=config.network,
+        in_channels=dataset.channels,
+        classes=dataset.classes,
+        intensity=Intensity.fit((sample.image for sample in dataset.train), config.data.intensity),
+        resize=config.data.resize,
+        training={
+            "dataset": dataset.folder.resolve().name,
+            "train": [sample.stem for sample in dataset.train],
+            "val": [sample.stem for sample in dataset.val],
+            "config": config.model_dump(mode="json"),
+            "rescrnet": version("rescrnet"),
+            "torch": torch.__version__,
+        },
+    )
+
+
+def _dataset_facts(dataset: Dataset, val: str | None) -> dict[str, Any]:
+    return {
+        "folder": str(dataset.folder.resolve()),
+        "val_argument": val,
+        "train": [sample.stem for sample in dataset.train],
+        "val": [sample.stem for sample in dataset.val],
+        "channels": dataset.channels,
+        "classes": [entry.model_dump() for entry in dataset.classes],
+        "table": dataset.table.rows(),
+        "notes": dataset.table.notes(),
+    }
+
+
+def _is_first() -> bool:
+    """Whether this is the first process of all, as cluster launchers number them."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0"))) == 0

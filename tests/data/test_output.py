@@ -1,0 +1,118 @@
+"""A folder of results is there whole, or not at all."""
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from rescrnet.data.output import check_free, write_folder
+from rescrnet.errors import DataError, OutputError
+
+
+def write_two(folder):
+    (folder / "a.txt").write_text("a")
+    (folder / "b.txt").write_text("b")
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mount a memory disk; what it cannot do here skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount_with(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a memory disk needs a privileged user")
+        return folder
+
+    try:
+        yield mount_with
+    finally:
+        subprocess.run(["umount", folder], capture_output=True, check=False)
+
+
+def test_a_new_folder_holds_what_was_written(tmp_path):
+    write_folder(tmp_path / "new/below", write_two)
+    assert names(tmp_path / "new/below") == ["a.txt", "b.txt"]
+    assert names(tmp_path / "new") == ["below"]
+
+
+def test_an_empty_folder_is_filled_and_stays_the_same_folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    before = (tmp_path / "out").stat().st_ino
+    write_folder(tmp_path / "out", write_two)
+    assert names(tmp_path / "out") == ["a.txt", "b.txt"]
+    assert (tmp_path / "out").stat().st_ino == before
+
+
+def test_the_working_directory_can_be_the_folder(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    write_folder(Path(), write_two)
+    assert names(tmp_path / "out") == ["a.txt", "b.txt"]
+
+
+@pytest.mark.parametrize("error", [DataError("a.png: damaged"), KeyboardInterrupt(), OutputError("full")], ids=repr)
+def test_a_failure_leaves_nothing_and_says_what_it_was(tmp_path, error):
+    def write(folder):
+        write_two(folder)
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        write_folder(tmp_path / "out", write)
+    assert caught.value is error
+    assert names(tmp_path) == []
+
+
+def test_no_space_is_one_line_and_leaves_nothing(tmp_path):
+    def write(folder):
+        write_two(folder)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OutputError, match=r"out: cannot be written \(No space left on device\)"):
+        write_folder(tmp_path / "out", write)
+    assert names(tmp_path) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(mount):
+    disk = mount("size=40k")
+    with pytest.raises(OutputError, match=r"out: cannot be written \(No space left on device\)"):
+        write_folder(disk / "out", lambda folder: (folder / "large").write_bytes(bytes(200_000)))
+    assert names(disk) == []
+
+
+def test_a_disk_that_cannot_be_written_is_one_line(mount):
+    disk = mount("ro")
+    with pytest.raises(OutputError, match=r"out: cannot be written \(Read-only file system\)"):
+        write_folder(disk / "out", write_two)
+
+
+def test_a_folder_below_a_file_cannot_be_made(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=r"file/out: cannot be written \(Not a directory\)"):
+        write_folder(tmp_path / "file/out", write_two)
+
+
+def test_a_folder_that_holds_files_stays_as_it_is(tmp_path):
+    (tmp_path / "former.txt").write_text("former")
+    with pytest.raises(OutputError, match="already holds files; choose a new folder, or remove it first"):
+        write_folder(tmp_path, write_two)
+    assert names(tmp_path) == ["former.txt"]
+
+
+def test_a_file_is_no_place_for_a_folder(tmp_path):
+    (tmp_path / "out").write_text("former")
+    with pytest.raises(OutputError, match="out: is a file; expected a new folder"):
+        check_free(tmp_path / "out")
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path):
+    with pytest.raises(OutputError, match=r"cannot be (used|written) \(File name too long\)"):
+        write_folder(tmp_path / ("x" * 300), write_two)

@@ -1,0 +1,146 @@
+"""Prediction of image files."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from rescrnet.data.images import read_image
+from rescrnet.errors import DataError, OutputError
+from rescrnet.inference.files import Outputs, find_inputs, overlay, predict_files
+from tests.folders import noise, save
+
+
+@pytest.fixture
+def images(tmp_path):
+    for name in ("one.png", "Zelle 2 µ.TIF"):
+        save(tmp_path / "in" / name, noise((20, 31)))
+    return tmp_path / "in"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_each_image_gets_a_mask_of_its_size_and_stem(model, images, tmp_path):
+    written = predict_files(model, [images], tmp_path / "out")
+    assert names(tmp_path / "out") == ["Zelle 2 µ.png", "classes.json", "one.png"]
+    assert sorted(written) == [tmp_path / "out/Zelle 2 µ.png", tmp_path / "out/one.png"]
+    with Image.open(tmp_path / "out/one.png") as mask:
+        assert (mask.mode, mask.size) == ("L", (31, 20))
+        expected = model.predict(read_image(images / "one.png")).argmax(0)
+        np.testing.assert_array_equal(np.asarray(mask), expected)
+
+
+def test_classes_json_says_which_index_is_which_class(model, images, tmp_path):
+    predict_files(model, [images], tmp_path / "out")
+    legend = json.loads((tmp_path / "out/classes.json").read_text(encoding="utf-8"))
+    assert [(entry["index"], entry["name"]) for entry in legend] == list(enumerate(model.classes))
+    assert [entry["colour"] for entry in legend] == model.colours
+
+
+def test_probabilities_are_those_of_the_model_in_a_tiff_of_classes_rows_and_columns(model, images, tmp_path):
+    predict_files(model, [images / "one.png"], tmp_path / "out", Outputs(probabilities=True))
+    with tifffile.TiffFile(tmp_path / "out/one_probabilities.tif") as file:
+        found, axes = file.asarray(), file.series[0].axes
+    assert (found.shape, found.dtype, axes) == ((3, 20, 31), np.float32, "CYX")
+    np.testing.assert_array_equal(found, model.predict(read_image(images / "one.png")))
+    np.testing.assert_allclose(found.sum(0), 1, atol=1e-5)
+
+
+def test_overlays_are_written_beside_the_masks(model, images, tmp_path):
+    predict_files(model, [images], tmp_path / "out", Outputs(overlay=True))
+    with Image.open(tmp_path / "out/one_overlay.png") as image:
+        assert (image.mode, image.size) == ("RGB", (31, 20))
+
+
+def test_an_overlay_is_the_colour_of_the_class_strongest_at_outlines():
+    image = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8, 1)
+    mask = np.zeros((8, 8), np.uint8)
+    mask[:, 4:] = 1
+    shown = overlay(image, mask, ["#000000", "#ff0000"]).astype(int)
+    assert shown.shape == (8, 8, 3)
+    assert (shown[:, 4, 0] >= 229).all()  # the outline: nine tenths of the colour
+    assert (shown[:, 5:, 0] > shown[:, 5:, 1]).all()
+    assert (shown[:, :4, 0] == shown[:, :4, 1]).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 2), (3, 4), (5, 1), (64, 33)])
+def test_small_and_odd_images_are_predicted(model, tmp_path, shape):
+    image = np.arange(shape[0] * shape[1], dtype=np.uint8).reshape(shape)
+    predict_files(model, [save(tmp_path / "a.png", image)], tmp_path / "out")
+    with Image.open(tmp_path / "out/a.png") as mask:
+        assert mask.size == shape[::-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "array"),
+    [
+        ("a.tif", noise((20, 31), np.uint16)),
+        ("a.tif", noise((20, 31)).astype(np.float32)),
+        ("a.png", noise((20, 31))[..., None].repeat(3, axis=-1)),
+        ("a.JPG", noise((20, 31))),
+    ],
+    ids=["16 bits", "floats", "grey as RGB", "upper case"],
+)
+def test_any_kind_of_grey_image_is_predicted(model, tmp_path, name, array):
+    assert predict_files(model, [save(tmp_path / name, array)], tmp_path / "out") == [tmp_path / "out/a.png"]
+
+
+def test_files_and_folders_mix_and_a_file_named_twice_counts_once(images):
+    found = find_inputs([images / "one.png", images])
+    assert [file.name for file in found] == ["one.png", "Zelle 2 µ.TIF"]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: [folder / "none.png"], r"none\.png: no such file or folder"),
+        (lambda folder: [folder / "empty"], "empty: holds no images; expected PNG"),
+        (lambda folder: [folder / "one.png", folder / "other/one.tif"], r"one\.png and .*one\.tif: two files of one stem"),
+    ],
+    ids=["missing", "empty", "one stem"],
+)  # fmt: skip
+def test_inputs_that_cannot_be_are_refused_by_name(images, make, message):
+    (images / "empty").mkdir()
+    save(images / "other/one.tif", noise())
+    with pytest.raises(DataError, match=message):
+        find_inputs(make(images))
+
+
+def test_an_overlay_that_would_overwrite_a_mask_is_refused(model, tmp_path):
+    files = [save(tmp_path / name, noise()) for name in ("cell.png", "cell_overlay.png")]
+    with pytest.raises(DataError, match=r"cell_overlay\.png: .*the overlay of .*cell\.png"):
+        predict_files(model, files, tmp_path / "out", Outputs(overlay=True))
+    assert not (tmp_path / "out").exists()
+    assert len(predict_files(model, files, tmp_path / "out")) == 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (noise((20, 31, 3)), r"zz\.png: has 3 channels, expected 1"),
+        (np.full((20, 31), 9, np.uint8), r"zz\.png: every pixel has the same value, 9"),
+    ],
+    ids=["colour", "constant"],
+)
+def test_one_bad_image_among_good_ones_leaves_no_output(model, images, tmp_path, bad, message):
+    save(images / "zz.png", bad)
+    with pytest.raises(DataError, match=message):
+        predict_files(model, [images], tmp_path / "out")
+    assert names(tmp_path) == ["in"]
+
+
+def test_a_folder_that_holds_files_is_refused_and_stays_as_it_is(model, images):
+    before = names(images)
+    with pytest.raises(OutputError, match="already holds files"):
+        predict_files(model, [images], images)
+    assert names(images) == before
+
+
+def test_every_image_that_is_done_is_told(model, images, tmp_path):
+    done = []
+    predict_files(model, [images], tmp_path / "out", done=done.append)
+    assert sorted(file.name for file in done) == ["Zelle 2 µ.TIF", "one.png"]

@@ -1,0 +1,114 @@
+"""One contract that every network passes."""
+
+import pytest
+import torch
+
+from rescrnet.errors import UsageError
+from rescrnet.nn.blocks import ConvResBlock
+from rescrnet.nn.network import ResCRNet
+
+SMALL = {"n": 3, "filters": 4}
+NETWORKS = {
+    "paper": {},
+    "small": SMALL,
+    "without LSTM": {**SMALL, "m": 0},
+    "two LSTM blocks": {**SMALL, "m": 2, "lstm_filters": 2},
+    "stem only": {"n": 1, "filters": 2},
+    "sum": {**SMALL, "merge": "sum"},
+    "dense": {**SMALL, "name": "dense"},
+    "very dense": {**SMALL, "name": "very-dense", "n": 8},
+    "four branches": {**SMALL, "kernel_sizes": [1, 3, 5, 7], "dilations": [1, 2, 3, 4]},
+    "set by block": {
+        "n": 2,
+        "filters": [2, 3],
+        "kernel_sizes": [[3], [3, 5]],
+        "dilations": [[2], [1, 4]],
+    },
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    torch.manual_seed(0)
+    return ResCRNet(2, 3, **NETWORKS[request.param])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2), (13, 18)])
+def test_any_size_goes_through_at_full_resolution(network, size):
+    assert network.eval()(torch.randn(1, 2, *size)).shape == (1, 3, *size)
+
+
+def test_gradients_reach_every_parameter(network):
+    network(torch.randn(2, 2, 12, 11)).square().sum().backward()
+    silent = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    # Before batch normalisation a constant makes no difference.
+    assert all(name.endswith(("pointwise.bias", "shortcut.0.bias")) for name in silent)
+
+
+def test_a_batch_of_one_equals_a_batch_of_many(network):
+    network.eval()
+    x = torch.randn(3, 2, 10, 9)
+    together = network(x)
+    alone = torch.cat([network(image[None]) for image in x])
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5 * float(together.abs().max()))
+
+
+def test_evaluation_is_deterministic_and_leaves_the_statistics_alone(network):
+    network.eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    x = torch.randn(1, 2, 8, 8)
+    assert torch.equal(network(x), network(x))
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_training_differs_from_evaluation_by_dropout_and_batch_statistics_only():
+    torch.manual_seed(0)
+    network = ResCRNet(2, 3, **SMALL, dropout=0, recurrent_dropout=0).train()
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    x = torch.randn(2, 2, 16, 16)
+    trained = network(x)  # now the running statistics are those of this batch, but for Bessel's correction
+    with torch.no_grad():
+        for norm in norms:
+            norm.running_var *= (x.numel() / 2 - 1) / (x.numel() / 2)
+    torch.testing.assert_close(network.eval()(x), trained, rtol=1e-3, atol=1e-4)
+
+
+def test_one_seed_draws_one_network():
+    weights = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        weights.append(torch.cat([p.flatten() for p in ResCRNet(1, 3, **SMALL).parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_papers_network_has_58662_trainable_parameters_and_1632_running_statistics():
+    network = ResCRNet(1, 3)
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 58_662
+    statistics = [b for name, b in network.named_buffers() if "running" in name]
+    assert sum(b.numel() for b in statistics) == 1_632
+
+
+def test_the_stem_has_no_activation_before_its_branches():
+    block = ConvResBlock(1, 2, [3], [1], stem=True)
+    assert isinstance(block.activation, torch.nn.Identity)
+    assert block(torch.ones(1, 1, 4, 4)).shape == (1, 2, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"n": 0}, "n: Input should be greater than 0"),
+        ({"kernel_sizes": [4, 3, 3]}, "4 is even"),
+        ({"dilations": [1, 2]}, "must be as many"),
+        ({"filters": [4, 4]}, "filters is set for 2 blocks but n is 6"),
+        ({"name": "dense", "n": 2, "filters": [4, 8]}, "all need one width"),
+        ({"depth": 3}, "key 'depth' is unknown; known keys are name, n, m,"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(settings, message):
+    with pytest.raises(UsageError, match="network: ") as caught:
+        ResCRNet(1, 3, **settings)
+    assert message in str(caught.value)

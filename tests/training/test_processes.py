@@ -1,0 +1,51 @@
+"""Two processes: what equals one process, and what does not."""
+
+import pytest
+import torch
+
+import rescrnet
+from rescrnet.data.dataset import load_dataset
+from rescrnet.model import SegmentationModel
+from rescrnet.nn.losses import LOSSES
+from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.train import _card
+from tests.training.conftest import tiny
+
+# Without dropout, whose masks each process draws for itself, and without averaging, for the plain weights.
+CONFIG = tiny(
+    network__dropout=0.0,
+    network__recurrent_dropout=0.0,
+    training__epochs=1,
+    training__steps_per_epoch=1,
+    training__average=0.0,
+)
+
+
+def one_step_by_hand(cells, shares):
+    """The weights after one Adam step on the mean gradient of ``shares`` of the batch, in this one process."""
+    dataset = load_dataset(cells)
+    torch.manual_seed(CONFIG.training.seed)
+    model = SegmentationModel.untrained(_card(dataset, CONFIG))
+    network = model.network.train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=CONFIG.training.learning_rate, eps=1e-7)
+    prepared = Prepared.of(dataset.train, model)
+    for rank in range(shares):
+        images, masks = Batches(prepared, CONFIG, rank, shares).training(1, 0)
+        loss = LOSSES[CONFIG.training.loss](network(images).softmax(1), masks)
+        (loss / shares).backward()
+    optimizer.step()
+    return {name: p.detach() for name, p in network.named_parameters()}
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_that_averages_two_half_batches_and_not_one_on_the_whole_batch(cells, tmp_path):
+    rescrnet.train(cells, tmp_path / "two", CONFIG, hardware=rescrnet.Hardware(device="cpu", devices=2))
+    trained = dict(rescrnet.load(tmp_path / "two").network.named_parameters())
+
+    # Equal: the gradient is the mean of the processes', each computed on its half of the batch.
+    for name, value in one_step_by_hand(cells, 2).items():
+        torch.testing.assert_close(trained[name], value, atol=1e-6, rtol=1e-5, msg=name)
+
+    # Not equal: the Tanimoto of a batch is no mean over its images, and batch statistics are those of a half.
+    whole = one_step_by_hand(cells, 1)
+    assert any((trained[name] - value).abs().max() > 1e-4 for name, value in whole.items())
