@@ -1,5 +1,7 @@
 """A small dataset, and a small model trained on it once for all tests: read only, copy before changing."""
 
+import subprocess
+
 import pytest
 
 import rescrnet
@@ -32,3 +34,21 @@ def run(dataset, tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(run):
     return rescrnet.load(run)
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """Mount a memory disk; what it cannot do here skips the test."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount_with(options):
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a memory disk needs a privileged user")
+        return folder
+
+    try:
+        yield mount_with
+    finally:
+        subprocess.run(["umount", folder], capture_output=True, check=False)

@@ -13,9 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from rescrnet.cli import main
+from tests.conftest import SMALLEST
 from tests.folders import labelled, noise, save, stripes
 
 DATA, USAGE = 1, 2
+SMALLEST_OPTIONS = [word for key, value in SMALLEST.items() for word in ("--set", f"{key}={value}")]
+pytestmark = pytest.mark.timeout(60)  # a bad input that is taken for good would train for minutes
 
 
 def contents(folder):
@@ -39,7 +42,6 @@ def refused(monkeypatch, capsys, tmp_path):
         assert shown.err.splitlines()[-1] == lines[0]
         assert "Traceback" not in shown.err
         assert re.search(says, lines[0]), lines[0]
-        assert shown.out == ""
         assert contents(tmp_path) == before
         return shown.err
 
@@ -68,7 +70,7 @@ def _write(name, content):
 
 
 def _truncate(name):
-    return lambda data: os.truncate(data / name, 300)
+    return lambda data: os.truncate(data / name, 60)
 
 
 def _nan(data):
@@ -85,7 +87,7 @@ def _empty(data):
 
 LAST_HAS_ANOTHER_CLASS = stripes(0, 64, 128, 255, shape=(40, 48))
 SPOILT = {
-    "missing folder": (lambda data: shutil.rmtree(data), "data: no such folder; expected a folder of images and masks"),
+    "missing folder": (lambda data: shutil.rmtree(data), "data: no such folder; expected a folder"),
     "no images folder": (lambda data: shutil.rmtree(data / "images"), "data/images: no such folder; expected 'images'"),
     "no masks folder": (lambda data: shutil.rmtree(data / "masks"), "data/masks: no such folder; expected 'images'"),
     "no images": (_empty, "data/images: holds no images; expected PNG, TIFF, JPEG or BMP"),
@@ -98,7 +100,7 @@ SPOILT = {
         r"masks/b\.png: is 40×47 but its image .*images/b\.png is 40×48; expected one size",
     ),
     "truncated image": (_truncate("images/b.png"), r"images/b\.png: cannot be read .* cut short"),
-    "truncated mask": (_truncate("masks/b.png"), r"masks/b\.png: cannot be read .* cut short|masks/b\.png"),
+    "truncated mask": (_truncate("masks/b.png"), r"masks/b\.png: cannot be read .* cut short"),
     "text image": (_write("images/b.png", b"no image"), r"images/b\.png: cannot be read as an image"),
     "empty image": (_write("images/b.png", b""), r"images/b\.png: cannot be read as an image"),
     "mask of one class": (
@@ -126,7 +128,7 @@ SPOILT = {
     ),
     "bad YAML": (_write("dataset.yaml", b"classes: ["), r"dataset\.yaml: is not valid YAML"),
     "unknown key": (_write("dataset.yaml", b"names: []"), r"dataset\.yaml: .*(names|classes)"),
-    "one declared class": (_write("dataset.yaml", b"classes: [{name: a}]"), r"dataset\.yaml: classes: List should have"),
+    "one declared class": (_write("dataset.yaml", b"classes: [{name: a}]"), r"dataset\.yaml: classes: List should"),
     "undeclared value": (
         _write("dataset.yaml", b"classes: [{name: a, value: 0}, {name: b, value: 128}]"),
         r"no class: 255 \(2560 pixels\); mend the masks, or list every value in .*dataset\.yaml",
@@ -217,7 +219,7 @@ def test_a_single_image_cannot_be_trained_on(refused, tmp_path):
     ("arguments", "says"),
     [
         (["nothing"], "nothing"),
-        (["train"], "DATA"),
+        (["train"], "(?i)argument .data."),
         (["train", "data", "--out"], "--out"),
         (["train", "data", "--out", "run", "--epochs", "many"], "--epochs"),
         (["train", "data", "--out", "run", "--frobnicate"], "--frobnicate"),
@@ -350,7 +352,7 @@ def test_a_missing_model_is_refused_by_name(refused, dataset, tmp_path, verb, na
         "predict": [dataset / "val_local/images/img", "--out", tmp_path / "out"],
         "evaluate": [dataset, "--out", tmp_path / "out"],
     }.get(verb, [])
-    says = rf"{name}: is no run folder \(no readable run\.json\)" if verb == "report" else says
+    says = rf"{name}: is no run folder.* run\.json" if verb == "report" else says
     shown = refused(verb, tmp_path / name, *arguments, code=DATA, says=says)
     assert len(shown.splitlines()) == 1
     assert not (tmp_path / "out").exists()
@@ -453,10 +455,36 @@ def test_a_file_in_place_of_the_output_folder_is_refused(refused, run, dataset, 
 
 
 @every_writer
-def test_an_output_folder_below_a_file_is_refused(refused, run, dataset, tmp_path, verb, capsys):
+def test_an_output_folder_below_a_file_is_refused(refused, run, dataset, tmp_path, verb):
     (tmp_path / "file").write_text("mine")
     arguments = _arguments(verb, run, dataset, tmp_path / "file/out")
     refused(*arguments, code=DATA, says="file/out.*(Not a directory)")
+
+
+@pytest.mark.parametrize("verb", ["samples", "predict", "evaluate"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(refused, mount, run, dataset, verb):
+    disk = mount("size=16k")
+    save(disk / "other.tif", np.zeros((20, 512), np.uint8))  # leaves one page of memory
+    arguments = _arguments(verb, run, dataset, disk / "out")
+    refused(*arguments, code=DATA, says=r"disk/out.*\(No space left on device\)")
+
+
+def test_a_disk_that_fills_up_while_training_is_one_line(monkeypatch, capsys, mount, dataset):
+    disk = mount("size=60k")
+    save(disk / "other.tif", np.zeros((80, 512), np.uint8))  # leaves room for the configuration, not for the model
+    arguments = ["train", dataset, "--out", disk / "out", *SMALLEST_OPTIONS]
+    monkeypatch.setattr(sys, "argv", ["rescrnet", *map(str, arguments)])
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert re.search(r"^rescrnet: .*last\.safetensors: cannot be written \(.*No space left on device", last), last
+    assert not list((disk / "out").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("verb", ["samples", "train", "predict", "evaluate"])
+def test_a_disk_that_cannot_be_written_is_one_line(refused, mount, run, dataset, verb):
+    disk = mount("ro")
+    refused(*_arguments(verb, run, dataset, disk / "out"), code=DATA, says="disk/out.*Read-only file system")
 
 
 # A real process

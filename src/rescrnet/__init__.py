@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from rescrnet.config import Config
     from rescrnet.config import resolve as configure
     from rescrnet.errors import RescrnetError
+    from rescrnet.exchange.keras import import_keras, load_keras
     from rescrnet.model import SegmentationModel, load
     from rescrnet.nn.network import ResCRNet
-    from rescrnet.report.page import report
+    from rescrnet.reporting.page import report
     from rescrnet.scoring.evaluate import evaluate
     from rescrnet.training.train import Hardware, resume, train
 
@@ -26,8 +27,10 @@ _HOME = {
     "SegmentationModel": "rescrnet.model:SegmentationModel",
     "configure": "rescrnet.config:resolve",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
+    "import_keras": "rescrnet.exchange.keras:import_keras",
     "load": "rescrnet.model:load",
-    "report": "rescrnet.report.page:report",
+    "load_keras": "rescrnet.exchange.keras:load_keras",
+    "report": "rescrnet.reporting.page:report",
     "resume": "rescrnet.training.train:resume",
     "train": "rescrnet.training.train:train",
 }
@@ -40,7 +43,9 @@ __all__ = [
     "SegmentationModel",
     "configure",
     "evaluate",
+    "import_keras",
     "load",
+    "load_keras",
     "report",
     "resume",
     "train",

@@ -23,6 +23,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_CommandLineError: Any = (
+    typer.BadParameter.__base__
+)  # Click's UsageError, which newer versions of typer carry themselves
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
 
 
@@ -165,7 +168,7 @@ def report(
     split: Annotated[SplitName, typer.Option(help="Which images to show.")] = SplitName.val,
 ) -> None:
     """Write report.html into a run folder: pictures, curves, scores and configuration in one file."""
-    from rescrnet.report.page import report as write_report
+    from rescrnet.reporting.page import report as write_report
 
     typer.echo(write_report(run, data, split.value))
 
@@ -178,6 +181,22 @@ def info(model: Model) -> None:
     _print_info(load(model))
 
 
+@app.command("import-keras")
+def import_keras(
+    weights: Annotated[Path, typer.Argument(help="Weights or model of the authors' program, .h5.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="New model file.", show_default=False)],
+    architecture: Annotated[Path | None, typer.Option(help="The network as Keras JSON.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of the classes in order: a,b,c.")] = None,
+    variant: Annotated[str | None, typer.Option(help="For weights alone: dense or very-dense.")] = None,
+) -> None:
+    """Turn a checkpoint of the authors' Keras program into a model."""
+    from rescrnet.exchange.keras import import_keras as convert
+
+    names = [name.strip() for name in classes.split(",")] if classes else None
+    _print_info(convert(weights, out, architecture, names, variant=variant))  # type: ignore[arg-type]
+    typer.echo(out)
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="New folder.")] = Path("rescrnet-demo"),
@@ -188,7 +207,7 @@ def demo(
     from rescrnet.data.output import check_free
     from rescrnet.data.samples import write_dataset
     from rescrnet.inference.files import Outputs, predict_files
-    from rescrnet.report.page import report as write_report
+    from rescrnet.reporting.page import report as write_report
     from rescrnet.scoring.evaluate import evaluate as evaluate_model
     from rescrnet.training.train import train as train_run
 
@@ -253,9 +272,13 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main() -> None:
     """Run the command line. What a user can mend ends in one line on standard error and a non-zero exit code."""
     try:
-        app()
+        raise SystemExit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except RescrnetError as error:
         _fail(error)
+    except _CommandLineError as error:
+        _fail(UsageError(f"{error.format_message().rstrip('.')}; see rescrnet --help"))
+    except typer.Abort:
+        raise SystemExit(INTERRUPTED) from None
     except MemoryError:
         _fail(RescrnetError("memory: this machine has too little for that; use smaller images or patches"))
     except OSError as error:

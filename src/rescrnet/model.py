@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -35,8 +35,8 @@ class ModelCard(BaseModel):
 
     format: int = FORMAT
     network: NetworkConfig
-    in_channels: int
-    classes: list[ClassEntry]
+    in_channels: PositiveInt
+    classes: list[ClassEntry] = Field(min_length=2)
     intensity: Intensity
     resize: tuple[int, int] | None = None
     training: dict[str, Any] = {}

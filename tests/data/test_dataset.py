@@ -81,7 +81,9 @@ def test_the_remedy_for_a_mask_of_one_class_works(tmp_path):
 def test_a_class_that_only_validation_shows_is_refused_by_name(tmp_path):
     labelled(tmp_path, "ab")
     labelled(tmp_path, "c", mask=stripes(0, 1, 2))
-    with pytest.raises(DataError, match="class 'class 2' is in the validation mask 'c' but in no training mask.*--val"):
+    with pytest.raises(
+        DataError, match=r"class 'class 2' is in the validation mask 'c' but in no training mask.*--val"
+    ):
         load_dataset(tmp_path)
     assert len(load_dataset(tmp_path, "a").classes) == 3
 

@@ -181,9 +181,14 @@ def test_a_value_in_dataset_yaml_has_a_code_where_the_masks_can_hold_it(reader, 
 
 @pytest.mark.parametrize(
     ("reader", "value"),
-    [(MaskReader(), 128), (MaskReader(colour=True), "#0a00ff"), (MaskReader(("a", "b")), "b"), (MaskReader(("a",)), "background")],
+    [
+        (MaskReader(), 128),
+        (MaskReader(colour=True), "#0a00ff"),
+        (MaskReader(("a", "b")), "b"),
+        (MaskReader(("a",)), "background"),
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_code_tells_its_value(reader, value):
     assert reader.value_of(reader.code_of(value)) == value
 

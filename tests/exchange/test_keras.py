@@ -172,6 +172,15 @@ def assert_same(found, network):
     torch.testing.assert_close(found(image), network(image), rtol=0, atol=0)
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Networks this small wait for their threads more than they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def file():
     return KerasFile(random_network())
@@ -368,8 +377,9 @@ def test_a_weight_of_wrong_shape_is_named(tmp_path, file, with_architecture):
     ("settings", "expected"),
     [
         ({"filters": 3}, r"'separable_conv2d' has pointwise_kernel of shape \(1, 1, 1, 2\), expected \(1, 1, 1, 3\)"),
-        ({"n": 4}, "layer 'separable_conv2d_18' has no depthwise_kernel"),
-        ({"n": 2}, "layer '.*' is in the weights alone"),
+        ({"n": 4}, "layer 'batch_normalization_14' has no gamma"),
+        ({"n": 2}, r"layer 'conv2d_2' has kernel of shape \(1, 1, 6, 6\), expected \(1, 1, 6, 3\)"),
+        ({"m": 0}, "layer 'bidirectional_1' is in the weights alone"),
         ({"in_channels": 3}, r"has depthwise_kernel of shape \(3, 3, 1, 1\), expected \(3, 3, 3, 1\)"),
     ],
 )
@@ -382,6 +392,10 @@ def test_an_architecture_of_other_weights_is_refused(tmp_path, file, settings, e
 
 def set_(name, **settings):
     return lambda file: file.layer(name)["config"].update(settings)
+
+
+def become(name, kind):
+    return lambda file: file.layer(name).update(class_name=kind)
 
 
 def read(name, *inputs):
@@ -407,10 +421,12 @@ FAULTS = {
     r"different values of dilation_rate in 'separable_conv2d' and 'separable_conv2d_1' \(1, 2\)": set_(
         "separable_conv2d_1", dilation_rate=[2, 2]
     ),
-    "kernel_sizes.*: 4 is even": both(
+    "has kernels of size 4, expected odd sizes": both(
         set_("separable_conv2d", kernel_size=[4, 4]), set_("separable_conv2d_1", kernel_size=[4, 4])
     ),
     r"inputs of shape \[None, 20, 1\], expected one of": set_("input", batch_input_shape=[None, 20, 1]),
+    "layer 'conv2d_3' has filters 3.5, expected a positive whole number": set_("conv2d_3", filters=3.5),
+    "a setting in it is malformed": set_("separable_conv2d", kernel_size=3),
     "layer 'conv2d_3' states no filters": lambda file: file.layer("conv2d_3")["config"].pop("filters"),
     "layer 'input' reads a layer that does not come before it": read("input", "softmax"),
     r"has 2 outputs \(softmax, extra\), expected one": lambda file: file.add("ReLU", "extra", ["add"]),
@@ -420,22 +436,25 @@ FAULTS = {
     ),
     r"has different inputs of branches before 'add_1' \(.*\), expected one": read("separable_conv2d_6", "input"),
     "expected it to read 'spatial_dropout2d', as the shortcut does": read("batch_normalization_4", "add"),
-    "'spatial_dropout2d' .* expected blocks that are joined as in res-cr-net, dense or very-dense": both(
-        read("batch_normalization_9", "spatial_dropout2d"), read("conv2d_2", "spatial_dropout2d")
+    r"'spatial_dropout2d_1' \(Add\) .* expected blocks that are joined as in res-cr-net, dense or very-dense": both(
+        become("spatial_dropout2d_1", "Add"), read("spatial_dropout2d_1", "spatial_dropout2d", "add_1")
     ),
-    "'concatenate' .* expected the output of a residual block or a sum of such": both(
-        read("batch_normalization_4", "concatenate"), read("conv2d_1", "concatenate")
+    r"'spatial_dropout2d' \(ReLU\) .* expected the output of a residual block or a sum": become(
+        "spatial_dropout2d", "ReLU"
     ),
-    r"layer 'leaky_re_lu' \(LeakyReLU\) is out of place; expected the input": read("conv2d", "leaky_re_lu"),
+    r"layer 'input' \(ReLU\) is out of place; expected the input": become("input", "ReLU"),
     "expected it to read 'tf.expand_dims' transposed": lambda file: file.layer("tf.compat.v1.transpose").update(
         inbound_nodes=[["leaky_re_lu_11", 0, 0, {}]]
     ),
     "expected it to read 'leaky_re_lu_11'": lambda file: file.layer("tf.expand_dims").update(
         inbound_nodes=[["leaky_re_lu_10", 0, 0, {}]]
     ),
-    r"'add_3' \(Add\) is out of place; expected the sum of a transpose and another layer": read(
-        "add_3", "bidirectional", "bidirectional_1"
+    r"'add_3' \(Add\) is out of place; expected the sum of a transpose and another layer": set_(
+        "tf.compat.v1.transpose_1", function="reverse"
     ),
+    "holds no convolutional residual block": lambda file: [
+        layer.update(class_name="ReLU") for layer in file.layers if layer["class_name"] == "BatchNormalization"
+    ],
 }
 
 

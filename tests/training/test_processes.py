@@ -8,6 +8,7 @@ from rescrnet.data.dataset import load_dataset
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.losses import LOSSES
 from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.optimizer import adam
 from rescrnet.training.train import _card
 from tests.training.conftest import tiny
 
@@ -22,19 +23,22 @@ CONFIG = tiny(
 
 
 def one_step_by_hand(cells, shares):
-    """The weights after one Adam step on the mean gradient of ``shares`` of the batch, in this one process."""
+    """The weights after one Adam step on the mean gradient of ``shares`` of the batch, in this one process.
+
+    Without those whose gradient is zero but for rounding: Adam makes a whole step of the rounding.
+    """
     dataset = load_dataset(cells)
     torch.manual_seed(CONFIG.training.seed)
     model = SegmentationModel.untrained(_card(dataset, CONFIG))
     network = model.network.train()
-    optimizer = torch.optim.Adam(network.parameters(), lr=CONFIG.training.learning_rate, eps=1e-7)
+    optimizer = adam(network.parameters(), CONFIG.training.learning_rate)
     prepared = Prepared.of(dataset.train, model)
     for rank in range(shares):
         images, masks = Batches(prepared, CONFIG, rank, shares).training(1, 0)
         loss = LOSSES[CONFIG.training.loss](network(images).softmax(1), masks)
         (loss / shares).backward()
     optimizer.step()
-    return {name: p.detach() for name, p in network.named_parameters()}
+    return {name: p.detach() for name, p in network.named_parameters() if p.grad.abs().min() > 1e-5}
 
 
 @pytest.mark.slow
@@ -43,7 +47,9 @@ def test_two_processes_equal_one_that_averages_two_half_batches_and_not_one_on_t
     trained = dict(rescrnet.load(tmp_path / "two").network.named_parameters())
 
     # Equal: the gradient is the mean of the processes', each computed on its half of the batch.
-    for name, value in one_step_by_hand(cells, 2).items():
+    halves = one_step_by_hand(cells, 2)
+    assert len(halves) > 10
+    for name, value in halves.items():
         torch.testing.assert_close(trained[name], value, atol=1e-6, rtol=1e-5, msg=name)
 
     # Not equal: the Tanimoto of a batch is no mean over its images, and batch statistics are those of a half.

@@ -6,7 +6,6 @@ from safetensors.torch import load_file
 
 import rescrnet
 from rescrnet.errors import DataError, ModelError
-from rescrnet.training.folder import RunFolder
 from rescrnet.training.progress import Silent
 from tests.training.conftest import tiny
 

@@ -40,8 +40,8 @@ def write_folder(folder: Path, write: Callable[[Path], object]) -> None:
                 result.replace(folder / result.name)
         else:
             partial.replace(folder)
-    except OutputError:
-        raise
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(partial), str(folder))) from None
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
     finally:

@@ -46,6 +46,13 @@ def plan_from_architecture(text: str) -> Plan:
         ModelError: the first layer that does not fit, and what was expected in its place.
     """
     graph = _Graph(read_layers(text))
+    try:
+        return _plan(graph)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:  # a setting of another type than Keras'
+        raise ModelError(f"a setting in it is malformed ({error})") from None
+
+
+def _plan(graph: _Graph) -> Plan:
     heads, features = _read_heads(graph)
     sums = [name for name in graph.layers if _is_block(graph, name)]
     if not sums:
@@ -65,7 +72,7 @@ def plan_from_architecture(text: str) -> Plan:
             **({"lstm_filters": lstm["filters"], "recurrent_dropout": lstm["recurrent_dropout"]} if lstm else {}),
         ),
         in_channels=_channels(graph),
-        classes=projection.setting("filters"),
+        classes=_whole(projection, "filters", projection.setting("filters")),
         blocks=list(blocks),
         heads=heads,
     )
@@ -251,16 +258,23 @@ def _sides(graph: _Graph, block: BlockLayers, key: str) -> list[int]:
     sides = []
     for first, _, second in block.branches:
         values = [*graph[first].setting(key), *graph[second].setting(key)]
-        sides.append(_one(values, f"values of {key} in '{first}' and '{second}'"))
+        side = _one(values, f"values of {key} in '{first}' and '{second}'")
+        sides.append(_whole(graph[first], key, side))
     return sides
 
 
 def _channels(graph: _Graph) -> int:
     inputs = graph.of_kind("InputLayer")
     shape = [*inputs[0].settings.get("batch_input_shape", [])] if len(inputs) == 1 else []
-    if len(shape) != 4 or not isinstance(shape[-1], int):
+    if len(shape) != 4:
         raise ModelError(f"has inputs of shape {shape}, expected one of [batch, height, width, channels]")
-    return shape[-1]
+    return _whole(inputs[0], "channels", shape[-1])
+
+
+def _whole(layer: Layer, key: str, value: Any) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise ModelError(f"layer '{layer.name}' has {key} {value}, expected a positive whole number")
+    return value
 
 
 def _one(values: Sequence[Any], what: str) -> Any:

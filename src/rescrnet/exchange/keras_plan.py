@@ -102,6 +102,9 @@ def plan_from_weights(weights: Weights, variant: Variant = "res-cr-net") -> Plan
 
 def network_config(**settings: Any) -> NetworkConfig:
     """A validated configuration; a list of one value for all blocks becomes that value. Raises ModelError."""
+    even = next((size for sizes in settings["kernel_sizes"] for size in sizes if size % 2 == 0), None)
+    if even is not None:
+        raise ModelError(f"has kernels of size {even}, expected odd sizes")
     for name in ("filters", "kernel_sizes", "dilations"):
         values = settings[name]
         settings[name] = values[0] if all(value == values[0] for value in values) else values

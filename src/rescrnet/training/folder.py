@@ -56,11 +56,11 @@ class RunFolder:
         """Read ``run.json``. Raises :class:`ModelError` where this is no run folder."""
         try:
             facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return {**facts, "dataset": dict(facts["dataset"]), "environment": dict(facts["environment"])}
+        except (OSError, ValueError, TypeError, KeyError):
             raise ModelError(
-                f"{self.path}: is no run folder (no readable run.json); expected what train wrote"
+                f"{self.path}: is no run folder, it has no readable run.json; expected one of train"
             ) from None
-        return dict(facts)
 
     def read_config(self) -> Config:
         """Read ``config.yaml``."""

@@ -21,6 +21,7 @@ from rescrnet.nn.losses import LOSSES, LossFunction
 from rescrnet.scoring.counts import Counts
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.folder import Row, RunFolder
+from rescrnet.training.optimizer import adam
 from rescrnet.training.recalibrate import recalibrate
 
 
@@ -79,7 +80,7 @@ class Trainer:
         self._loss = LOSSES[settings.loss]
         # A copy of its own: spawned processes are handed one network in memory that they share.
         network = copy.deepcopy(self.model.network)
-        optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, eps=1e-7)
+        optimizer = adam(network.parameters(), settings.learning_rate)
         self._network = network
         # The averaged weights are validated and saved; without averaging they are the trained ones themselves.
         self._averaged = copy.deepcopy(network).to(self.fabric.device) if settings.average else network

@@ -16,8 +16,8 @@ from PIL import Image
 import rescrnet
 from rescrnet.data.samples import write_dataset
 from rescrnet.errors import DataError, ModelError
-from rescrnet.report import page
-from rescrnet.report.page import report
+from rescrnet.reporting import page
+from rescrnet.reporting.page import report
 from rescrnet.scoring.counts import Counts
 from rescrnet.scoring.evaluate import Evaluation
 from rescrnet.training.folder import RunFolder

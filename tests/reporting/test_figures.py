@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from rescrnet.data.dataset import Sample
-from rescrnet.report.figures import Picture, differences, loss_curves, pictures, tanimoto_curve
+from rescrnet.reporting.figures import Picture, differences, loss_curves, pictures, tanimoto_curve
 
 COLOURS = ["#4d4d4d", "#e69f00", "#56b4e9"]
 HISTORY = [

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rescrnet.report.page import report
+from rescrnet.reporting.page import report
 
 
 @pytest.fixture(scope="session")

@@ -17,15 +17,15 @@ from rescrnet.data.dataset import Sample
 from rescrnet.data.images import write_atomically
 from rescrnet.errors import DataError
 from rescrnet.model import load
-from rescrnet.report.figures import LARGEST, Picture, loss_curves, pictures, tanimoto_curve
-from rescrnet.report.summary import AGREEMENT, METRICS, SPLITS, accuracy, count, in_words, mean_iou, percent, score
+from rescrnet.reporting.figures import LARGEST, Picture, loss_curves, pictures, tanimoto_curve
+from rescrnet.reporting.summary import AGREEMENT, METRICS, SPLITS, accuracy, count, in_words, mean_iou, percent, score
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.scoring.evaluate import Evaluation, Split, evaluate
 from rescrnet.training.folder import RunFolder
 
 MOST_IMAGES = 12
 """More images than this are not all shown: half of these are then the worst, half the best."""
-_FULL_SIZE = 6  # more images than this are shown smaller, so that the page remains a few megabytes
+_FULL_SIZE = 4  # more images than this are shown smaller, so that the page remains a few megabytes
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""Presets, files and single keys make one configuration."""
+
+import pytest
+
+from rescrnet.config import PRESETS, Config, parse_overrides, resolve
+from rescrnet.errors import UsageError
+from rescrnet.nn.losses import LOSSES
+
+
+def test_the_papers_presets_are_the_papers_protocol():
+    for preset in ("paper-em", "paper-fm"):
+        config = resolve(preset)
+        assert (config.network.n, config.network.m, config.network.filters) == (6, 1, 16)
+        assert (config.training.epochs, config.training.steps_per_epoch) == (90, 15)
+        assert config.training.batch_size is None  # all images
+        assert config.training.recalibrate == 0
+        assert config.training.average == 0
+        assert config.augmentation.brightness == 0
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_resolved_configuration_reads_back_as_itself(preset, tmp_path):
+    config = resolve(preset, overrides={"training.epochs": 7})
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    assert resolve(file=tmp_path / "config.yaml") == config
+
+
+def test_single_keys_win_over_the_file_and_the_file_over_the_preset(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("training: {epochs: 3, seed: 5}\n")
+    config = resolve("paper-em", file, {"training.epochs": 2})
+    assert (config.training.epochs, config.training.seed, config.training.steps_per_epoch) == (2, 5, 15)
+
+
+def test_overrides_are_read_as_yaml():
+    texts = ["network.kernel_sizes=[3, 5]", "training.loss=tani_loss", "data.resize=null"]
+    assert parse_overrides(texts) == {
+        "network.kernel_sizes": [3, 5],
+        "training.loss": "tani_loss",
+        "data.resize": None,
+    }
+
+
+def test_every_loss_that_can_be_configured_exists():
+    field = Config.model_fields["training"].annotation.model_fields["loss"]
+    names = field.annotation.__args__
+    assert set(names) == {name for name in LOSSES if name.endswith("_loss")}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"training.epoch": 3}, "key 'training.epoch' is unknown; known keys are epochs, steps_per_epoch"),
+        ({"optimizer": "sgd"}, "key 'optimizer' is unknown; known keys are preset, network"),
+        ({"training.epochs": -1}, "training.epochs: Input should be greater than 0 (found -1)"),
+        ({"network.m": "many"}, "network.m: Input should be a valid integer"),
+        ({"network.kernel_sizes": [2]}, "2 is even"),
+        ({"data.intensity": "histogram"}, "data.intensity: Input should be 'unit', 'standard' or 'percentile'"),
+    ],
+)
+def test_what_is_wrong_is_named(overrides, message):
+    with pytest.raises(UsageError) as caught:
+        resolve(overrides=overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset_is_named_with_those_there_are():
+    with pytest.raises(UsageError, match="preset 'fast' is unknown; the presets are paper-em, paper-fm, laptop"):
+        resolve("fast")

@@ -1,0 +1,101 @@
+"""A model on disk is the model."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import rescrnet
+from rescrnet.errors import DataError, ModelError, UsageError
+
+
+def test_save_and_load_is_exact(model, tmp_path):
+    model.save(tmp_path / "copy.safetensors")
+    copy = rescrnet.load(tmp_path / "copy.safetensors")
+    assert copy.card == model.card
+    for name, value in model.network.state_dict().items():
+        assert torch.equal(copy.network.state_dict()[name], value)
+    image = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40)
+    assert (copy.predict(image) == model.predict(image)).all()
+
+
+def test_the_card_says_where_the_model_comes_from(model):
+    training = model.card.training
+    assert training["train"] == ["00", "01"]
+    assert training["val"] == ["02", "03"]
+    assert training["config"]["training"]["seed"] == 0
+    assert training["rescrnet"] == rescrnet.__version__
+
+
+def test_a_run_folder_means_its_best_model(run):
+    best = load_file(run / "best.safetensors")
+    for name, value in rescrnet.load(run).network.state_dict().items():
+        assert torch.equal(best[name], value)
+
+
+def test_prediction_takes_every_type_that_means_the_same_image(model):
+    grey = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) % 256
+    expected = model.predict(grey.astype(np.uint8))
+    assert expected.shape == (3, 20, 30)
+    np.testing.assert_allclose(expected.sum(0), 1, atol=1e-5)
+    alpha = np.full((20, 30), 255)
+    for same in (
+        (grey * 257).astype(np.uint16),
+        grey.astype(np.float64) / 255,
+        np.stack([grey] * 3, axis=-1).astype(np.uint8),
+        np.stack([grey, alpha], axis=-1).astype(np.uint8),
+    ):
+        np.testing.assert_allclose(model.predict(same), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((2, 3, 4, 5)), "expected one image, YX or YXC"),
+        (np.random.default_rng(0).random((5, 5, 3)), "has 3 channels, expected 1"),
+        (np.array([[0.0, np.nan]]), "holds NaN or infinite values"),
+    ],
+)
+def test_an_array_that_is_no_image_for_the_model_is_refused(model, image, message):
+    with pytest.raises(DataError, match=message):
+        model.predict(image)
+
+
+def damage(path, tmp_path, how):
+    target = tmp_path / "damaged.safetensors"
+    content = path.read_bytes()
+    if how == "truncated":
+        target.write_bytes(content[: len(content) // 2])
+    elif how == "random":
+        target.write_bytes(np.random.default_rng(0).bytes(1000))
+    elif how == "foreign":
+        save_file({"weight": torch.zeros(3)}, target)
+    else:
+        card = json.loads(rescrnet.load(path).card.model_dump_json())
+        card.update({"future": {"format": 99}, "keys": {"surprise": 1}, "shape": {"in_channels": 3}}[how])
+        save_file(load_file(path), target, {"rescrnet": json.dumps(card)})
+    return target
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("truncated", "is no model file or is damaged"),
+        ("random", "is no model file or is damaged"),
+        ("foreign", "its header has no model card"),
+        ("future", "has model format 99"),
+        ("keys", "its model card is not valid"),
+        ("shape", "its weights do not fit its configuration"),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_one_clear_line(run, tmp_path, how, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        rescrnet.load(damage(run / "best.safetensors", tmp_path, how))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_refused(model):
+    with pytest.raises(UsageError, match=r"--device npu: is unknown; expected auto, cpu, cuda or mps"):
+        model.to("npu")
