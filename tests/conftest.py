@@ -1,6 +1,10 @@
 """A small dataset, and a small model trained on it once for all tests: read only, copy before changing."""
 
+import os
 import subprocess
+
+# One thread: on images this small more of them only wait for each other. Read when PyTorch is first imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

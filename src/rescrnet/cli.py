@@ -23,9 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_CommandLineError: Any = (
-    typer.BadParameter.__base__
-)  # Click's UsageError, which newer versions of typer carry themselves
+_CommandLineError: Any = typer.BadParameter.__base__  # Click's UsageError, which newer typers carry themselves
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
 
 
@@ -75,9 +73,9 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over both, repeatable.")] = None,
     val: Annotated[str | None, typer.Option(help="Validation images: a fraction, names a,b,c, or a folder.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of epochs.")] = None,
-    max_time: Annotated[float | None, typer.Option(help="Stop at the last epoch that fits, minutes.")] = None,
+    max_time: Annotated[float | None, typer.Option(min=0, help="Stop at the last epoch that fits, minutes.")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after as many epochs without a better one.")] = None,
-    network: Annotated[str | None, typer.Option(help="res-cr-net (default), dense or very-dense.")] = None,
+    network: Annotated[str | None, typer.Option(help="res-cr-net, dense, very-dense, res-unet or unet.")] = None,
     resize: Annotated[tuple[int, int] | None, typer.Option(help="Resize images to height and width.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights.")] = None,
     device: Device = "auto",
@@ -129,17 +127,20 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Segment images: a class-index mask for each, and classes.json."""
-    from rich.progress import track
+    from rich.console import Console
+    from rich.progress import Progress
 
     from rescrnet.data.output import check_free
     from rescrnet.inference.files import Outputs, find_inputs, predict_files
     from rescrnet.model import load
 
     check_free(out)
-    progress = iter(track(find_inputs(inputs), "predicting", transient=True, console=_errors()))
-    loaded = load(model, device)
-    masks = predict_files(loaded, inputs, out, Outputs(probabilities, overlay), done=lambda file: next(progress, None))
-    progress.close()  # type: ignore[attr-defined]
+    files, loaded = find_inputs(inputs), load(model, device)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("predicting", total=len(files))
+        wanted = Outputs(probabilities, overlay)
+        masks = predict_files(loaded, files, out, wanted, done=lambda file: progress.advance(task))
     typer.echo(f"{len(masks)} mask{'s' * (len(masks) > 1)} in {out}")
 
 
@@ -256,12 +257,6 @@ def _print_info(model: SegmentationModel) -> None:
         typer.echo(f"{key}: {value}")
 
 
-def _errors() -> Any:
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
@@ -282,7 +277,7 @@ def main() -> None:
     except MemoryError:
         _fail(RescrnetError("memory: this machine has too little for that; use smaller images or patches"))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.filename is None and error.errno != errno.ENOSPC:
             raise
         _fail(OutputError(f"{error.filename or 'disk'}: {error.strerror}"))
 

@@ -26,6 +26,7 @@ def _odd(value: int) -> int:
 
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 Variant = Literal["res-cr-net", "dense", "very-dense"]
+NetworkName = Literal[Variant, "res-unet", "unet"]
 LossName = Literal[
     "dice_loss",
     "tani_loss",
@@ -49,8 +50,9 @@ class _Settings(BaseModel):
 class NetworkConfig(_Settings):
     """The network (paper, "Architecture of Res-CR-Net"); the defaults are the paper's."""
 
-    name: Variant = "res-cr-net"
-    """How the residual blocks are joined: the paper's chain, or one of its denser variants."""
+    name: NetworkName = "res-cr-net"
+    """How the residual blocks are joined: the paper's chain, or one of its denser variants. Or a comparator, the
+    residual or plain U-Net, to which of all that follows only the dropout applies."""
     n: PositiveInt = 6
     """Number of convolutional residual blocks, the stem included."""
     m: int = Field(default=1, ge=0)
@@ -79,7 +81,7 @@ class NetworkConfig(_Settings):
             filters * (len(kernels) if self.merge == "concatenate" else 1)
             for filters, kernels in zip(self.per_block("filters"), self.per_block("kernel_sizes"), strict=True)
         }
-        if self.name != "res-cr-net" and len(widths) > 1:
+        if self.name in ("dense", "very-dense") and len(widths) > 1:
             raise ValueError(f"'{self.name}' adds the outputs of its blocks, so all need one width; found {widths}")
         return self
 
@@ -171,12 +173,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper-fm": {"data": {"resize": [300, 300]}},
     # Minutes on two cores; docs/results.md has what it reaches and what each choice was measured against.
     "laptop": {
-        "data": {"intensity": "percentile", "patch_size": 128, "validation_size": 512},
-        "augmentation": {"brightness": 0.2, "contrast": 0.2, "gamma": 0.2},
+        "data": {"intensity": "percentile", "patch_size": 256, "validation_size": 512},
+        "augmentation": {"brightness": 0.5, "contrast": 0.4, "gamma": 0.3},
         "training": {
-            "epochs": 20,
+            "epochs": 25,
             "steps_per_epoch": 30,
-            "batch_size": 4,
+            "batch_size": 1,
             "learning_rate": 3e-3,
             "average": 0.98,
             "recalibrate": 8,
@@ -199,6 +201,8 @@ def resolve(preset: str = "laptop", file: Path | None = None, overrides: Mapping
     _merge(values, PRESETS.get(preset, {}))
     _merge(values, layer)
     for key, value in (overrides or {}).items():
+        if key == "preset":
+            raise UsageError(f"preset={value}: a preset cannot be set as a key; give it with --preset")
         nested: Any = value
         for part in reversed(key.split(".")):
             nested = {part: nested}

@@ -22,7 +22,7 @@ from rescrnet.data.images import match_channels, to_unit, write_atomically
 from rescrnet.data.intensity import Intensity
 from rescrnet.data.masks import ClassEntry
 from rescrnet.errors import DataError, ModelError, UsageError
-from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.build import Network, build_network
 
 FORMAT = 1
 BEST, LAST = "best.safetensors", "last.safetensors"
@@ -52,14 +52,14 @@ class SegmentationModel:
         card: what it is and where it comes from.
     """
 
-    network: ResCRNet
+    network: Network
     card: ModelCard
     _device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
     def untrained(cls, card: ModelCard) -> Self:
         """The model of ``card`` with freshly drawn weights."""
-        network = ResCRNet(card.in_channels, len(card.classes), card.network)
+        network = build_network(card.in_channels, len(card.classes), card.network)
         return cls(network.to(memory_format=torch.channels_last).eval(), card)  # type: ignore[call-overload]
 
     @property

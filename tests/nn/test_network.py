@@ -1,10 +1,14 @@
 """One contract that every network passes."""
 
+import shutil
+
 import pytest
 import torch
 
+from rescrnet.config import NetworkConfig
 from rescrnet.errors import UsageError
 from rescrnet.nn.blocks import ConvResBlock
+from rescrnet.nn.build import build_network
 from rescrnet.nn.network import ResCRNet
 
 SMALL = {"n": 3, "filters": 4}
@@ -24,13 +28,15 @@ NETWORKS = {
         "kernel_sizes": [[3], [3, 5]],
         "dilations": [[2], [1, 4]],
     },
+    "unet": {"name": "unet"},
+    "res-unet": {"name": "res-unet"},
 }
 
 
 @pytest.fixture(params=NETWORKS)
 def network(request):
     torch.manual_seed(0)
-    return ResCRNet(2, 3, **NETWORKS[request.param])
+    return build_network(2, 3, NetworkConfig(**NETWORKS[request.param]))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2), (13, 18)])
@@ -59,6 +65,31 @@ def test_evaluation_is_deterministic_and_leaves_the_statistics_alone(network):
     x = torch.randn(1, 2, 8, 8)
     assert torch.equal(network(x), network(x))
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def assert_same_numbers(other, network, x):
+    with torch.no_grad():
+        expected = network(x)
+        torch.testing.assert_close(other(x), expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+def test_a_compiled_network_gives_the_same_numbers():
+    torch.manual_seed(0)
+    network = ResCRNet(2, 3, **NETWORKS["stem only"]).eval()
+    assert_same_numbers(torch.compile(network), network, torch.randn(1, 2, 4, 5))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["two LSTM blocks", "very dense", "res-unet"])
+@pytest.mark.filterwarnings("ignore")  # the exporter's own
+def test_an_exported_network_gives_the_same_numbers(name):
+    torch.manual_seed(0)
+    network = build_network(2, 3, NetworkConfig(**NETWORKS[name])).eval()
+    x = torch.randn(1, 2, 4, 5)
+    assert_same_numbers(torch.export.export(network, (x,)).module(), network, x)
 
 
 def test_training_differs_from_evaluation_by_dropout_and_batch_statistics_only():
@@ -105,6 +136,7 @@ def test_the_stem_has_no_activation_before_its_branches():
         ({"dilations": [1, 2]}, "must be as many"),
         ({"filters": [4, 4]}, "filters is set for 2 blocks but n is 6"),
         ({"name": "dense", "n": 2, "filters": [4, 8]}, "all need one width"),
+        ({"name": "unet"}, "is no Res-CR-Net"),
         ({"depth": 3}, "key 'depth' is unknown; known keys are name, n, m,"),
     ],
 )

@@ -5,6 +5,7 @@ import torch
 
 import rescrnet
 from rescrnet.data.dataset import load_dataset
+from rescrnet.errors import RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.losses import LOSSES
 from rescrnet.training.batches import Batches, Prepared
@@ -55,3 +56,22 @@ def test_two_processes_equal_one_that_averages_two_half_batches_and_not_one_on_t
     # Not equal: the Tanimoto of a batch is no mean over its images, and batch statistics are those of a half.
     whole = one_step_by_hand(cells, 1)
     assert any((trained[name] - value).abs().max() > 1e-4 for name, value in whole.items())
+
+
+def test_a_batch_that_processes_cannot_share_evenly_is_refused_before_they_start(cells, tmp_path):
+    with pytest.raises(UsageError, match="2 processes cannot share a batch of 3 evenly"):
+        rescrnet.train(
+            cells,
+            tmp_path / "run",
+            tiny(training__batch_size=3),
+            hardware=rescrnet.Hardware(device="cpu", devices=2),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_what_a_process_raises_reaches_the_user_as_one_line(cells, tmp_path):
+    config = tiny(training__learning_rate=1e30, training__epochs=5)
+    with pytest.raises(RescrnetError, match="the loss became") as caught:
+        rescrnet.train(cells, tmp_path / "run", config, hardware=rescrnet.Hardware(device="cpu", devices=2))
+    assert "\n" not in str(caught.value)

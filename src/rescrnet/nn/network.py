@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rescrnet.config import NetworkConfig, validate
+from rescrnet.errors import UsageError
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, pointwise
 
 
@@ -29,6 +30,8 @@ class ResCRNet(nn.Module):
         super().__init__()
         base = {} if config is None else config.model_dump()
         self.config = config = validate(NetworkConfig, {**base, **settings}, where="network")
+        if config.name not in _JOIN:
+            raise UsageError(f"network: '{config.name}' is no Res-CR-Net; use rescrnet.nn.build.build_network")
         self.in_channels, self.classes = in_channels, classes
 
         blocks, width = [], in_channels

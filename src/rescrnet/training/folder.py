@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import platform
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from torch import Tensor
 from rescrnet.config import Config, resolve
 from rescrnet.data.images import write_atomically
 from rescrnet.errors import ModelError, OutputError
-from rescrnet.model import read_safetensors
+from rescrnet.model import LAST, read_safetensors
 
 Row = dict[str, float]
 """A line of the history: an epoch."""
@@ -51,6 +52,13 @@ class RunFolder:
     def write_facts(self, facts: Mapping[str, Any]) -> None:
         """Write ``run.json``."""
         self._write_text("run.json", json.dumps(facts, indent=2) + "\n")
+
+    def close(self, facts: Mapping[str, Any]) -> None:
+        """Record how a run ended; one that ended before it had a model leaves nothing."""
+        if (self.path / LAST).is_file():
+            self.write_facts({**facts, "epochs": len(self.read_history())})
+        else:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def read_facts(self) -> dict[str, Any]:
         """Read ``run.json``. Raises :class:`ModelError` where this is no run folder."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rescrnet.config import Config
 from rescrnet.data.dataset import Dataset
-from rescrnet.errors import RescrnetError, UsageError
+from rescrnet.errors import RescrnetError
 from rescrnet.model import BEST, LAST, SegmentationModel
 from rescrnet.nn.losses import LOSSES, LossFunction
 from rescrnet.scoring.counts import Counts
@@ -72,11 +72,6 @@ class Trainer:
     def __post_init__(self) -> None:
         settings = self.config.training
         self._batches = Batches(self.train, self.config, self.fabric.global_rank, self.fabric.world_size)
-        if self._batches.size % self.fabric.world_size:
-            raise UsageError(
-                f"--devices: {self.fabric.world_size} processes cannot share a batch of {self._batches.size} evenly; "
-                "set training.batch_size to a multiple"
-            )
         self._loss = LOSSES[settings.loss]
         # A copy of its own: spawned processes are handed one network in memory that they share.
         network = copy.deepcopy(self.model.network)

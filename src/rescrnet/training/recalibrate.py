@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.build import Network
 
 
 @torch.no_grad()
-def recalibrate(network: ResCRNet, batches: Iterable[Tensor]) -> None:
+def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
     """Replace the running statistics by their mean over ``batches``, without dropout. No weight changes.
 
     With the paper's momentum of 0.99 the statistics lag a hundred steps behind the weights, and a validation early in

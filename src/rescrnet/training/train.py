@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
+from torch.multiprocessing.spawn import ProcessRaisedException
 
+from rescrnet import errors
 from rescrnet.config import Config, resolve
 from rescrnet.data.dataset import Dataset, load_dataset
 from rescrnet.data.intensity import Intensity
@@ -129,7 +131,15 @@ def resume(
     for key in ("train", "val", "channels", "classes"):
         if now[key] != facts["dataset"][key]:
             raise DataError(f"{data}: its {key} are not those that {out} was trained with; expected the same dataset")
-    return _launch(fabric, dataset, config, folder, {**facts, "status": "running"}, max_minutes, display)
+    return _launch(
+        fabric,
+        dataset,
+        config,
+        folder,
+        {**facts, "status": "running", "hardware": asdict(hardware)},
+        max_minutes,
+        display,
+    )
 
 
 def _launch(
@@ -141,16 +151,35 @@ def _launch(
     max_minutes: float | None,
     display: Display | None,
 ) -> SegmentationModel:
+    _check_shares(config.training.batch_size or len(dataset.train), facts["hardware"])
     torch.manual_seed(config.training.seed)
     model = SegmentationModel.untrained(_card(dataset, config))
     status = "stopped"
     try:
         fabric.launch(partial(_run, model, dataset, config, folder, facts, max_minutes, display))
         status = "finished"
+    except ProcessRaisedException as error:
+        raise _raised_in_process(error) from None
     finally:
         if _is_first() and folder.exists:
-            folder.write_facts({**facts, "status": status, "epochs": len(folder.read_history())})
+            folder.close({**facts, "status": status})
     return load(folder.path)
+
+
+def _check_shares(batch: int, hardware: dict[str, Any]) -> None:
+    processes = hardware["devices"] * hardware["nodes"]
+    if batch % processes:
+        raise UsageError(
+            f"--devices: {processes} processes cannot share a batch of {batch} evenly; "
+            "set training.batch_size to a multiple"
+        )
+
+
+def _raised_in_process(error: ProcessRaisedException) -> Exception:
+    """What a spawned process raised: one of ours as it was, for the user; anything else as it came."""
+    name, _, message = str(error).strip().splitlines()[-1].partition(": ")
+    kind = getattr(errors, name.removeprefix("rescrnet.errors."), None)
+    return kind(message) if name.startswith("rescrnet.errors.") and kind else error
 
 
 def _run(
