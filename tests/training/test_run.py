@@ -142,7 +142,9 @@ def test_two_processes_share_the_very_windows_of_one(cells):
     assert torch.equal(torch.cat(shares), whole)
 
 
-@pytest.mark.parametrize("hardware", [{"devices": 0}, {"precision": "float8"}, {"device": "tpu"}])
+@pytest.mark.parametrize(
+    "hardware", [{"devices": 0}, {"precision": "float8"}, {"device": "tpu"}, {"device": "cpu", "precision": "float16"}]
+)
 def test_hardware_that_is_not_there_is_refused(hardware, cells, tmp_path):
     with pytest.raises(UsageError, match=r"--device|--precision"):
         rescrnet.train(cells, tmp_path / "run", tiny(), hardware=rescrnet.Hardware(**hardware))

@@ -96,7 +96,11 @@ def _from_colours(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
             f"{where}: the masks hold colours that are not one channel a class: {listing}; name each colour in "
             f"{where / 'dataset.yaml'}, as in classes: [{example}, …]"
         )
-    return [ClassEntry(name=name, value=f"#{rgb:06x}") for rgb, name in _CHANNELS.items() if rgb in colours]
+    return [
+        ClassEntry(name=name, value=f"#{rgb:06x}", display=f"#{rgb:06x}")
+        for rgb, name in _CHANNELS.items()
+        if rgb in colours
+    ]
 
 
 def _from_levels(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:

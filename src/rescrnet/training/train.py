@@ -54,9 +54,12 @@ class Hardware:
             raise UsageError(f"--precision {self.precision}: is unknown; expected {', '.join(_PRECISIONS)}")
         if self.devices < 1 or self.nodes < 1:
             raise UsageError(f"--devices {self.devices} --nodes {self.nodes}: expected at least one of each")
+        accelerator = pick_device(self.device).type
+        if self.precision == "float16" and accelerator != "cuda":
+            raise UsageError(f"--precision float16: needs a CUDA device, found {accelerator}; use bfloat16 or float32")
         strategy = "auto" if self.devices * self.nodes == 1 else "ddp" if self.nodes > 1 else "ddp_spawn"
         return Fabric(
-            accelerator=pick_device(self.device).type,
+            accelerator=accelerator,
             devices=self.devices,
             num_nodes=self.nodes,
             precision=_PRECISIONS[self.precision],
