@@ -174,7 +174,7 @@ def test_training_refuses_spoilt_data(refused, data, tmp_path, case):
         (["--patience", "0"], r"patience: .*greater than 0 \(found 0\)"),
         (["--seed", "-1"], r"seed: .*greater than or equal to 0 \(found -1\)"),
         (["--resize", "0", "5"], r"resize\.0: .*greater than 0 \(found 0\)"),
-        (["--network", "unet"], r"network\.name: .*'res-cr-net'.*\(found 'unet'\)"),
+        (["--network", "vgg"], r"network\.name: .*'res-cr-net'.*\(found 'vgg'\)"),
         (["--val", "0"], "--val 0: expected a fraction between 0 and 1"),
         (["--val", "1.5"], "--val 1.5: expected a fraction between 0 and 1"),
         (["--val", "a,b,c,d"], "--val a,b,c,d: names every image; leave some for training"),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import tifffile
 from PIL import Image
 
 from rescrnet import cli, load
+
+PARITY = Path(__file__).resolve().parents[2] / "shared" / "parity"
 
 
 def call(monkeypatch, capsys, *arguments):
@@ -101,6 +104,18 @@ def test_info_says_what_a_model_is(run, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, "info", run / "best.safetensors")
     assert code == 0
     assert "0 cytoplasm, 1 nucleus, 2 mitochondrion" in out
+
+
+@pytest.mark.skipif(not PARITY.is_dir(), reason=f"no recorded networks at {PARITY}")
+def test_a_keras_checkpoint_becomes_a_model_that_predicts(image_file, tmp_path, monkeypatch, capsys):
+    arguments = (PARITY / "em_paper" / "model.h5", "--out", tmp_path / "theirs.safetensors", "--classes", "a,b,c")
+    code, out, err = call(monkeypatch, capsys, "import-keras", *arguments)
+    assert code == 0, err
+    assert "58,662 parameters" in out
+    arguments = (tmp_path / "theirs.safetensors", image_file, "--out", tmp_path / "masks")
+    code, _, err = call(monkeypatch, capsys, "predict", *arguments)
+    assert code == 0, err
+    assert (tmp_path / "masks" / f"{image_file.stem}.png").is_file()
 
 
 def test_demo_does_all_of_it_and_ends_with_the_path_of_the_report(tmp_path, monkeypatch, capsys):

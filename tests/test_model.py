@@ -84,7 +84,7 @@ def damage(path, tmp_path, how):
     [
         ("truncated", "is no model file or is damaged"),
         ("random", "is no model file or is damaged"),
-        ("foreign", "its header has no model card"),
+        ("foreign", "no model card in its header"),
         ("future", "has model format 99"),
         ("keys", "its model card is not valid"),
         ("shape", "its weights do not fit its configuration"),

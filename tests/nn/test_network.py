@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from rescrnet.config import NetworkConfig
+from rescrnet.data.intensity import Intensity
+from rescrnet.data.masks import ClassEntry
 from rescrnet.errors import UsageError
+from rescrnet.model import ModelCard, SegmentationModel, load
 from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.build import build_network
 from rescrnet.nn.network import ResCRNet
@@ -104,6 +107,23 @@ def test_training_differs_from_evaluation_by_dropout_and_batch_statistics_only()
         for norm in norms:
             norm.running_var *= (x.numel() / 2 - 1) / (x.numel() / 2)
     torch.testing.assert_close(network.eval()(x), trained, rtol=1e-3, atol=1e-4)
+
+
+def test_save_and_load_is_exact(network, tmp_path):
+    card = ModelCard(
+        network=network.config,
+        in_channels=2,
+        classes=[ClassEntry(name=name) for name in "abc"],
+        intensity=Intensity(offset=(0, 0), scale=(1, 1)),
+    )
+    with torch.no_grad():
+        for buffer in network.buffers():
+            buffer.add_(1)
+    SegmentationModel(network, card).save(tmp_path / "model.safetensors")
+    loaded = load(tmp_path / "model.safetensors")
+    assert loaded.network.config == network.config
+    for name, value in network.state_dict().items():
+        assert torch.equal(loaded.network.state_dict()[name], value), name
 
 
 def test_one_seed_draws_one_network():

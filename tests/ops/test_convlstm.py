@@ -40,3 +40,15 @@ def test_gates_saturate_at_zero_and_one():
     torch.testing.assert_close(opened.squeeze(), torch.tanh(torch.tanh(torch.tensor(0.5))))
     shut = convlstm_scan(inputs * torch.tensor([1, 1, -1, 1]).reshape(1, 1, 4, 1, 1), torch.zeros(1, 4, 3))
     assert shut.eq(0).all()
+
+
+def test_under_autocast_the_recurrence_keeps_the_precision_of_its_weights():
+    inputs, recurrent, factors = (x if x is None else x.detach().float() for x in arguments(dropout=True))
+    inputs = inputs.bfloat16()
+    expected = convlstm_scan(inputs.float(), recurrent, factors)
+    recurrent.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        states = convlstm_scan(inputs, recurrent, factors)
+    assert states.dtype == torch.float32
+    torch.testing.assert_close(states, expected)
+    assert torch.isfinite(torch.autograd.grad(states.sum(), recurrent)[0]).all()

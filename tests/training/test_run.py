@@ -156,3 +156,20 @@ def test_bfloat16_trains(cells, tmp_path):
         cells, tmp_path / "run", tiny(training__epochs=1), hardware=rescrnet.Hardware(precision="bfloat16")
     )
     assert np.isfinite(model.card.training["val_loss"])
+
+
+@pytest.mark.parametrize("name", ["dense", "very-dense", "unet", "res-unet"])
+def test_every_network_trains_predicts_and_scores_alike(name, cells, tmp_path):
+    config = tiny(network__name=name, data__patch_size=32, training__epochs=1)
+    model = rescrnet.train(cells, tmp_path / "run", config)
+    assert rescrnet.load(tmp_path / "run").card.network.name == name
+    assert model.predict(np.zeros((19, 33), np.uint8)).shape == (3, 19, 33)
+    assert 0 < rescrnet.evaluate(model, cells).to_dict()["pooled"]["tanimoto"] < 1
+
+
+@pytest.mark.parametrize("loss", ["tani_loss", "weighted_bce_tani_loss", "weighted_cce_loss"])
+@pytest.mark.parametrize("weight_mode", ["contour", "volume", "both"])
+def test_every_loss_and_weight_mode_is_selectable(loss, weight_mode, cells, tmp_path):
+    config = tiny(training__loss=loss, training__weight_mode=weight_mode, training__epochs=1)
+    model = rescrnet.train(cells, tmp_path / "run", config)
+    assert np.isfinite(model.card.training["val_loss"])

@@ -26,10 +26,13 @@ def convlstm_scan(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None = No
     Returns:
         (T, D, S, N, L), the state h after every step.
     """
-    if torch.is_grad_enabled() and (inputs.requires_grad or recurrent.requires_grad):
-        result: Tensor = _Scan.apply(inputs, recurrent, dropout)  # type: ignore[no-untyped-call]
-        return result
-    return _scan(inputs, recurrent, dropout)[0]
+    # Under autocast the inputs come in half precision; hundreds of steps that feed each other stay in the weights'.
+    inputs = inputs.to(recurrent.dtype)
+    with torch.autocast(inputs.device.type, enabled=False):
+        if torch.is_grad_enabled() and (inputs.requires_grad or recurrent.requires_grad):
+            result: Tensor = _Scan.apply(inputs, recurrent, dropout)  # type: ignore[no-untyped-call]
+            return result
+        return _scan(inputs, recurrent, dropout)[0]
 
 
 def _scan(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
