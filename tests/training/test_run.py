@@ -1,6 +1,7 @@
 """What a run does and leaves behind."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -173,3 +174,16 @@ def test_every_loss_and_weight_mode_is_selectable(loss, weight_mode, cells, tmp_
     config = tiny(training__loss=loss, training__weight_mode=weight_mode, training__epochs=1)
     model = rescrnet.train(cells, tmp_path / "run", config)
     assert np.isfinite(model.card.training["val_loss"])
+
+
+def test_a_run_validated_on_another_folder_is_resumed_and_reported(cells, tmp_path, monkeypatch):
+    for ours, theirs in (("train_local", "labelled"), ("val_local", "held-out")):
+        for kind, inner in (("images", "img"), ("masks", "msk")):
+            shutil.copytree(cells / ours / kind / inner, tmp_path / theirs / kind)
+    monkeypatch.chdir(tmp_path)
+    rescrnet.train("labelled", "run", tiny(training__epochs=1), val="held-out")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    model = rescrnet.resume("../labelled", "../run", epochs=2, display=Silent())
+    assert list(rescrnet.evaluate(model, "../held-out").images) == model.card.training["val"] == ["03", "04"]
+    assert rescrnet.report("../run").is_file()

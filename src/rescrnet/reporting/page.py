@@ -64,7 +64,7 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
     folder = RunFolder(Path(run))
     facts = folder.read_facts()
     model = load(folder.path)
-    data = _recorded_dataset(facts, folder.path) if data is None else Path(data)
+    data = _recorded_dataset(facts, folder.path, split) if data is None else Path(data)
     seen: list[Seen] = []
 
     def see(sample: Sample, probabilities: NDArray[np.float32]) -> None:
@@ -83,8 +83,11 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
     return path
 
 
-def _recorded_dataset(facts: Mapping[str, Any], run: Path) -> Path:
-    data = Path(facts["dataset"]["folder"])
+def _recorded_dataset(facts: Mapping[str, Any], run: Path, split: Split) -> Path:
+    """The dataset of the run, or the folder that validated it where that was another."""
+    data, val = Path(facts["dataset"]["folder"]), facts["dataset"].get("val_argument")
+    if split == "val" and val and Path(val).is_absolute():
+        data = Path(val)
     if not data.is_dir():
         raise DataError(f"{data}: the dataset that {run} was trained on is not there; say where it is with --data")
     return data

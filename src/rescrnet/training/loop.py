@@ -17,7 +17,7 @@ from rescrnet.config import Config
 from rescrnet.data.dataset import Dataset
 from rescrnet.errors import RescrnetError
 from rescrnet.model import BEST, LAST, SegmentationModel
-from rescrnet.nn.losses import LOSSES, LossFunction
+from rescrnet.nn.losses import LOSSES
 from rescrnet.scoring.counts import Counts
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.folder import Row, RunFolder
@@ -148,8 +148,7 @@ class Trainer:
         return value
 
     def _loss_of(self, logits: Tensor, masks: Tensor) -> Tensor:
-        loss: LossFunction = self._loss
-        return loss(logits.float().softmax(1), masks, weight_mode=self.config.training.weight_mode)
+        return self._loss(logits.float().softmax(1), masks, weight_mode=self.config.training.weight_mode)
 
     @torch.no_grad()
     def _average(self, step: int) -> None:

@@ -106,7 +106,7 @@ def train(
         "hardware": asdict(hardware),
         "environment": environment(),
     }
-    return _launch(fabric, dataset, config, RunFolder(Path(out)), facts, max_minutes, display)
+    return _launch(fabric, _Job(dataset, config, RunFolder(Path(out)), facts, max_minutes, display))
 
 
 def resume(
@@ -134,38 +134,36 @@ def resume(
     for key in ("train", "val", "channels", "classes"):
         if now[key] != facts["dataset"][key]:
             raise DataError(f"{data}: its {key} are not those that {out} was trained with; expected the same dataset")
-    return _launch(
-        fabric,
-        dataset,
-        config,
-        folder,
-        {**facts, "status": "running", "hardware": asdict(hardware)},
-        max_minutes,
-        display,
-    )
+    facts = {**facts, "status": "running", "hardware": asdict(hardware)}
+    return _launch(fabric, _Job(dataset, config, folder, facts, max_minutes, display))
 
 
-def _launch(
-    fabric: Fabric,
-    dataset: Dataset,
-    config: Config,
-    folder: RunFolder,
-    facts: dict[str, Any],
-    max_minutes: float | None,
-    display: Display | None,
-) -> SegmentationModel:
-    _check_shares(config.training.batch_size or len(dataset.train), facts["hardware"])
+@dataclass(frozen=True)
+class _Job:
+    """What every process of a run is handed."""
+
+    dataset: Dataset
+    config: Config
+    folder: RunFolder
+    facts: dict[str, Any]
+    max_minutes: float | None
+    display: Display | None
+
+
+def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
+    config, folder = job.config, job.folder
+    _check_shares(config.training.batch_size or len(job.dataset.train), job.facts["hardware"])
     torch.manual_seed(config.training.seed)
-    model = SegmentationModel.untrained(_card(dataset, config))
+    model = SegmentationModel.untrained(_card(job.dataset, config))
     status = "stopped"
     try:
-        fabric.launch(partial(_run, model, dataset, config, folder, facts, max_minutes, display))
+        fabric.launch(partial(_run, model, job))
         status = "finished"
     except ProcessRaisedException as error:
         raise _raised_in_process(error) from None
     finally:
         if _is_first() and folder.exists:
-            folder.close({**facts, "status": status})
+            folder.close({**job.facts, "status": status})
     return load(folder.path)
 
 
@@ -185,34 +183,22 @@ def _raised_in_process(error: ProcessRaisedException) -> Exception:
     return kind(message) if name.startswith("rescrnet.errors.") and kind else error
 
 
-def _run(
-    model: SegmentationModel,
-    dataset: Dataset,
-    config: Config,
-    folder: RunFolder,
-    facts: dict[str, Any],
-    max_minutes: float | None,
-    display: Display | None,
-    fabric: Fabric,
-) -> None:
+def _run(model: SegmentationModel, job: _Job, fabric: Fabric) -> None:
     """What every process does."""
-    if not fabric.is_global_zero:
-        display = Silent()
-    elif display is None:
-        display = ProgressDisplay()
+    display = (job.display or ProgressDisplay()) if fabric.is_global_zero else Silent()
     trainer = Trainer(
         fabric,
         model,
-        Prepared.of(dataset.train, model),
-        Prepared.of(dataset.val, model),
-        config,
-        folder,
+        Prepared.of(job.dataset.train, model),
+        Prepared.of(job.dataset.val, model),
+        job.config,
+        job.folder,
         display,
-        None if max_minutes is None else 60 * max_minutes,
+        None if job.max_minutes is None else 60 * job.max_minutes,
     )
-    display.data(dataset)
+    display.data(job.dataset)
     if fabric.is_global_zero:
-        folder.create(config, facts)
+        job.folder.create(job.config, job.facts)
     fabric.barrier()
     trainer.resume()
     trainer.run()
@@ -239,7 +225,8 @@ def _card(dataset: Dataset, config: Config) -> ModelCard:
 def _dataset_facts(dataset: Dataset, val: str | None) -> dict[str, Any]:
     return {
         "folder": str(dataset.folder.resolve()),
-        "val_argument": val,
+        # Absolute where it is a folder: a run may be resumed and reported from elsewhere.
+        "val_argument": str(Path(val).resolve()) if val and Path(val).is_dir() else val,
         "train": [sample.stem for sample in dataset.train],
         "val": [sample.stem for sample in dataset.val],
         "channels": dataset.channels,
