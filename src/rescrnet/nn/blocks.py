@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rescrnet.nn import fused
 from rescrnet.nn.convlstm import BidirectionalConvLSTM, he_normal_
 from rescrnet.ops.depthwise import depthwise_conv2d
+from rescrnet.ops.separable import WHOLE, Edges
 
 SLOPE = 0.1  # of every LeakyReLU
 
@@ -44,8 +47,11 @@ class SeparableConv2d(nn.Module):
 class ConvResBlock(nn.Module):
     """CONV RES BLOCK: parallel branches of separable atrous convolutions beside a 1×1 shortcut.
 
-    The branches read ``LeakyReLU(BatchNorm(x))``, the shortcut reads x. In the STEM both read x.
+    The branches read ``LeakyReLU(BatchNorm(x))``, the shortcut reads x. In the STEM both read x. In training, whole
+    channels of the result are dropped.
     """
+
+    slope = SLOPE
 
     def __init__(
         self,
@@ -55,10 +61,12 @@ class ConvResBlock(nn.Module):
         dilations: Sequence[int],
         *,
         merge: str = "concatenate",
+        dropout: float = 0.0,
         stem: bool = False,
     ) -> None:
         super().__init__()
-        self.merge = merge
+        self.filters, self.dilations, self.merge, self.dropout = filters, tuple(dilations), merge, dropout
+        self.reach = 2 * max(k // 2 * dilation for k, dilation in zip(kernel_sizes, dilations, strict=True))
         self.out_channels = filters * (len(kernel_sizes) if merge == "concatenate" else 1)
         self.activation = nn.Identity() if stem else nn.Sequential(batch_norm(in_channels), nn.LeakyReLU(SLOPE))
         self.branches = nn.ModuleList(
@@ -72,13 +80,18 @@ class ConvResBlock(nn.Module):
         )
         self.shortcut = nn.Sequential(pointwise(in_channels, self.out_channels), batch_norm(self.out_channels))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in, H, W) → (N, out_channels, H, W)."""
+    def forward(self, x: Tensor, edges: Edges = WHOLE) -> Tensor:
+        """(N, in, H, W) → (N, out_channels, H, W), less ``reach`` pixels at every side that ``edges`` calls a cut."""
+        kept = (
+            F.dropout(x.new_ones(len(x), self.out_channels), self.dropout) if self.training and self.dropout else None
+        )
+        if fused.applies(self, x):
+            return fused.forward(self, x, edges, kept)
         activated = self.activation(x)
         branches = [branch(activated) for branch in self.branches]
         merged = torch.cat(branches, dim=1) if self.merge == "concatenate" else torch.stack(branches).sum(0)
         out: Tensor = self.shortcut(x) + merged
-        return out
+        return edges.crop(out if kept is None else out * kept[:, :, None, None], self.reach)
 
 
 class LSTMResBlock(nn.Module):

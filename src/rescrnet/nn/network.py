@@ -37,11 +37,14 @@ class ResCRNet(nn.Module):
         blocks, width = [], in_channels
         columns = (config.per_block("filters"), config.per_block("kernel_sizes"), config.per_block("dilations"))
         for index, (filters, kernel_sizes, dilations) in enumerate(zip(*columns, strict=True)):
-            block = ConvResBlock(width, filters, kernel_sizes, dilations, merge=config.merge, stem=index == 0)
+            stem = index == 0
+            dropout = 0.0 if stem and config.name != "res-cr-net" else config.dropout  # the denser ones keep the stem
+            block = ConvResBlock(
+                width, filters, kernel_sizes, dilations, merge=config.merge, dropout=dropout, stem=stem
+            )
             blocks.append(block)
             width = block.out_channels
         self.blocks = nn.ModuleList(blocks)
-        self.drop = nn.Dropout2d(config.dropout)
 
         head: list[nn.Module] = []
         for _ in range(config.m):
@@ -60,7 +63,7 @@ class ResCRNet(nn.Module):
 
     def _chain(self, x: Tensor) -> Tensor:
         for block in self.blocks:
-            x = self.drop(block(x))
+            x = block(x)
         return x
 
     def _dense(self, x: Tensor) -> Tensor:
@@ -68,7 +71,7 @@ class ResCRNet(nn.Module):
         stem, *blocks = self.blocks
         x = total = stem(x)
         for index, block in enumerate(blocks):
-            x = self.drop(block(x))
+            x = block(x)
             if index > 0:
                 x = x + total
             total = total + x if index == 0 else x
@@ -79,7 +82,7 @@ class ResCRNet(nn.Module):
         stem, *blocks = self.blocks
         x = total = stem(x)
         for block in blocks:
-            x = total + self.drop(block(x))
+            x = total + block(x)
             total = total + x
         return x
 

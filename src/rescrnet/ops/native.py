@@ -1,8 +1,8 @@
 """Compiled kernels, where the machine can make them.
 
-The C file is compiled once, when it is first needed, with the compiler of the machine for the processor of the machine,
-and kept in the user's cache. Where there is no compiler, or ``RESCRNET_NATIVE=0`` is set, there are no kernels, and the
-plain PyTorch path gives the same numbers more slowly.
+The C files are compiled once, when they are first needed, with the compiler of the machine for the processor of the
+machine, and kept in the user's cache. Where there is no compiler, or ``RESCRNET_NATIVE=0`` is set, there are none, and
+the plain PyTorch path gives the same numbers more slowly.
 """
 
 from __future__ import annotations
@@ -24,18 +24,12 @@ _log = logging.getLogger(__name__)
 
 
 @cache
-def depthwise_kernels() -> ctypes.CDLL | None:
-    """The kernels of ``depthwise.c``, or none."""
-    library = _compiled(files("rescrnet.ops").joinpath("depthwise.c").read_text(encoding="utf-8"))
-    if library is not None:
-        library.depthwise_forward.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_long] * 6
-        library.depthwise_forward.restype = None
-        library.depthwise_weight_gradient.argtypes = [ctypes.c_void_p] * 3 + [ctypes.c_long] * 7
-        library.depthwise_weight_gradient.restype = None
-    return library
+def kernels(name: str) -> ctypes.CDLL | None:
+    """The compiled ``name.c`` of this folder, or none. Its functions return nothing."""
+    return _compiled(name, files("rescrnet.ops").joinpath(f"{name}.c").read_text(encoding="utf-8"))
 
 
-def _compiled(source: str) -> ctypes.CDLL | None:
+def _compiled(name: str, source: str) -> ctypes.CDLL | None:
     compiler = shutil.which("gcc")
     if os.environ.get("RESCRNET_NATIVE") == "0" or sys.platform != "linux" or compiler is None:
         return None
@@ -43,7 +37,7 @@ def _compiled(source: str) -> ctypes.CDLL | None:
         # What "native" means is part of the key: a home folder may be shared between processors.
         target = subprocess.run([compiler, *_FLAGS, "-Q", "--help=target"], capture_output=True, check=True).stdout
         key = hashlib.sha256(source.encode() + repr(_FLAGS).encode() + target).hexdigest()[:16]
-        library = _cache_folder() / f"depthwise-{key}.so"
+        library = _cache_folder() / f"{name}-{key}.so"
         if not library.is_file():
             _compile(compiler, source, library)
         # No OpenMP is linked in: its symbols resolve to the one that PyTorch has loaded, so both share their threads.
@@ -56,7 +50,7 @@ def _compiled(source: str) -> ctypes.CDLL | None:
 def _compile(compiler: str, source: str, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        code, made, linked = (Path(folder) / name for name in ("depthwise.c", "depthwise.o", "depthwise.so"))
+        code, made, linked = (Path(folder) / name for name in ("kernels.c", "kernels.o", "kernels.so"))
         code.write_text(source, encoding="utf-8")
         subprocess.run([compiler, *_FLAGS, "-c", str(code), "-o", str(made)], capture_output=True, check=True)
         subprocess.run([compiler, "-shared", str(made), "-o", str(linked)], capture_output=True, check=True)

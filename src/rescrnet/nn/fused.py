@@ -1,0 +1,98 @@
+"""How a residual block of the network runs through the compiled kernels, where it can."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments, infer, train
+from rescrnet.ops.separable import VECTOR, Edges, has_kernels
+
+if TYPE_CHECKING:
+    from rescrnet.nn.blocks import ConvResBlock, SeparableConv2d
+
+    Norms = list[nn.BatchNorm2d]
+
+
+def applies(block: ConvResBlock, x: Tensor) -> bool:
+    """Whether the compiled kernels can do what ``block`` is asked to: float32 on a CPU, in one mode throughout."""
+    modes = {norm.training for norms in _norms(block) for norm in norms}
+    needs_gradient = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in block.parameters()))
+    return (
+        x.device.type == "cpu"
+        and x.dtype == next(block.parameters()).dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and block.filters % VECTOR == 0
+        and x.numel() > 0
+        and len(modes) == 1
+        and (modes == {True} or not needs_gradient)
+        and not torch.compiler.is_compiling()
+        and has_kernels()
+    )
+
+
+def forward(block: ConvResBlock, x: Tensor, edges: Edges, kept: Tensor | None) -> Tensor:
+    """What ``block`` makes of x, (N, C, H, W) → (N, out_channels, H, W), channels last in memory."""
+    spare = -x.shape[1] % VECTOR
+    pixels = F.pad(x.permute(0, 2, 3, 1), (0, spare)).contiguous()
+    weights = _weights(block, spare)
+    before, inner, after = _norms(block)
+    settings = BlockSettings(block.dilations, block.merge == "sum", after[0].eps, block.slope)
+    if not after[0].training:
+        return infer(pixels, weights, settings, [_running(norms) for norms in _norms(block)], edges).permute(0, 3, 1, 2)
+    out, found = train(pixels, weights, settings, kept)
+    for norms, (means, variances) in zip((before, inner, after), found, strict=True):
+        for index, norm in enumerate(norms):
+            share = slice(index * norm.num_features, (index + 1) * norm.num_features)
+            _update(norm, means[share], variances[share], x[:, 0].numel())
+    return out.permute(0, 3, 1, 2)
+
+
+def _branches(block: ConvResBlock) -> list[nn.Sequential]:
+    return cast("list[nn.Sequential]", list(block.branches))
+
+
+def _norms(block: ConvResBlock) -> tuple[Norms, Norms, Norms]:
+    """The normalisations before, in and after the branches; in the stem there is none before."""
+    inner = [branch[1] for branch in _branches(block)]
+    return tuple(cast("Norms", norms) for norms in (list(block.activation.children())[:1], inner, [block.shortcut[1]]))  # type: ignore[return-value]
+
+
+def _weights(block: ConvResBlock, spare: int) -> BlockWeights:
+    """As the kernels read them: channels last, and ``spare`` channels of zeros more where the input has them."""
+    before, inner, after = (_scales(norms) for norms in _norms(block))
+    first, second = (cast("list[SeparableConv2d]", [b[place] for b in _branches(block)]) for place in (0, 3))
+    shortcut = cast(nn.Conv2d, block.shortcut[0])
+    weight, bias = F.pad(shortcut.weight.flatten(1), (0, spare)), cast(Tensor, shortcut.bias)
+    return BlockWeights(before, _separable(first, spare), inner, _separable(second, 0), weight, bias, after)
+
+
+def _separable(layers: list[SeparableConv2d], spare: int) -> tuple[Tensor, ...]:
+    depthwise = [F.pad(layer.depthwise.squeeze(1).permute(1, 2, 0), (0, spare)) for layer in layers]
+    pointwise = torch.stack([layer.pointwise.weight.flatten(1).t() for layer in layers])
+    bias = torch.stack([cast(Tensor, layer.pointwise.bias) for layer in layers])
+    return *depthwise, F.pad(pointwise, (0, 0, 0, spare)), bias
+
+
+def _scales(norms: Norms) -> Tensor:
+    return torch.cat([torch.empty(2, 0), *(torch.stack([norm.weight, norm.bias]) for norm in norms)], 1)
+
+
+def _running(norms: Norms) -> Moments:
+    pairs = [torch.stack([cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]) for norm in norms]
+    return Moments(*torch.cat([torch.empty(2, 0), *pairs], 1))
+
+
+@torch.no_grad()
+def _update(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
+    """The running statistics, as :class:`torch.nn.BatchNorm2d` keeps them."""
+    batches, running_mean, running_variance = norm.num_batches_tracked, norm.running_mean, norm.running_var
+    if batches is None or running_mean is None or running_variance is None:
+        return
+    batches += 1
+    momentum = 1 / float(batches) if norm.momentum is None else norm.momentum
+    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+    running_variance.lerp_((variance * (count / max(1, count - 1))).to(running_variance.dtype), momentum)

@@ -1,0 +1,62 @@
+"""Large buffers whose pages are used again.
+
+The first touch of fresh memory costs several times what writing to it does, and the C library hands large blocks back
+to the system whenever they are freed. A step of training frees and asks for the same buffers over and over.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import sys
+import threading
+import weakref
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_LARGE = 1 << 20  # bytes; below it the C library keeps what is freed
+_HUGE_PAGE = 1 << 21
+_idle: list[mmap.mmap] = []
+_lock = threading.RLock()
+
+
+def empty(*shape: int) -> Tensor:
+    """A contiguous float32 tensor with any content, like ``torch.empty``, in memory used before where there is some."""
+    count = math.prod(shape)
+    if 4 * count < _LARGE:
+        return torch.empty(shape)
+    block = _take(4 * count)
+    array = np.frombuffer(block, np.float32, count)
+    # The tensor holds the array and nobody else does: when it goes, all views of the tensor have gone.
+    weakref.finalize(array, _give_back, block).atexit = False
+    return torch.from_numpy(array).view(shape)
+
+
+def _take(size: int) -> mmap.mmap:
+    with _lock:
+        fitting = [block for block in _idle if len(block) >= size]
+        if fitting:
+            block = min(fitting, key=len)
+            _idle.remove(block)
+            return block
+        # What is idle is too small: it makes way.
+        freed = 0
+        while _idle and freed < size:
+            freed += len(_idle.pop())
+    block = mmap.mmap(-1, -(-size // _HUGE_PAGE) * _HUGE_PAGE)
+    if sys.platform == "linux":
+        block.madvise(mmap.MADV_HUGEPAGE)
+    return block
+
+
+def _give_back(block: mmap.mmap) -> None:
+    with _lock:
+        _idle.append(block)
+
+
+def release() -> None:
+    """Hand all idle buffers back to the system."""
+    with _lock:
+        _idle.clear()

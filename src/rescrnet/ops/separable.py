@@ -1,0 +1,250 @@
+"""The compiled kernels of ``resblock.c``: parallel separable convolutions, and sums and mixtures of pixels.
+
+Images are float32 (N, H, W, C), contiguous, with C a multiple of :data:`VECTOR`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rescrnet.ops.memory import empty
+from rescrnet.ops.native import kernels
+
+VECTOR = 16  # channels come by the vector
+_PARTS = 32  # parts in which sums over pixels are made, whoever computes them
+_PART = 8192  # pixels of a part where there are many
+_Pointer, _Size = ctypes.c_void_p, ctypes.c_long
+
+
+class _Branch(ctypes.Structure):
+    _fields_ = [
+        *((name, _Size) for name in ("k", "dilation", "first", "channels", "out", "add")),
+        *((name, _Pointer) for name in ("depthwise", "pointwise", "bias")),
+        *((name, _Pointer) for name in ("depthwise_gradient", "pointwise_gradient", "bias_gradient")),
+    ]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, _Size) for name in ("n", "height", "width", "channels")),
+        *((name, _Size) for name in ("top", "left", "out_height", "out_width")),
+        *((name, _Size) for name in ("out_channels", "filters", "branches", "parts")),
+        *((name, _Pointer) for name in ("x", "scale", "shift")),
+        ("slope", ctypes.c_float),
+        *((name, _Pointer) for name in ("result", "sums", "gradient", "factor", "input_gradient", "affine_sums")),
+        ("branch", ctypes.POINTER(_Branch)),
+    ]
+
+
+class Edges(NamedTuple):
+    """Which sides of a tile are sides of the image, zero-padded. At the others, cuts, the result is smaller."""
+
+    top: bool = True
+    bottom: bool = True
+    left: bool = True
+    right: bool = True
+
+    def crop(self, x: Tensor, reach: int) -> Tensor:
+        """(N, C, H, W) without ``reach`` pixels at every cut."""
+        top, bottom, left, right = (0 if edge else reach for edge in self)
+        return x[:, :, top : x.shape[2] - bottom, left : x.shape[3] - right]
+
+
+WHOLE = Edges()
+
+
+class Affine(NamedTuple):
+    """A batch normalisation as it is applied: ``scale · x + shift`` of every channel, float32 (C)."""
+
+    scale: Tensor
+    shift: Tensor
+
+
+@dataclass(frozen=True)
+class Separable:
+    """The weights of B parallel separable convolutions with F filters each, as the kernels read them.
+
+    Attributes:
+        depthwise: of each branch (k, k, C).
+        pointwise: (B, C, F).
+        bias: (B, F).
+        dilations: of each branch.
+        shared: every branch reads all channels; else each reads a B-th of them.
+        summed: the branches are added up; else they are side by side.
+    """
+
+    depthwise: tuple[Tensor, ...]
+    pointwise: Tensor
+    bias: Tensor
+    dilations: tuple[int, ...]
+    shared: bool
+    summed: bool = False
+
+    @property
+    def reach(self) -> int:
+        """How far a pixel sees, pixels."""
+        pairs = zip(self.depthwise, self.dilations, strict=True)
+        return max(len(kernel) // 2 * dilation for kernel, dilation in pairs)
+
+    @property
+    def out_channels(self) -> int:
+        """Channels of the result."""
+        branches, _, filters = self.pointwise.shape
+        return filters if self.summed else branches * filters
+
+    def forward(
+        self, x: Tensor, affine: Affine | None, slope: float, edges: Edges = WHOLE, *, moments: bool = False
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Read ``leaky(affine(x))``; with the mean and the variance of the result's channels, float64, if asked for."""
+        n, height, width, _ = x.shape
+        top, bottom, left, right = (self.reach if edge else 0 for edge in edges)
+        out_height, out_width = height + top + bottom - 2 * self.reach, width + left + right - 2 * self.reach
+        result = empty(n, out_height, out_width, self.out_channels)
+        parts = _parts(n * out_height * out_width)
+        sums = torch.zeros(parts, 4, self.out_channels, dtype=torch.float64) if moments else None
+        layer = self._layer(x, affine, slope, self._branches(), parts)
+        layer.top, layer.left, layer.out_height, layer.out_width = top, left, out_height, out_width
+        layer.result, layer.sums = _pointer(result), _pointer(sums)
+        _library().separable_forward(ctypes.byref(layer))
+        return result, None if sums is None else _mean_and_variance(sums)
+
+    def backward(
+        self,
+        gradient: Tensor,
+        x: Tensor,
+        affine: Affine | None,
+        slope: float,
+        factor: Tensor | None = None,
+        *,
+        for_input: bool = True,
+    ) -> tuple[Tensor | None, Tensor | None, SeparableGradient]:
+        """The gradient by ``affine(x)``; its sums by shift and by scale, float64 (2, C); those by the weights.
+
+        ``factor`` (N, out_channels) multiplies ``gradient``.
+        """
+        n, height, width, channels = x.shape
+        parts = _parts(n * height * width)
+        depthwise = tuple(torch.zeros(parts, *kernel.shape) for kernel in self.depthwise)
+        pointwise = self.pointwise.new_zeros(len(depthwise), parts, *self.pointwise.shape[1:])
+        bias = self.bias.new_zeros(len(depthwise), parts, *self.bias.shape[1:])
+        layer = self._layer(x, affine, slope, self._branches(depthwise, pointwise, bias), parts)
+        layer.out_height, layer.out_width = height, width
+        result = empty(*x.shape) if for_input else None
+        sums = torch.zeros(parts, 2, channels, dtype=torch.float64) if for_input else None
+        layer.gradient, layer.factor = _pointer(gradient), _pointer(factor)
+        layer.input_gradient, layer.affine_sums = _pointer(result), _pointer(sums)
+        _library().separable_backward(ctypes.byref(layer))
+        gradients = SeparableGradient(tuple(kernel.sum(0) for kernel in depthwise), pointwise.sum(1), bias.sum(1))
+        return result, None if sums is None else sums.sum(0), gradients
+
+    def _branches(self, *gradients: tuple[Tensor, ...] | Tensor) -> ctypes.Array[_Branch]:
+        count, channels, filters = self.pointwise.shape
+        array = (_Branch * count)()
+        for index, (kernel, dilation) in enumerate(zip(self.depthwise, self.dilations, strict=True)):
+            array[index] = _Branch(
+                len(kernel),
+                dilation,
+                0 if self.shared else index * channels,
+                channels,
+                0 if self.summed else index * filters,
+                self.summed and index > 0,
+                *(_pointer(tensor) for tensor in (kernel, self.pointwise[index], self.bias[index])),
+                *(_pointer(tensor[index]) for tensor in gradients),
+            )
+        return array
+
+    def _layer(
+        self, x: Tensor, affine: Affine | None, slope: float, branches: ctypes.Array[_Branch], parts: int
+    ) -> _Layer:
+        layer = _Layer(*x.shape, slope=slope, parts=parts, x=_pointer(x))
+        layer.out_channels, layer.filters, layer.branches = self.out_channels, self.bias.shape[1], len(branches)
+        layer.branch = ctypes.cast(branches, ctypes.POINTER(_Branch))
+        if affine is not None:
+            layer.scale, layer.shift = _pointer(affine.scale), _pointer(affine.shift)
+        return layer
+
+
+class SeparableGradient(NamedTuple):
+    """The gradients by the weights of a :class:`Separable`."""
+
+    depthwise: tuple[Tensor, ...]
+    pointwise: Tensor
+    bias: Tensor
+
+
+def pixel_products(a: Tensor, b: Tensor, pivot: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Σ b and Σ a·bᵀ over the pixels of every image, float64 (N, C_b) and (N, C_a, C_b), both less ``pivot`` (C)."""
+    n, height, width, _ = a.shape
+    parts = max(1, height * width // _PART)
+    sums = a.new_empty(n, parts, b.shape[-1])
+    products = a.new_empty(n, parts, a.shape[-1], b.shape[-1])
+    pointers = [_pointer(tensor) for tensor in (a, b, pivot, pivot)]
+    sizes = [_Size(size) for size in (n, height * width, a.shape[-1], b.shape[-1], parts)]
+    _library().pixel_products(*pointers, *sizes, _pointer(sums), _pointer(products))
+    return sums.double().sum(1), products.double().sum(1)
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (C) and covariance (C, C) of the channels over all pixels, float64."""
+    # What is subtracted beforehand need only lie amid the values, for their squares not to drown their spread.
+    pivot = x[0, x.shape[1] // 2].mean(0)
+    sums, products = pixel_products(x, x, pivot)
+    pixels = x[..., 0].numel()
+    centre = sums.sum(0) / pixels
+    return pivot.double() + centre, products.sum(0) / pixels - torch.outer(centre, centre)
+
+
+def pixel_mix(out: Tensor, scale: Tensor, shift: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
+    """``scale · out + Σ matrix · term + shift``, in place.
+
+    Every image has its own factors: scale and shift (N, C), matrices (N, C_term, C). There are one or two terms.
+    """
+    n, height, width, channels = out.shape
+    (x, of_x), (y, of_y) = terms if len(terms) == 2 else (terms[0], (None, None))
+    factors = [None if factor is None else factor.float().contiguous() for factor in (scale, of_x, of_y, shift)]
+    pointers = [_pointer(tensor) for tensor in (out, x, y, *factors)]
+    sizes = [_Size(size) for size in (n, height * width, channels, x.shape[-1], 0 if y is None else y.shape[-1])]
+    _library().pixel_mix(*pointers, *sizes)
+    return out
+
+
+def pixel_add(out: Tensor, scale: Tensor, x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
+    """``scale · out + factor · x + shift`` of every channel, (C) each, in place."""
+    factors = [tensor.float().contiguous() for tensor in (scale, factor, shift)]
+    pointers = [_pointer(tensor) for tensor in (out, x, *factors)]
+    _library().pixel_add(*pointers, _Size(out[..., 0].numel()), _Size(out.shape[-1]))
+    return out
+
+
+def has_kernels() -> bool:
+    """Whether this machine has the compiled kernels."""
+    return kernels("resblock") is not None
+
+
+def _library() -> ctypes.CDLL:
+    library = kernels("resblock")
+    if library is None:
+        raise RuntimeError("there are no compiled kernels here; ask has_kernels() first")
+    return library
+
+
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return _Pointer(None if tensor is None else tensor.data_ptr())
+
+
+def _parts(pixels: int) -> int:
+    return max(1, min(_PARTS, pixels // 1024))
+
+
+def _mean_and_variance(sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Of parts with a pivot, sum, sum of squares and number each, (parts, 4, C)."""
+    pivot, total, squares, count = sums.unbind(1)
+    pixels = count.sum(0)
+    mean = (pivot * count + total).sum(0) / pixels
+    above = pivot - mean
+    return mean, (squares + 2 * above * total + count * above**2).sum(0) / pixels

@@ -1,0 +1,131 @@
+"""The compiled residual block is the residual block written in PyTorch."""
+
+import pytest
+import torch
+
+from rescrnet.nn import fused
+from rescrnet.nn.blocks import ConvResBlock
+from rescrnet.ops.separable import Edges, has_kernels
+
+pytestmark = pytest.mark.skipif(not has_kernels(), reason="no compiler")
+
+CASES = {
+    "paper": ((48, 16, [3, 5, 7], [1, 3, 5]), {}, (2, 70, 83)),
+    "stem": ((1, 16, [3, 5, 7], [1, 3, 5]), {"stem": True}, (2, 40, 33)),
+    "colour-stem": ((3, 16, [3, 5], [2, 3]), {"stem": True}, (1, 9, 7)),
+    "summed": ((16, 16, [3, 5, 7], [1, 3, 5]), {"merge": "sum"}, (2, 40, 33)),
+    "odd-kernels-wide-filters": ((48, 32, [1, 9, 3], [1, 2, 4]), {}, (1, 20, 500)),
+    "one-line": ((16, 16, [3, 7], [5, 1]), {}, (1, 1, 37)),
+    "one-column": ((16, 16, [5], [4]), {}, (3, 41, 1)),
+    "wider-than-a-tile": ((16, 16, [3, 5], [3, 1]), {}, (1, 67, 901)),
+}
+
+
+def block_of(case, dtype):
+    arguments, options, _ = CASES[case]
+    block = ConvResBlock(*arguments, dropout=0.3, **options).to(dtype)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 + (parameter.ndim == 1) * 0.5)
+        for name, buffer in block.named_buffers():
+            if "running" in name:
+                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    return block
+
+
+def image_of(case, block, dtype):
+    arguments, _, (n, height, width) = CASES[case]
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(n, arguments[0], height, width, generator=generator).to(dtype) + 0.3
+    return x, torch.randn(n, block.out_channels, height, width, generator=generator).to(dtype)
+
+
+def trained(case, dtype):
+    """Result, gradients and running statistics of one pass in training."""
+    block = block_of(case, dtype).train()
+    x, by = image_of(case, block, dtype)
+    x.requires_grad_()
+    torch.manual_seed(5)
+    out = block(x)
+    gradients = torch.autograd.grad((out * by).sum(), [x, *block.parameters()])
+    names = ["result", "image", *(name for name, _ in block.named_parameters()), *(n for n, _ in block.named_buffers())]
+    return dict(zip(names, [out.detach(), *gradients, *block.buffers()], strict=True))
+
+
+@pytest.fixture
+def plainly(monkeypatch):
+    def run(function, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(fused, "applies", lambda block, x: False)
+            return function(*arguments)
+
+    return run
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_result_gradients_and_statistics_of_training_equal_the_plain_ones(case, plainly):
+    ours, theirs = trained(case, torch.float32), plainly(trained, case, torch.float64)
+    rough = plainly(trained, case, torch.float32)
+    for name, expected in theirs.items():
+        # The gradient of a bias before a normalisation is zero but for rounding: as much as PyTorch makes is fine.
+        size, noise = float(expected.abs().max()), float((rough[name].double() - expected).abs().max())
+        torch.testing.assert_close(
+            ours[name].double(),
+            expected.double(),
+            rtol=0,
+            atol=5e-6 * size + 5 * noise,
+            msg=lambda m, n=name: f"{n}: {m}",
+        )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_evaluation_equals_the_plain_one(case, plainly):
+    def evaluated(dtype):
+        block = block_of(case, dtype).eval()
+        with torch.no_grad():
+            return block(image_of(case, block, dtype)[0])
+
+    expected = plainly(evaluated, torch.float64)
+    close = 2e-6 * float(expected.abs().max())
+    torch.testing.assert_close(evaluated(torch.float32).double(), expected, rtol=0, atol=close)
+
+
+@pytest.mark.parametrize(
+    "edges", [Edges(top=False), Edges(bottom=False, right=False), Edges(False, False, False, False)]
+)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_cut_image_gives_the_inner_part_of_the_whole(edges, compiled, plainly):
+    block = block_of("paper", torch.float32).eval()
+    x, _ = image_of("paper", block, torch.float32)
+
+    def both():
+        with torch.no_grad():
+            return block(x, edges), edges.crop(block(x), block.reach)
+
+    cut, whole = both() if compiled else plainly(both)
+    torch.testing.assert_close(cut, whole, rtol=1e-5, atol=1e-5)
+
+
+def test_the_gradients_do_not_depend_on_the_number_of_threads():
+    found, threads = [], torch.get_num_threads()
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        found.append(trained("paper", torch.float32))
+    torch.set_num_threads(threads)
+    for name, tensor in found[0].items():
+        assert torch.equal(tensor, found[1][name]), name
+        assert torch.equal(tensor, found[2][name]), name
+
+
+def test_it_is_used_where_it_can_be_and_nowhere_else():
+    block = block_of("paper", torch.float32)
+    x, _ = image_of("paper", block, torch.float32)
+    assert fused.applies(block.train(), x)
+    assert not fused.applies(block.eval(), x)  # the gradient through running statistics is PyTorch's
+    with torch.no_grad():
+        assert fused.applies(block, x)
+        assert not fused.applies(block.double(), x.double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not fused.applies(block.float().train(), x)
+    assert not fused.applies(ConvResBlock(16, 8, [3], [1]), x)
