@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.ops.convlstm import convlstm_scan
+from rescrnet.ops.convlstm import continue_scan, convlstm_scan
 
 
 class BidirectionalConvLSTM(nn.Module):
@@ -49,19 +49,49 @@ class BidirectionalConvLSTM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes, H, W) → the same shape: both directions' outputs, summed over directions and filters."""
         n, classes, height, width = x.shape
-        gates = 4 * self.filters * classes
-        bias = self.bias.reshape(-1, 1).expand(-1, classes).reshape(-1)
-        weight = toeplitz(self.input_kernel)  # (2, 4, filters, classes, 1, 3, classes)
-        weight = weight.reshape(2 * gates, 3, classes).transpose(1, 2).unsqueeze(2)
-        inputs = F.conv2d(x, weight, bias, padding=(0, 1))
-        inputs = inputs.reshape(n, 2, gates, height, width).permute(3, 1, 2, 0, 4)  # (H, 2, gates, N, W)
+        inputs = self._inputs(x, slice(None))
         inputs = torch.stack([inputs[:, 0], inputs[:, 1].flip(0)], dim=1)
-
-        recurrent = toeplitz(self.recurrent_kernel)  # (2, 4, filters, classes, filters, 3, classes)
-        recurrent = recurrent.transpose(4, 5).reshape(2, gates, 3 * self.filters * classes)
-        hidden = convlstm_scan(inputs, recurrent, self._dropout_factors(inputs))
+        hidden = convlstm_scan(inputs, self._recurrent(), self._dropout_factors(inputs))
         hidden = hidden.reshape(height, 2, self.filters, classes, n, width).sum(2)
         return (hidden[:, 0] + hidden[:, 1].flip(0)).permute(2, 1, 0, 3)
+
+    def scan(self, x: Tensor, direction: int, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """One direction over some of the rows of an image; without gradient or dropout.
+
+        Args:
+            x: (N, classes, H, W), the rows in the order of the image.
+            direction: 0 downwards, 1 upwards.
+            state: what the scan of the rows before returned; none at the edge of the image.
+
+        Returns:
+            (N, classes, H, W), the direction's output summed over filters, and the state to go on from,
+            (2, filters, classes, N, W).
+        """
+        n, classes, height, width = x.shape
+        inputs = self._inputs(x, slice(direction, direction + 1))
+        inputs = inputs.flip(0) if direction else inputs
+        if state is None:
+            state = x.new_zeros(2, self.filters, classes, n, width)
+        recurrent = self._recurrent()[direction : direction + 1]
+        hidden, state = continue_scan(inputs, recurrent, state.reshape(2, 1, self.filters * classes, n, width))
+        hidden = hidden.reshape(height, self.filters, classes, n, width).sum(1)
+        hidden = hidden.flip(0) if direction else hidden
+        return hidden.permute(2, 1, 0, 3), state.reshape(2, self.filters, classes, n, width)
+
+    def _inputs(self, x: Tensor, directions: slice) -> Tensor:
+        """The input's part of the pre-activations, (H, directions, 4·filters·classes, N, W)."""
+        n, classes, height, width = x.shape
+        gates = 4 * self.filters * classes
+        weight = toeplitz(self.input_kernel[directions])  # (directions, 4, filters, classes, 1, 3, classes)
+        weight = weight.reshape(-1, 3, classes).transpose(1, 2).unsqueeze(2)
+        bias = self.bias[directions].reshape(-1, 1).expand(-1, classes).reshape(-1)
+        inputs = F.conv2d(x, weight, bias, padding=(0, 1))
+        return inputs.reshape(n, -1, gates, height, width).permute(3, 1, 2, 0, 4)
+
+    def _recurrent(self) -> Tensor:
+        """The recurrent kernels as matrices, (2, 4·filters·classes, 3·filters·classes)."""
+        recurrent = toeplitz(self.recurrent_kernel)  # (2, 4, filters, classes, filters, 3, classes)
+        return recurrent.transpose(4, 5).flatten(4).reshape(2, 4 * self.filters * self.classes, -1)
 
     def _dropout_factors(self, inputs: Tensor) -> Tensor | None:
         if not self.training or self.dropout == 0:

@@ -35,25 +35,51 @@ def convlstm_scan(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None = No
         return _scan(inputs, recurrent, dropout)[0]
 
 
+def continue_scan(inputs: Tensor, recurrent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """Go on with the recurrence of :func:`convlstm_scan` from where it was left; without gradient.
+
+    Args:
+        inputs: (T, D, 4·S, N, L), as there.
+        recurrent: (D, 4·S, 3·S), as there.
+        state: (2, D, S, N, L), h and c before the first of these steps; zeros at the start.
+
+    Returns:
+        (T, D, S, N, L), the state h after every step, and the state to go on from, like ``state``.
+    """
+    hidden, cell = state
+    states = inputs.new_empty(len(inputs), *hidden.shape)
+    for step, one in enumerate(inputs):
+        hidden, cell, _ = _advance(one, recurrent, None, hidden, cell)
+        states[step] = hidden
+    return states, torch.stack([hidden, cell])
+
+
 def _scan(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """The states h and c after every step, (T, D, S, N, L), and the gates, (T, D, 4·S, N, L)."""
-    steps, directions, gates, images, length = inputs.shape
-    third = 3 * gates // 4
+    _, directions, gates, images, length = inputs.shape
     weight = _by_group(recurrent, dropout)
     cell = hidden = inputs.new_zeros(directions, gates // 4, images, length)
     states, cells, activations = [], [], []
-    for step in range(steps):
-        taps = _taps(hidden[None], dropout)[0].flatten(0, 1).flatten(2)
-        z = torch.baddbmm(inputs[step].reshape(*weight.shape[:2], images * length), weight, taps)
-        z = z.reshape(directions, gates, images, length)
-        gate = torch.cat([(0.2 * z[:, :third] + 0.5).clamp(0, 1), torch.tanh(z[:, third:])], dim=1)
-        i, f, o, g = gate.chunk(4, dim=1)
-        cell = f * cell + i * g
-        hidden = o * torch.tanh(cell)
+    for one in inputs:
+        hidden, cell, gate = _advance(one, weight, dropout, hidden, cell)
         states.append(hidden)
         cells.append(cell)
         activations.append(gate)
     return torch.stack(states), torch.stack(cells), torch.stack(activations)
+
+
+def _advance(
+    one: Tensor, weight: Tensor, dropout: Tensor | None, hidden: Tensor, cell: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step: the input's part of the pre-activations (D, 4·S, N, L), and h and c → h, c and the gates."""
+    gates = one.shape[1]
+    taps = _taps(hidden[None], dropout)[0].flatten(0, 1).flatten(2)
+    z = torch.baddbmm(one.reshape(*weight.shape[:2], -1), weight, taps).reshape(one.shape)
+    third = 3 * gates // 4
+    gate = torch.cat([(0.2 * z[:, :third] + 0.5).clamp(0, 1), torch.tanh(z[:, third:])], dim=1)
+    i, f, o, g = gate.chunk(4, dim=1)
+    cell = f * cell + i * g
+    return o * torch.tanh(cell), cell, gate
 
 
 def _by_group(recurrent: Tensor, dropout: Tensor | None) -> Tensor:
