@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from rescrnet.ops.convlstm import _scan, convlstm_scan
+from rescrnet.ops.convlstm import ScanWeights, _scan, continue_convlstm, convlstm, convlstm_scan
+from rescrnet.ops.native import kernels
 
 
 def arguments(steps=5, directions=2, channels=3, images=2, length=6, dropout=False, seed=0):
@@ -42,13 +43,71 @@ def test_gates_saturate_at_zero_and_one():
     assert shut.eq(0).all()
 
 
+def weights_and_image(classes=3, filters=1, size=(2, 9, 21), dtype=torch.float32, directions=2):
+    generator = torch.Generator().manual_seed(1)
+    channels, (images, height, width) = filters * classes, size
+    weights = ScanWeights(
+        torch.randn(directions, 4 * channels, 3, classes, generator=generator),
+        torch.randn(directions, 4 * channels, generator=generator),
+        0.3 * torch.randn(directions, 4 * channels, 3, channels, generator=generator),
+    )
+    x = 2 * torch.randn(images, classes, height, width, generator=generator)
+    dropout = 2.0 * (torch.rand(directions, 4, channels, images, width, generator=generator) > 0.5)
+    return ScanWeights(*(tensor.to(dtype) for tensor in weights)), x.to(dtype), dropout.to(dtype)
+
+
+compiled = pytest.mark.skipif(kernels("convlstm") is None, reason="no compiler")
+
+
+@compiled
+@pytest.mark.parametrize("with_dropout", [False, True])
+@pytest.mark.parametrize("size", [(1, 1, 1), (2, 9, 21), (1, 30, 16), (3, 5, 33), (1, 1, 50), (1, 50, 1)])
+@pytest.mark.parametrize(("classes", "filters"), [(2, 1), (3, 1), (4, 2), (5, 3)])
+def test_the_compiled_path_equals_the_plain_one_forward_and_gradient(classes, filters, size, with_dropout):
+    results = []
+    for dtype in (torch.float32, torch.float64):  # double precision has no compiled path
+        weights, x, dropout = weights_and_image(classes, filters, size, dtype)
+        inputs = [x.requires_grad_(), *(tensor.requires_grad_() for tensor in weights)]
+        out = convlstm(x, weights, dropout if with_dropout else None)
+        by = torch.linspace(-1, 1, out.numel(), dtype=dtype).reshape(out.shape)
+        results.append((out.detach(), *torch.autograd.grad((out * by).sum(), inputs)))
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=5e-6 * float(theirs.abs().max()))
+
+
+@compiled
+def test_the_compiled_hyperbolic_tangent_is_exact_to_rounding_everywhere():
+    """One step with open gates is h = tanh(tanh(g)), two functions of one variable in a row."""
+    x = torch.cat([torch.linspace(-12, 12, 20001), torch.logspace(-30, 1, 3000, dtype=torch.float64).float()])
+    weights = ScanWeights(torch.zeros(2, 8, 3, 2), torch.zeros(2, 8), torch.zeros(2, 8, 3, 2))
+    weights.bias[:, :6] = 10  # i, f and o open
+    weights.input[0, 6:, 1] = torch.eye(2)
+    out = convlstm(torch.stack([x, -x])[None, :, None], weights)
+    expected = torch.tanh(torch.tanh(x.double()))
+    torch.testing.assert_close(out[0, 0, 0].double(), expected, rtol=5e-7, atol=0)
+    torch.testing.assert_close(out[0, 1, 0], -out[0, 0, 0], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("cuts", [(9,), (4, 5), (1, 7, 1)])
+def test_a_scan_left_and_continued_is_the_scan(cuts, dtype):
+    weights, x, _ = weights_and_image(filters=2, dtype=dtype)
+    total = torch.zeros_like(x)
+    for direction in (0, 1):
+        one = ScanWeights(*(tensor[direction : direction + 1] for tensor in weights))
+        state, rows = x.new_zeros(2, 6, len(x), x.shape[3]), list(torch.arange(9).split(cuts))
+        for part in rows[:: -1 if direction else 1]:
+            out, state = continue_convlstm(x[:, :, part], one, state, upwards=direction == 1)
+            total[:, :, part] += out
+    torch.testing.assert_close(total, convlstm(x, weights))
+
+
 def test_under_autocast_the_recurrence_keeps_the_precision_of_its_weights():
-    inputs, recurrent, factors = (x if x is None else x.detach().float() for x in arguments(dropout=True))
-    inputs = inputs.bfloat16()
-    expected = convlstm_scan(inputs.float(), recurrent, factors)
-    recurrent.requires_grad_()
+    weights, x, dropout = weights_and_image()
+    expected = convlstm(x.bfloat16().float(), weights, dropout)
+    weights.recurrent.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        states = convlstm_scan(inputs, recurrent, factors)
+        states = convlstm(x.bfloat16(), weights, dropout)
     assert states.dtype == torch.float32
     torch.testing.assert_close(states, expected)
-    assert torch.isfinite(torch.autograd.grad(states.sum(), recurrent)[0]).all()
+    assert torch.isfinite(torch.autograd.grad(states.sum(), weights.recurrent)[0]).all()

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.ops.convlstm import continue_scan, convlstm_scan
+from rescrnet.ops.convlstm import ScanWeights, continue_convlstm, convlstm
 
 
 class BidirectionalConvLSTM(nn.Module):
@@ -48,12 +48,7 @@ class BidirectionalConvLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes, H, W) → the same shape: both directions' outputs, summed over directions and filters."""
-        n, classes, height, width = x.shape
-        inputs = self._inputs(x, slice(None))
-        inputs = torch.stack([inputs[:, 0], inputs[:, 1].flip(0)], dim=1)
-        hidden = convlstm_scan(inputs, self._recurrent(), self._dropout_factors(inputs))
-        hidden = hidden.reshape(height, 2, self.filters, classes, n, width).sum(2)
-        return (hidden[:, 0] + hidden[:, 1].flip(0)).permute(2, 1, 0, 3)
+        return convlstm(x, self._weights(), self._dropout_factors(x))
 
     def scan(self, x: Tensor, direction: int, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One direction over some of the rows of an image; without gradient or dropout.
@@ -65,39 +60,29 @@ class BidirectionalConvLSTM(nn.Module):
 
         Returns:
             (N, classes, H, W), the direction's output summed over filters, and the state to go on from,
-            (2, filters, classes, N, W).
+            (2, filters·classes, N, W).
         """
-        n, classes, height, width = x.shape
-        inputs = self._inputs(x, slice(direction, direction + 1))
-        inputs = inputs.flip(0) if direction else inputs
         if state is None:
-            state = x.new_zeros(2, self.filters, classes, n, width)
-        recurrent = self._recurrent()[direction : direction + 1]
-        hidden, state = continue_scan(inputs, recurrent, state.reshape(2, 1, self.filters * classes, n, width))
-        hidden = hidden.reshape(height, self.filters, classes, n, width).sum(1)
-        hidden = hidden.flip(0) if direction else hidden
-        return hidden.permute(2, 1, 0, 3), state.reshape(2, self.filters, classes, n, width)
+            state = x.new_zeros(2, self.filters * self.classes, len(x), x.shape[3])
+        weights = ScanWeights(*(tensor[direction : direction + 1] for tensor in self._weights()))
+        return continue_convlstm(x, weights, state, upwards=direction == 1)
 
-    def _inputs(self, x: Tensor, directions: slice) -> Tensor:
-        """The input's part of the pre-activations, (H, directions, 4·filters·classes, N, W)."""
-        n, classes, height, width = x.shape
-        gates = 4 * self.filters * classes
-        weight = toeplitz(self.input_kernel[directions])  # (directions, 4, filters, classes, 1, 3, classes)
-        weight = weight.reshape(-1, 3, classes).transpose(1, 2).unsqueeze(2)
-        bias = self.bias[directions].reshape(-1, 1).expand(-1, classes).reshape(-1)
-        inputs = F.conv2d(x, weight, bias, padding=(0, 1))
-        return inputs.reshape(n, -1, gates, height, width).permute(3, 1, 2, 0, 4)
+    def _weights(self) -> ScanWeights:
+        """The kernels with their convolution over the class axis written as matrices."""
+        channels = self.filters * self.classes
+        kernel = toeplitz(self.input_kernel)  # (2, 4, filters, classes, 1, 3, classes)
+        recurrent = toeplitz(self.recurrent_kernel).transpose(4, 5)  # (2, 4, filters, classes, 3, filters, classes)
+        return ScanWeights(
+            kernel.reshape(2, 4 * channels, 3, self.classes),
+            self.bias[..., None].expand(-1, -1, -1, self.classes).reshape(2, 4 * channels),
+            recurrent.reshape(2, 4 * channels, 3, channels),
+        )
 
-    def _recurrent(self) -> Tensor:
-        """The recurrent kernels as matrices, (2, 4·filters·classes, 3·filters·classes)."""
-        recurrent = toeplitz(self.recurrent_kernel)  # (2, 4, filters, classes, filters, 3, classes)
-        return recurrent.transpose(4, 5).flatten(4).reshape(2, 4 * self.filters * self.classes, -1)
-
-    def _dropout_factors(self, inputs: Tensor) -> Tensor | None:
+    def _dropout_factors(self, x: Tensor) -> Tensor | None:
         if not self.training or self.dropout == 0:
             return None
-        _, directions, gates, n, length = inputs.shape
-        return F.dropout(inputs.new_ones(directions, 4, gates // 4, n, length), self.dropout)
+        kept = torch.ones(2, 4, self.filters * self.classes, len(x), x.shape[3], dtype=self.bias.dtype, device=x.device)
+        return F.dropout(kept, self.dropout)
 
 
 def toeplitz(kernel: Tensor) -> Tensor:

@@ -1,57 +1,121 @@
-"""The recurrence of a convolutional LSTM, over the lines of an image."""
+"""The recurrence of convolutional LSTMs over the lines of an image: a plain path, and a compiled one."""
 
 from __future__ import annotations
 
-from typing import Any
+import ctypes
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from rescrnet.ops.memory import empty
+from rescrnet.ops.native import kernels, pointer
+
+_LANES = 16  # the compiled path stores lines by the vector
+
+
+class ScanWeights(NamedTuple):
+    """The weights of D convolutional LSTMs with S state channels over lines with K channels; gates i, f, o, g.
+
+    Attributes:
+        input: (D, 4·S, 3, K), of the line, its taps at l-1, l and l+1.
+        bias: (D, 4·S).
+        recurrent: (D, 4·S, 3, S), of the state.
+    """
+
+    input: Tensor
+    bias: Tensor
+    recurrent: Tensor
+
+
+def convlstm(x: Tensor, weights: ScanWeights, dropout: Tensor | None = None) -> Tensor:
+    """Run two ConvLSTMs over the lines of an image, the first downwards, the second upwards, and sum their states.
+
+    With z the pre-activations of a step, z = input ∗ line + recurrent ∗ h + bias: ``c = f·c + i·g`` and
+    ``h = o·tanh(c)``, where i, f, o are hard sigmoids ``clip(0.2·z + 0.5, 0, 1)`` and g is tanh. (Keras orders the
+    gates i, f, c, o.) Shi et al. 2015, arXiv:1506.04214, without peepholes.
+
+    Args:
+        x: (N, K, H, W); a line is a row.
+        weights: with D = 2 and S a multiple of K, filter by filter.
+        dropout: (D, 4, S, N, W) factors on the previous state, one for each gate, or none.
+
+    Returns:
+        (N, K, H, W), the states after every step, summed over directions and filters.
+    """
+    # Under autocast x comes in half precision; hundreds of steps that feed each other stay in the weights'.
+    x = x.to(weights.recurrent.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        if _has_kernels(x):
+            compiled: Tensor = _Compiled.apply(x.contiguous(), dropout, *weights)  # type: ignore[no-untyped-call]
+            return compiled
+        n, classes, _, width = x.shape
+        inputs = _inputs(x, weights)
+        inputs = torch.stack([inputs[:, 0], inputs[:, 1].flip(0)], dim=1)
+        hidden = convlstm_scan(inputs, weights.recurrent.flatten(2), dropout)
+        hidden = hidden.reshape(len(hidden), 2, -1, classes, n, width).sum(2)
+        return (hidden[:, 0] + hidden[:, 1].flip(0)).permute(2, 1, 0, 3)
+
+
+@torch.no_grad()
+def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards: bool) -> tuple[Tensor, Tensor]:
+    """Run one ConvLSTM over some of the rows of an image, on from where it was left; without gradient or dropout.
+
+    Args:
+        x: (N, K, H, W), the rows in the order of the image.
+        weights: with D = 1.
+        state: (2, S, N, W), h and c before the first of these steps; zeros at the edge of the image.
+        upwards: begin with the last row.
+
+    Returns:
+        (N, K, H, W), the states after every step, summed over filters, and the state to go on from.
+    """
+    n, classes, height, width = x.shape
+    if _has_kernels(x):
+        carried = state.permute(2, 0, 1, 3).contiguous()
+        out = torch.empty_like(x, memory_format=torch.contiguous_format)
+        scan, _alive = _scan_of(x.contiguous(), weights, None)
+        scan.reversed, scan.state, scan.out = upwards, pointer(carried), pointer(out)
+        _library().convlstm_forward(ctypes.byref(scan))
+        return out, carried.permute(1, 2, 0, 3)
+    inputs = _inputs(x, weights)
+    inputs = inputs.flip(0) if upwards else inputs
+    recurrent = weights.recurrent.flatten(2)
+    hidden, cell = state[:, None]
+    states = inputs.new_empty(height, *hidden.shape)
+    for step, one in enumerate(inputs):
+        hidden, cell, _ = _advance(one, recurrent, None, hidden, cell)
+        states[step] = hidden
+    out = states.reshape(height, -1, classes, n, width).sum(1)
+    out = out.flip(0) if upwards else out
+    return out.permute(2, 1, 0, 3), torch.cat([hidden, cell])
+
+
+def _inputs(x: Tensor, weights: ScanWeights) -> Tensor:
+    """The line's part of the pre-activations, (H, D, 4·S, N, W)."""
+    n, _, height, width = x.shape
+    kernel = weights.input.flatten(0, 1).transpose(1, 2).unsqueeze(2)
+    inputs = F.conv2d(x, kernel, weights.bias.flatten(), padding=(0, 1))
+    return inputs.reshape(n, len(weights.bias), -1, height, width).permute(3, 1, 2, 0, 4)
 
 
 def convlstm_scan(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None = None) -> Tensor:
-    """Run the recurrence of D independent ConvLSTMs along the first axis.
-
-    With z the pre-activations of a step, z = input + recurrent ∗ h, gates i, f, o and candidate g:
-    ``c = f·c + i·g`` and ``h = o·tanh(c)``, where i, f, o are hard sigmoids ``clip(0.2·z + 0.5, 0, 1)`` and g is
-    tanh. Gates are ordered i, f, o, g (Keras orders them i, f, c, o). Shi et al. 2015, arXiv:1506.04214, without
-    peepholes.
+    """The plain path: the recurrence of :func:`convlstm` along the first axis, given the line's part of it.
 
     Args:
-        inputs: (T, D, 4·S, N, L) the input's part of the pre-activations; T steps, D directions, S state channels,
-            N images, L pixels along a line.
-        recurrent: (D, 4·S, 3·S) weights on the previous state, its taps at L-1, L and L+1 side by side.
-        dropout: (D, 4, S, N, L) factors on the previous state, one for each gate, or none.
+        inputs: (T, D, 4·S, N, L), T steps of L pixels.
+        recurrent: (D, 4·S, 3·S) weights on the previous state, its taps side by side.
+        dropout: (D, 4, S, N, L), as there.
 
     Returns:
         (T, D, S, N, L), the state h after every step.
     """
-    # Under autocast the inputs come in half precision; hundreds of steps that feed each other stay in the weights'.
-    inputs = inputs.to(recurrent.dtype)
-    with torch.autocast(inputs.device.type, enabled=False):
-        if torch.is_grad_enabled() and (inputs.requires_grad or recurrent.requires_grad):
-            result: Tensor = _Scan.apply(inputs, recurrent, dropout)  # type: ignore[no-untyped-call]
-            return result
-        return _scan(inputs, recurrent, dropout)[0]
-
-
-def continue_scan(inputs: Tensor, recurrent: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Go on with the recurrence of :func:`convlstm_scan` from where it was left; without gradient.
-
-    Args:
-        inputs: (T, D, 4·S, N, L), as there.
-        recurrent: (D, 4·S, 3·S), as there.
-        state: (2, D, S, N, L), h and c before the first of these steps; zeros at the start.
-
-    Returns:
-        (T, D, S, N, L), the state h after every step, and the state to go on from, like ``state``.
-    """
-    hidden, cell = state
-    states = inputs.new_empty(len(inputs), *hidden.shape)
-    for step, one in enumerate(inputs):
-        hidden, cell, _ = _advance(one, recurrent, None, hidden, cell)
-        states[step] = hidden
-    return states, torch.stack([hidden, cell])
+    if torch.is_grad_enabled() and (inputs.requires_grad or recurrent.requires_grad):
+        result: Tensor = _Scan.apply(inputs, recurrent, dropout)  # type: ignore[no-untyped-call]
+        return result
+    return _scan(inputs, recurrent, dropout)[0]
 
 
 def _scan(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,3 +216,77 @@ def _recurrent_gradient(by_input: Tensor, states: Tensor, dropout: Tensor | None
         z, taps = (x.permute(1, 2, 0, 3, 4).flatten(2) for x in (z, taps))
         total.baddbmm_(z, taps.transpose(1, 2))
     return total.reshape(directions, gates, -1)
+
+
+# ---- the compiled path ----
+
+
+class _Arguments(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_long) for name in ("directions", "images", "classes", "channels", "steps", "length")),
+        *((name, ctypes.c_long) for name in ("pitch", "reversed")),
+        *((name, ctypes.c_void_p) for name in ("x", "input", "bias", "recurrent", "dropout", "state", "out")),
+        *((name, ctypes.c_void_p) for name in ("gates", "cells", "gradient", "by_x")),
+        *((name, ctypes.c_void_p) for name in ("by_input", "by_bias", "by_recurrent")),
+    ]
+
+
+def _has_kernels(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and x.numel() > 0
+        and not torch.compiler.is_compiling()
+        and kernels("convlstm") is not None
+    )
+
+
+def _library() -> ctypes.CDLL:
+    library = kernels("convlstm")
+    if library is None:
+        raise RuntimeError("there are no compiled kernels here; ask _has_kernels() first")
+    return library
+
+
+def _scan_of(x: Tensor, weights: ScanWeights, dropout: Tensor | None) -> tuple[_Arguments, list[Tensor]]:
+    """The arguments of the kernels, and the tensors that must outlive the call."""
+    images, classes, steps, length = x.shape
+    directions, channels = len(weights.bias), weights.bias.shape[1] // 4
+    pitch = -(-length // _LANES) * _LANES
+    scan = _Arguments(directions, images, classes, channels, steps, length, pitch)
+    alive = [x, *(tensor.detach().contiguous() for tensor in weights)]
+    scan.x, scan.input, scan.bias, scan.recurrent = (pointer(tensor) for tensor in alive)
+    if dropout is not None:
+        alive.append(dropout.contiguous())
+        scan.dropout = pointer(alive[-1])
+    return scan, alive
+
+
+class _Compiled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dropout: Tensor | None, *flat: Tensor) -> Tensor:
+        weights = ScanWeights(*flat)
+        scan, _alive = _scan_of(x, weights, dropout)
+        out = empty(scan.directions, *x.shape)
+        scan.out = pointer(out)
+        kept: list[Tensor] = []
+        if any(ctx.needs_input_grad):
+            chains = (scan.directions, scan.images, scan.steps)
+            kept = [empty(*chains, channels, scan.pitch) for channels in (4 * scan.channels, scan.channels)]
+            scan.gates, scan.cells = (pointer(tensor) for tensor in kept)
+        _library().convlstm_forward(ctypes.byref(scan))
+        ctx.save_for_backward(x, dropout, *flat, *kept)
+        return out.sum(0)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        x, dropout, *flat, gates, cells = ctx.saved_tensors
+        weights, gradient = ScanWeights(*flat), gradients[0].contiguous()
+        scan, _alive = _scan_of(x, weights, dropout)
+        by_x = empty(scan.directions, *x.shape)
+        by_weights = [tensor.new_empty(len(tensor), scan.images, *tensor.shape[1:]) for tensor in weights]
+        scan.gates, scan.cells, scan.gradient, scan.by_x = (pointer(t) for t in (gates, cells, gradient, by_x))
+        scan.by_input, scan.by_bias, scan.by_recurrent = (pointer(tensor) for tensor in by_weights)
+        _library().convlstm_backward(ctypes.byref(scan))
+        return by_x.sum(0), None, *(tensor.sum(1) for tensor in by_weights)

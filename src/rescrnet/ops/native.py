@@ -19,6 +19,8 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+from torch import Tensor
+
 _FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-funroll-loops", "-fopenmp", "-fPIC")
 _log = logging.getLogger(__name__)
 
@@ -27,6 +29,11 @@ _log = logging.getLogger(__name__)
 def kernels(name: str) -> ctypes.CDLL | None:
     """The compiled ``name.c`` of this folder, or none. Its functions return nothing."""
     return _compiled(name, files("rescrnet.ops").joinpath(f"{name}.c").read_text(encoding="utf-8"))
+
+
+def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    """Where a kernel finds the elements of a contiguous tensor, which must outlive the call."""
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
 def _compiled(name: str, source: str) -> ctypes.CDLL | None:

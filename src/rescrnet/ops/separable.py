@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rescrnet.ops.memory import empty
-from rescrnet.ops.native import kernels
+from rescrnet.ops.native import kernels, pointer
 
 VECTOR = 16  # channels come by the vector
 _PARTS = 32  # parts in which sums over pixels are made, whoever computes them
@@ -109,7 +109,7 @@ class Separable:
         sums = torch.zeros(parts, 4, self.out_channels, dtype=torch.float64) if moments else None
         layer = self._layer(x, affine, slope, self._branches(), parts)
         layer.top, layer.left, layer.out_height, layer.out_width = top, left, out_height, out_width
-        layer.result, layer.sums = _pointer(result), _pointer(sums)
+        layer.result, layer.sums = pointer(result), pointer(sums)
         _library().separable_forward(ctypes.byref(layer))
         return result, None if sums is None else _mean_and_variance(sums)
 
@@ -136,8 +136,8 @@ class Separable:
         layer.out_height, layer.out_width = height, width
         result = empty(*x.shape) if for_input else None
         sums = torch.zeros(parts, 2, channels, dtype=torch.float64) if for_input else None
-        layer.gradient, layer.factor = _pointer(gradient), _pointer(factor)
-        layer.input_gradient, layer.affine_sums = _pointer(result), _pointer(sums)
+        layer.gradient, layer.factor = pointer(gradient), pointer(factor)
+        layer.input_gradient, layer.affine_sums = pointer(result), pointer(sums)
         _library().separable_backward(ctypes.byref(layer))
         gradients = SeparableGradient(tuple(kernel.sum(0) for kernel in depthwise), pointwise.sum(1), bias.sum(1))
         return result, None if sums is None else sums.sum(0), gradients
@@ -153,19 +153,19 @@ class Separable:
                 channels,
                 0 if self.summed else index * filters,
                 self.summed and index > 0,
-                *(_pointer(tensor) for tensor in (kernel, self.pointwise[index], self.bias[index])),
-                *(_pointer(tensor[index]) for tensor in gradients),
+                *(pointer(tensor) for tensor in (kernel, self.pointwise[index], self.bias[index])),
+                *(pointer(tensor[index]) for tensor in gradients),
             )
         return array
 
     def _layer(
         self, x: Tensor, affine: Affine | None, slope: float, branches: ctypes.Array[_Branch], parts: int
     ) -> _Layer:
-        layer = _Layer(*x.shape, slope=slope, parts=parts, x=_pointer(x))
+        layer = _Layer(*x.shape, slope=slope, parts=parts, x=pointer(x))
         layer.out_channels, layer.filters, layer.branches = self.out_channels, self.bias.shape[1], len(branches)
         layer.branch = ctypes.cast(branches, ctypes.POINTER(_Branch))
         if affine is not None:
-            layer.scale, layer.shift = _pointer(affine.scale), _pointer(affine.shift)
+            layer.scale, layer.shift = pointer(affine.scale), pointer(affine.shift)
         return layer
 
 
@@ -183,9 +183,9 @@ def pixel_products(a: Tensor, b: Tensor, pivot: Tensor | None = None) -> tuple[T
     parts = max(1, height * width // _PART)
     sums = a.new_empty(n, parts, b.shape[-1])
     products = a.new_empty(n, parts, a.shape[-1], b.shape[-1])
-    pointers = [_pointer(tensor) for tensor in (a, b, pivot, pivot)]
+    pointers = [pointer(tensor) for tensor in (a, b, pivot, pivot)]
     sizes = [_Size(size) for size in (n, height * width, a.shape[-1], b.shape[-1], parts)]
-    _library().pixel_products(*pointers, *sizes, _pointer(sums), _pointer(products))
+    _library().pixel_products(*pointers, *sizes, pointer(sums), pointer(products))
     return sums.double().sum(1), products.double().sum(1)
 
 
@@ -207,7 +207,7 @@ def pixel_mix(out: Tensor, scale: Tensor, shift: Tensor, *terms: tuple[Tensor, T
     n, height, width, channels = out.shape
     (x, of_x), (y, of_y) = terms if len(terms) == 2 else (terms[0], (None, None))
     factors = [None if factor is None else factor.float().contiguous() for factor in (scale, of_x, of_y, shift)]
-    pointers = [_pointer(tensor) for tensor in (out, x, y, *factors)]
+    pointers = [pointer(tensor) for tensor in (out, x, y, *factors)]
     sizes = [_Size(size) for size in (n, height * width, channels, x.shape[-1], 0 if y is None else y.shape[-1])]
     _library().pixel_mix(*pointers, *sizes)
     return out
@@ -216,7 +216,7 @@ def pixel_mix(out: Tensor, scale: Tensor, shift: Tensor, *terms: tuple[Tensor, T
 def pixel_add(out: Tensor, scale: Tensor, x: Tensor, factor: Tensor, shift: Tensor) -> Tensor:
     """``scale · out + factor · x + shift`` of every channel, (C) each, in place."""
     factors = [tensor.float().contiguous() for tensor in (scale, factor, shift)]
-    pointers = [_pointer(tensor) for tensor in (out, x, *factors)]
+    pointers = [pointer(tensor) for tensor in (out, x, *factors)]
     _library().pixel_add(*pointers, _Size(out[..., 0].numel()), _Size(out.shape[-1]))
     return out
 
@@ -231,10 +231,6 @@ def _library() -> ctypes.CDLL:
     if library is None:
         raise RuntimeError("there are no compiled kernels here; ask has_kernels() first")
     return library
-
-
-def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
-    return _Pointer(None if tensor is None else tensor.data_ptr())
 
 
 def _parts(pixels: int) -> int:
