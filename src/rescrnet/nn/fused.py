@@ -37,7 +37,8 @@ def applies(block: ConvResBlock, x: Tensor) -> bool:
 def forward(block: ConvResBlock, x: Tensor, edges: Edges, kept: Tensor | None) -> Tensor:
     """What ``block`` makes of x, (N, C, H, W) → (N, out_channels, H, W), channels last in memory."""
     spare = -x.shape[1] % VECTOR
-    pixels = F.pad(x.permute(0, 2, 3, 1), (0, spare)).contiguous()
+    pixels = x.permute(0, 2, 3, 1)
+    pixels = (F.pad(pixels, (0, spare)) if spare else pixels).contiguous()
     weights = _weights(block, spare)
     before, inner, after = _norms(block)
     settings = BlockSettings(block.dilations, block.merge == "sum", after[0].eps, block.slope)
