@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint check format clean
+.PHONY: demo test lint check format bench bench-authors profile clean
 
 demo: .venv/installed
 	rm -rf rescrnet-demo
@@ -23,6 +23,17 @@ format: .venv/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Side by side with the authors' network where `make bench-authors` made it an environment; a quiet machine, please.
+bench: .venv/installed-dev
+	$(BIN)/python benchmarks/bench.py
+
+profile: .venv/installed-dev
+	$(BIN)/python benchmarks/profile.py
+
+bench-authors:
+	test -x .venv-authors/bin/python || $(PYTHON) -m venv .venv-authors
+	.venv-authors/bin/python -m pip install --quiet tensorflow-cpu tf_keras pillow
+
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
@@ -33,4 +44,4 @@ format: .venv/installed-dev
 	touch $@
 
 clean:
-	rm -rf .venv rescrnet-demo build dist
+	rm -rf .venv .venv-authors rescrnet-demo build dist

@@ -9,6 +9,9 @@
  * Numbers of channels are multiples of 16. Every sum over pixels is made in parts that do not depend on the number of
  * threads; the caller adds them up.
  */
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +36,16 @@ INLINE void store(float *to, vector value) { *(vector *)to = value; }
 INLINE vector choose(mask_vector which, vector yes, vector no) {
     return (vector)(((mask_vector)yes & which) | ((mask_vector)no & ~which));
 }
-INLINE vector leaky(vector z, float slope) { return choose(z > 0, z, z * slope); }
+/* The slope is between 0 and 1. */
+INLINE vector leaky(vector z, float slope) {
+#if defined __AVX512F__
+    return (vector)_mm512_max_ps((__m512)z, (__m512)(z * slope));
+#elif defined __AVX__
+    return (vector)_mm256_max_ps((__m256)z, (__m256)(z * slope));
+#else
+    return choose(z > 0, z, z * slope);
+#endif
+}
 
 /* One branch: k×k kernel of dilation d on the channels [in, in + channels), giving `filters` from channel `out` on. */
 typedef struct {
@@ -107,6 +119,12 @@ static void activated_line(const layer *l, const branch *b, size image, size y, 
             for (size p = before; p < after; p++) store(to + p * LANES, load(x + p * l->channels));
         memset(to + after * LANES, 0, 4 * LANES * (count - after));
     }
+    /* The line after next in this phase comes from far away: it is sent for while this one is worked on. */
+    size next = y + b->dilation;
+    if (next >= 0 && next < l->height)
+        for (size p = before; p < after; p++)
+            for (size c = 0; c < b->channels; c += 16)
+                __builtin_prefetch(l->x + ((image * l->height + next) * l->width + from + p) * l->channels + b->in + c, 0, 2);
 }
 
 /* ---- depthwise part: k lines, a vector of channels at a time ---- */
