@@ -28,7 +28,7 @@ bench: .venv/installed-dev
 	$(BIN)/python benchmarks/bench.py
 
 profile: .venv/installed-dev
-	$(BIN)/python benchmarks/profile.py
+	$(BIN)/python benchmarks/roofline.py
 
 bench-authors:
 	test -x .venv-authors/bin/python || $(PYTHON) -m venv .venv-authors
