@@ -126,6 +126,15 @@ def test_it_is_used_where_it_can_be_and_nowhere_else():
     with torch.no_grad():
         assert fused.applies(block, x)
         assert not fused.applies(block.double(), x.double())
-    with torch.autocast("cpu", torch.bfloat16):
-        assert not fused.applies(block.float().train(), x)
+        block.float()
     assert not fused.applies(ConvResBlock(16, 8, [3], [1]), x)
+
+
+def test_under_autocast_the_block_keeps_its_precision():
+    block, found = block_of("paper", torch.float32).train(), []
+    x, _ = image_of("paper", block, torch.float32)
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            found.append(block(x))
+    assert torch.equal(*found)

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 
 def applies(block: ConvResBlock, x: Tensor) -> bool:
-    """Whether the compiled kernels can do what ``block`` is asked to: float32 on a CPU, in one mode throughout."""
+    """Whether the compiled kernels can do what ``block`` is asked to: float32 on a CPU, in one mode throughout.
+
+    Under autocast as well: they are several times faster in float32 than PyTorch's convolutions in bfloat16.
+    """
     modes = {norm.training for norms in _norms(block) for norm in norms}
     needs_gradient = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in block.parameters()))
     return (
         x.device.type == "cpu"
         and x.dtype == next(block.parameters()).dtype == torch.float32
-        and not torch.is_autocast_enabled("cpu")
         and block.filters % VECTOR == 0
         and x.numel() > 0
         and len(modes) == 1
