@@ -113,10 +113,16 @@ def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
 
     A second or fourth channel is alpha and is left out.
     """
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.shape[-1] in (2, 4):
-        array = array[..., :-1]
+    return scale_to_unit(without_alpha(array if array.ndim == 3 else array[..., None]))
+
+
+def without_alpha(array: NDArray[Any]) -> NDArray[Any]:
+    """YX or YXC without a second or fourth channel."""
+    return array[..., :-1] if array.ndim == 3 and array.shape[-1] in (2, 4) else array
+
+
+def scale_to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Integers divided by the largest value of their type, floats as they are: float32, the same shape."""
     scale = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1
     return np.ascontiguousarray(array, dtype=np.float32) / np.float32(scale)
 

@@ -1,0 +1,253 @@
+"""An image of any size as planes that are read by region, whatever holds it."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescrnet.errors import DataError
+
+Kind = Literal["png", "tiff", "ome-zarr"]
+
+MICROMETRES = {  # by the names that OME-Zarr gives units of length
+    "angstrom": 1e-4,
+    "picometer": 1e-6,
+    "nanometer": 1e-3,
+    "micrometer": 1.0,
+    "millimeter": 1e3,
+    "centimeter": 1e4,
+    "inch": 25.4e3,
+    "meter": 1e6,
+}
+
+
+class ArrayLike(Protocol):
+    """What NumPy, Zarr and Dask arrays have in common: a shape, a type, and regions by integers and slices."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Extents."""
+
+    @property
+    def dtype(self) -> Any:
+        """Type of the values."""
+
+    def __getitem__(self, index: Any, /) -> Any:
+        """A region, one integer or slice for each axis."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of an image: ``t``, ``z``, ``p`` (page), ``c``, ``y`` or ``x``, with the step between its samples."""
+
+    name: str
+    length: int
+    scale: float | None = None
+    translation: float = 0.0
+    unit: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One plane, read by region.
+
+    Attributes:
+        array: holds the plane, and may hold more.
+        axes: the axes of ``array``.
+        plane: the place of this plane along the axes other than y, x and c.
+        channels: how many there are, the last of ``array`` left out where it is alpha.
+        segment_shape: rows and columns that lie together in the file: a tile, a strip, a chunk.
+        segment_bytes: what any read takes beyond its region: the largest such piece, decoded. The whole image where
+            the file is compressed in one piece, as PNG, JPEG and some TIFF are.
+        name: what to call it in messages.
+    """
+
+    array: ArrayLike
+    axes: tuple[Axis, ...]
+    plane: tuple[int, ...]
+    channels: int
+    segment_shape: tuple[int, int]
+    segment_bytes: int
+    name: str
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Rows, columns, channels."""
+        lengths = {axis.name: axis.length for axis in self.axes}
+        return lengths["y"], lengths["x"], self.channels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the values: bool, integers or floats."""
+        dtype: np.dtype[Any] = np.dtype(self.array.dtype)
+        return dtype.newbyteorder("=")
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Micrometres a pixel, down and across, or none where the file does not say."""
+        return pixel_size(self.axes)
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """Rows ``y0`` to ``y1`` and columns ``x0`` to ``x1``, ends left out: (y, x, channels), values as stored.
+
+        Raises :class:`DataError` where that part of the file is damaged.
+        """
+        rows, columns, _ = self.shape
+        if not (0 <= y0 < y1 <= rows and 0 <= x0 < x1 <= columns):
+            raise ValueError(f"region {y0}:{y1}, {x0}:{x1} does not lie within {rows}×{columns}")
+        places = iter(self.plane)
+        within = {"y": slice(y0, y1), "x": slice(x0, x1), "c": slice(None)}
+        index = tuple(within[axis.name] if axis.name in within else next(places) for axis in self.axes)
+        block = np.asarray(self.array[index])
+        kept = [axis.name for axis in self.axes if axis.name in within]
+        if "c" not in kept:
+            return block[..., None] if kept == ["y", "x"] else block.T[..., None]
+        return block.transpose([kept.index(name) for name in "yxc"])[..., : self.channels]
+
+
+class Plane(NamedTuple):
+    """One plane of a stack: its place in words (``t01_z003``; empty where there is only one), and its pixels."""
+
+    name: str
+    source: Source
+
+
+@dataclass(frozen=True, eq=False)
+class Stack(Sequence[Plane]):
+    """The planes of an image, in the order of its axes.
+
+    Attributes:
+        axes: all axes of the image.
+        planes: one for each place along the axes other than y, x and c.
+        path: the file or folder, or none for an array in memory.
+        kind: how results are written if nothing else is asked for.
+        zarr_format: 2 (OME-Zarr 0.4) or 3 (0.5) where it is a Zarr.
+    """
+
+    axes: tuple[Axis, ...]
+    planes: tuple[Plane, ...]
+    path: Path | None = None
+    kind: Kind = "png"
+    zarr_format: Literal[2, 3] | None = None
+
+    @property
+    def plane_axes(self) -> tuple[Axis, ...]:
+        """The axes that the planes are places along."""
+        return tuple(axis for axis in self.axes if axis.name not in ("y", "x", "c"))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.planes[0].source.shape[:2]
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """Micrometres a pixel, down and across, or none where the file does not say."""
+        return pixel_size(self.axes)
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    @overload
+    def __getitem__(self, index: int) -> Plane: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Plane]: ...
+    def __getitem__(self, index: int | slice) -> Plane | Sequence[Plane]:
+        """One plane or several."""
+        return self.planes[index]
+
+    def __iter__(self) -> Iterator[Plane]:
+        return iter(self.planes)
+
+
+def pixel_size(axes: Sequence[Axis]) -> tuple[float, float] | None:
+    """Micrometres a pixel along y and x, or none."""
+    lengths = [
+        axis.scale * MICROMETRES[axis.unit]
+        for name in "yx"
+        for axis in axes
+        if axis.name == name and axis.scale and axis.unit in MICROMETRES
+    ]
+    return (lengths[0], lengths[1]) if len(lengths) == 2 else None
+
+
+def make_stack(
+    array: ArrayLike,
+    axes: Sequence[Axis],
+    name: str,
+    *,
+    alpha: bool = False,
+    segment: tuple[int, int] | None = None,
+    segment_bytes: int = 0,
+) -> Stack:
+    """The planes of ``array``. Raises :class:`DataError` where it cannot be an image.
+
+    Args:
+        array: any array-like.
+        axes: its axes, in order.
+        name: what to call it in messages.
+        alpha: its last channel is transparency, and left out.
+        segment: rows and columns of a piece of the file; one row where there are no pieces.
+        segment_bytes: the size of a piece, decoded.
+    """
+    names = "".join(axis.name for axis in axes)
+    if 0 in array.shape:
+        raise DataError(f"{name}: holds an array of shape {array.shape}; expected an image with at least one pixel")
+    if np.dtype(array.dtype).kind not in "buif":
+        raise DataError(f"{name}: holds {array.dtype} values; expected integers or floats; convert it")
+    if len(set(names)) < len(names) or set("yx") - set(names) or set(names) - set("tzpcyx"):
+        raise DataError(
+            f"{name}: has axes {','.join(names)}; expected y and x, and besides at most c (channels), z, t, p (pages)"
+        )
+    axes = tuple(replace(axis, length=n) for axis, n in zip(axes, array.shape, strict=True))
+    lengths = {axis.name: axis.length for axis in axes}
+    source = Source(
+        array=array,
+        axes=axes,
+        plane=(),
+        channels=lengths.get("c", 1) - alpha,
+        segment_shape=segment or (1, lengths["x"]),
+        segment_bytes=segment_bytes,
+        name=name,
+    )
+    outer = [axis for axis in axes if axis.name not in "yxc"]
+    planes = [
+        Plane(_plane_name(outer, place), replace(source, plane=place, name=_full_name(name, outer, place)))
+        for place in itertools.product(*(range(axis.length) for axis in outer))
+    ]
+    return Stack(axes, tuple(planes))
+
+
+def _plane_name(axes: Sequence[Axis], place: tuple[int, ...]) -> str:
+    if math.prod(axis.length for axis in axes) == 1:
+        return ""
+    parts = [
+        f"{axis.name}{i:0{len(str(axis.length - 1))}}" for axis, i in zip(axes, place, strict=True) if axis.length > 1
+    ]
+    return "_".join(parts)
+
+
+def _full_name(name: str, axes: Sequence[Axis], place: tuple[int, ...]) -> str:
+    plane = _plane_name(axes, place)
+    return f"{name} ({plane})" if plane else name
+
+
+def default_axes(shape: Sequence[int], name: str) -> str:
+    """The axes of an array that does not name them: rows and columns, channels (1 or 3) after them, pages before.
+
+    Raises :class:`DataError` where that leaves axes over.
+    """
+    inner = "yxc" if len(shape) > 2 and shape[-1] in (1, 3) else "yx"
+    if len(inner) <= len(shape) <= len(inner) + 1:
+        return "p" * (len(shape) - len(inner)) + inner
+    raise DataError(
+        f"{name}: holds an array of shape {tuple(shape)} and does not say which axis is which; "
+        "expected rows and columns, channels (1 or 3) after them, pages before them"
+    )
