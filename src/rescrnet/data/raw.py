@@ -100,12 +100,9 @@ class RawArray:
 
     def _ranges(self, index: Index) -> tuple[list[range], tuple[int, ...]]:
         """The range along each axis, in the order of the file, and the shape of the region as the caller sees it."""
-        ranges = [range(i, i + 1) if isinstance(i, int) else range(*i.indices(n)) for i, n in self._pairs(index)]
+        ranges = as_ranges(index, self.shape)
         shape = tuple(len(r) for r, i in zip(ranges, index, strict=True) if isinstance(i, slice))
         return (ranges[::-1] if self.fortran else ranges), shape
-
-    def _pairs(self, index: Index) -> list[tuple[int | slice, int]]:
-        return list(zip(index, self.shape, strict=True))
 
     def _runs(self, ranges: list[range], block: NDArray[Any]) -> list[tuple[int, NDArray[Any]]]:
         """Where in the file, and in ``block``, each contiguous run of the region lies."""
@@ -122,6 +119,13 @@ class RawArray:
             for place, run in zip(leading, runs, strict=True)
             if run.size
         ]
+
+
+def as_ranges(index: Index, extents: Sequence[int]) -> list[range]:
+    """The range along each axis that an integer or slice means."""
+    return [
+        range(i, i + 1) if isinstance(i, int) else range(*i.indices(n)) for i, n in zip(index, extents, strict=True)
+    ]
 
 
 def _read_into(file: Any, target: memoryview, path: Path) -> None:

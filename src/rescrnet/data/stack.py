@@ -128,13 +128,15 @@ class Stack(Sequence[Plane]):
         planes: one for each place along the axes other than y, x and c.
         path: the file or folder, or none for an array in memory.
         kind: how results are written if nothing else is asked for.
-        zarr_format: 2 (OME-Zarr 0.4) or 3 (0.5) where it is a Zarr.
+        levels: of its pyramid.
+        zarr_format: 2 (OME-Zarr to 0.4) or 3 (0.5) where it is an OME-Zarr.
     """
 
     axes: tuple[Axis, ...]
     planes: tuple[Plane, ...]
     path: Path | None = None
     kind: Kind = "png"
+    levels: int = 1
     zarr_format: Literal[2, 3] | None = None
 
     @property

@@ -9,18 +9,19 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from rescrnet.data.raw import Index, RawArray
+from rescrnet.data.raw import Index, RawArray, as_ranges
 from rescrnet.data.stack import MICROMETRES, Axis, Stack, make_stack
 from rescrnet.errors import DataError
 
 _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
+_JPEG = (6, 7, 34892, 33007)  # compressions that keep their tables apart
 _AXES = {"Y": "y", "X": "x", "S": "c", "C": "c", "Z": "z", "T": "t", "Q": "p", "I": "p", "R": "p"}
 _UNITS = {"Å": "angstrom", "pm": "picometer", "nm": "nanometer", "µm": "micrometer", "mm": "millimeter"} | {
     "cm": "centimeter",
@@ -33,6 +34,15 @@ _UNITS = {"Å": "angstrom", "pm": "picometer", "nm": "nanometer", "µm": "microm
 _COARSEST = 20.0  # micrometres: what looks larger is the resolution of a printer or screen, 1270 dots per inch or less
 
 
+class _Page(NamedTuple):
+    """Where the strips or tiles of a page lie."""
+
+    path: Path
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    jpeg_tables: bytes | None
+
+
 class TiffArray:
     """One level of the image in a TIFF file as an array; a region decodes only the strips or tiles that it touches.
 
@@ -40,155 +50,165 @@ class TiffArray:
         shape: extents along ``axes``.
         dtype: native byte order.
         axes: tifffile's letters.
-        segment: rows and columns of a strip or tile.
+        steps: the step between samples along axes of the finest level, and its unit, where the file says.
+        full: extents of the finest level by axis.
+        levels: how many there are.
+        ordinary: one page, untiled, no OME: what is answered with a PNG.
     """
 
     def __init__(self, path: Path, level: int = 0, *, fill_missing: bool = False) -> None:
         self.path, self.level, self.fill_missing = path, level, fill_missing
-        with _complaints(path):
-            self._file = tifffile.TiffFile(path)
-            self.series = _main_series(self._file, path)
-            if not 0 <= level < len(self.series.levels):
-                last = len(self.series.levels) - 1
-                has = f"has levels 0 to {last}" if last else "has one level, 0"
-                raise DataError(f"{path}: {has}; there is no level {level}")
-            self._level = self.series.levels[level]
-            self._page = self._level.keyframe
-            self.shape, self.axes = self._level.shape, self._level.axes
-            if self._level.dtype is None or self._page.dtype is None:
-                raise DataError(f"{path}: holds values of {self._page.bitspersample} bits; expected 8, 16 or 32")
-            self.dtype = np.dtype(self._level.dtype).newbyteorder("=")
-            self._raw = self._contiguous()
-        photometric = tifffile.PHOTOMETRIC(self._page.photometric)
+        with _complaints(path), tifffile.TiffFile(path) as file:
+            main = _main_series(file, path)
+            series = _level(main, level, path)
+            self._keyframe: Any = series.keyframe
+            self.shape, self.axes = tuple(series.shape), str(series.axes)
+            if series.dtype is None or self._keyframe.dtype is None:
+                raise DataError(f"{path}: holds values of {self._keyframe.bitspersample} bits; expected 8, 16 or 32")
+            self.dtype = np.dtype(series.dtype).newbyteorder("=")
+            self.steps, self.full = _steps(file, main.keyframe), dict(zip(main.axes, main.shape, strict=True))
+            self.levels = len(main.levels)
+            self.ordinary = not (self._keyframe.is_tiled or main.kind == "ome" or self.levels > 1 or len(series) > 1)
+            self._raw = _contiguous(series, file.byteorder, path)
+            self._pages = [] if self._raw else [_page(series[i], i, path) for i in range(len(series))]
+            self._decode_piece = self._keyframe.decode
+        photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)
         if photometric in _PRINT_COLOURS:
             raise DataError(f"{path}: is stored as {photometric.name}; expected grey or RGB; convert it")
-        whole = (self._page.imagelength, self._page.imagewidth)
-        rows, columns = self._page.chunks[-3:-1] if self._page.axes.endswith("S") else self._page.chunks[-2:]
-        self.segment = (1, whole[1]) if self._raw else (min(rows, whole[0]), min(columns, whole[1]))
-        self._one_piece = math.prod(self._page.chunked) == 1
-        self._kept: tuple[int, NDArray[Any]] | None = None
+        self._kept: tuple[int, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Other processes open the file themselves, once."""
         return _reopen, (self.path, self.level, self.fill_missing)
 
     @property
+    def segment(self) -> tuple[int, int]:
+        """Rows and columns of a strip or tile; one row where the file is neither cut nor compressed."""
+        rows, columns = self._keyframe.imagelength, self._keyframe.imagewidth
+        if self._raw:
+            return 1, columns
+        if self._keyframe.is_tiled:
+            return min(self._keyframe.tilelength, rows), min(self._keyframe.tilewidth, columns)
+        return min(self._keyframe.rowsperstrip, rows), columns
+
+    @property
     def segment_bytes(self) -> int:
         """Bytes of the largest strip or tile, decoded."""
-        return 0 if self._raw else math.prod(self._page.chunks) * self.dtype.itemsize
+        return 0 if self._raw else math.prod(self._keyframe.chunks) * self.dtype.itemsize
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
         """A region, one integer or slice for each axis. Raises :class:`DataError` where the file is damaged there."""
         if self._raw:
             return self._raw[index]
-        count = len(self._page.shape)
-        outer, inner = index[:-count], index[-count:]
-        extents = self.shape[:-count]
-        ranges = [
-            range(i, i + 1) if isinstance(i, int) else range(*i.indices(n)) for i, n in zip(outer, extents, strict=True)
-        ]
-        pages = [int(np.ravel_multi_index(place, extents)) if extents else 0 for place in itertools.product(*ranges)]
+        count = len(self._keyframe.shape)
+        outer, inner, extents = index[:-count], index[-count:], self.shape[:-count]
+        ranges = as_ranges(outer, extents)
+        places = itertools.product(*ranges)
+        pages = [int(np.ravel_multi_index(place, extents)) if extents else 0 for place in places]
         block = np.stack([self._read_page(page, inner) for page in pages])
         kept = [len(r) for r, i in zip(ranges, outer, strict=True) if isinstance(i, slice)]
         return block.reshape(*kept, *block.shape[1:])
 
     def check(self) -> None:
-        """Raise :class:`DataError` where pages, strips or tiles are missing or lie beyond the end of the file."""
-        if self._raw:
-            return
-        end = self._file.filehandle.size
-        for number in range(len(self._level)):
-            page = self._tiff_page(number)
-            expected = math.prod(page.chunked)
-            offsets, counts = np.asarray(page.dataoffsets), np.asarray(page.databytecounts)
-            if len(offsets) != expected or len(counts) != expected:
-                raise self._damaged(f"page {number} lists {len(offsets)} of {expected} strips or tiles")
-            beyond = int((offsets + counts > end).sum())
+        """Raise :class:`DataError` where strips or tiles are missing or lie beyond the end of the file."""
+        expected = math.prod(self._keyframe.chunked)
+        for number, page in enumerate(self._pages):
+            if len(page.offsets) != expected or len(page.counts) != expected:
+                raise self._damaged(f"page {number} lists {len(page.offsets)} of {expected} strips or tiles")
+            beyond = int((page.offsets + page.counts > page.path.stat().st_size).sum())
             if beyond:
                 raise self._damaged(f"{beyond} of {expected} strips or tiles of page {number} lie beyond its end")
-            missing = int((counts == 0).sum())
+            missing = int((page.counts == 0).sum())
             if missing and not self.fill_missing:
                 raise DataError(
-                    f"{self.path}: {missing} of {expected} strips or tiles of page {number} are missing; "
-                    "copy it again, or have them filled with --fill-missing"
+                    f"{self.path}: {missing} of {expected} strips or tiles of page {number} are missing; copy it "
+                    "again, or, if its writer leaves out empty ones, predict with --fill-missing"
                 )
-
-    def _contiguous(self) -> RawArray | None:
-        offset = self._level.dataoffset
-        if offset is None or self._page.bitspersample % 8 or self._level.is_multifile:
-            return None
-        stored = np.dtype(self._level.dtype).newbyteorder(self._file.byteorder)
-        return RawArray(self.path, self.shape, stored, offset)
-
-    def _tiff_page(self, number: int) -> Any:
-        page = self._level[number]
-        if page is None:
-            raise self._damaged(f"page {number} is missing")
-        return page
 
     def _read_page(self, number: int, index: Index) -> NDArray[Any]:
         """A region of one page, along the page's own axes."""
-        page, names = self._tiff_page(number), self._page.axes
+        names = self._keyframe.axes
         within = dict(zip(names, index, strict=True))
-        y0, y1, _ = within["Y"].indices(self._page.imagelength)
-        x0, x1, _ = within["X"].indices(self._page.imagewidth)
-        separate, depth, _, _, contiguous = self._page.shaped
-        block = np.empty((separate, depth, y1 - y0, x1 - x0, contiguous), self.dtype)
-        for segment in self._touched(y0, y1, x0, x1):
-            data, (s, z, y, x, _), (d, h, w, _) = self._decode(page, number, segment)
-            top, bottom, left, right = max(y, y0), min(y + h, y1), max(x, x0), min(x + w, x1)
-            target = block[s, z : z + d, top - y0 : bottom - y0, left - x0 : right - x0]
+        rows, columns = as_ranges((within["Y"], within["X"]), (self._keyframe.imagelength, self._keyframe.imagewidth))
+        separate, depth, _, _, contiguous = self._keyframe.shaped
+        block = np.empty((separate, depth, len(rows), len(columns), contiguous), self.dtype)
+        for segment in self._touched(rows, columns):
+            data, (s, z, y, x, _), (d, h, w, _) = self._decode(number, segment)
+            top, bottom = max(y, rows.start), min(y + h, rows.stop)
+            left, right = max(x, columns.start), min(x + w, columns.stop)
+            target = block[
+                s, z : z + d, top - rows.start : bottom - rows.start, left - columns.start : right - columns.start
+            ]
             if data is None:
-                target[:] = self._page.nodata
+                target[:] = self._keyframe.nodata
             else:
                 target[:] = data[: target.shape[0], top - y : bottom - y, left - x : right - x]
-        lengths = {"Y": y1 - y0, "X": x1 - x0, "Z": depth, "S": separate * contiguous}
+        lengths = {"Y": len(rows), "X": len(columns), "Z": depth, "S": separate * contiguous}
         region = block.reshape([lengths[name] for name in names])
         return region[tuple(slice(None) if name in "YX" else within[name] for name in names)]
 
-    def _touched(self, y0: int, y1: int, x0: int, x1: int) -> Iterator[int]:
+    def _touched(self, rows: range, columns: range) -> Iterator[int]:
         """The numbers of the strips or tiles that a region touches, in all separate channels and depths."""
-        rows = self._page.tilelength if self._page.is_tiled else self._page.rowsperstrip
-        columns = self._page.tilewidth if self._page.is_tiled else self._page.imagewidth
-        down, across = -(-self._page.imagelength // rows), -(-self._page.imagewidth // columns)
-        layers = math.prod(self._page.chunked) // (down * across)
-        for layer in range(layers):
-            for row in range(y0 // rows, -(-y1 // rows)):
-                for column in range(x0 // columns, -(-x1 // columns)):
+        height, width = self.segment
+        down, across = -(-self._keyframe.imagelength // height), -(-self._keyframe.imagewidth // width)
+        for layer in range(math.prod(self._keyframe.chunked) // (down * across)):
+            for row in range(rows.start // height, -(-rows.stop // height)):
+                for column in range(columns.start // width, -(-columns.stop // width)):
                     yield (layer * down + row) * across + column
 
-    def _decode(self, page: Any, number: int, segment: int) -> Any:
+    def _decode(self, number: int, segment: int) -> Any:
         """A strip or tile as (depth, rows, columns, samples) or none, its place, its shape."""
-        offset, count = page.dataoffsets[segment], page.databytecounts[segment]
-        if self._kept and self._kept[0] == number:  # decoding the one piece anew for each region would take for ever
-            return self._kept[1]
+        if (kept := self._kept) and kept[0] == number:  # decoding an only piece anew for each region takes for ever
+            return kept[1]
+        page = self._pages[number]
         tables = {}
-        if self._page.compression in (6, 7, 34892, 33007):
-            tables = {"jpegtables": page.jpegtables, "jpegheader": self._page.jpegheader}
+        if self._keyframe.compression in _JPEG:
+            tables = {"jpegtables": page.jpeg_tables, "jpegheader": self._keyframe.jpegheader}
+        kind = "tile" if self._keyframe.is_tiled else "strip"
+        where = f"{kind} {segment}" + (f" of page {number}" if len(self._pages) > 1 else "")
+        offset, count, data = int(page.offsets[segment]), int(page.counts[segment]), None
+        if count:
+            with page.path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                data = file.read(count)
+            if len(data) < count:
+                raise self._damaged(f"{where} is cut short")
+        elif not self.fill_missing:
+            raise self._damaged(f"{where} is missing")
         try:
-            data = None
-            if count:
-                with self._file.filehandle.lock:
-                    self._file.filehandle.seek(offset)
-                    data = self._file.filehandle.read(count)
-                if len(data) < count:
-                    raise self._damaged("it is cut short")
-            elif not self.fill_missing:
-                raise self._damaged(f"strip or tile {segment} is missing")
-            decoded = self._page.decode(data, segment, **tables)
-        except DataError:
-            raise
+            decoded = self._decode_piece(data, segment, **tables)
         except Exception as error:  # decoders raise whatever they like on damaged data
             reason = " ".join(str(error).split()) or type(error).__name__
-            kind = "tile" if self._page.is_tiled else "strip"
-            where = f"{kind} {segment}" + (f" of page {number}" if len(self._level) > 1 else "")
             raise self._damaged(f"{where} cannot be decoded ({reason})") from None
-        if self._one_piece:
+        if math.prod(self._keyframe.chunked) == 1:
             self._kept = (number, decoded)
         return decoded
 
     def _damaged(self, how: str) -> DataError:
         return DataError(f"{self.path}: is damaged, {how}; copy it again")
+
+
+def _level(main: Any, level: int, path: Path) -> Any:
+    if 0 <= level < len(main.levels):
+        return main.levels[level]
+    last = len(main.levels) - 1
+    raise DataError(f"{path}: has {f'levels 0 to {last}' if last else 'one level, 0'}; there is no level {level}")
+
+
+def _contiguous(series: Any, byteorder: str, path: Path) -> RawArray | None:
+    """The series as one uncompressed stretch of the file, where it is one."""
+    offset = series.dataoffset
+    if offset is None or series.keyframe.bitspersample % 8 or series.is_multifile:
+        return None
+    return RawArray(path, series.shape, np.dtype(series.dtype).newbyteorder(byteorder), offset)
+
+
+def _page(page: Any, number: int, path: Path) -> _Page:
+    if page is None:
+        raise DataError(f"{path}: page {number} is missing; copy the file again, and those that it refers to")
+    offsets, counts = np.asarray(page.dataoffsets, np.int64), np.asarray(page.databytecounts, np.int64)
+    file = page.parent.filehandle
+    return _Page(Path(file.dirname) / file.name, offsets, counts, page.jpegtables)
 
 
 @functools.lru_cache(maxsize=16)
@@ -206,12 +226,10 @@ def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
             f"{path}: has axes {array.axes}, of which {', '.join(unknown)} cannot be read; "
             "expected Y, X, channels and at most Z, T and pages; save the planes that you want by themselves"
         )
-    steps = _steps(array, path)
-    base = dict(zip(array.series.axes, array.series.shape, strict=True))
     axes = []
     for letter, length in zip(array.axes, array.shape, strict=True):
-        scale, unit = steps.get(letter, (None, None))
-        axes.append(Axis(_AXES[letter], length, scale and scale * base[letter] / length, 0.0, unit))
+        scale, unit = array.steps.get(letter, (None, None))
+        axes.append(Axis(_AXES[letter], length, scale and scale * array.full[letter] / length, 0.0, unit))
     samples = dict(zip(array.axes, array.shape, strict=True)).get("S", 1)
     stack = make_stack(
         array,
@@ -221,13 +239,7 @@ def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
         segment=array.segment,
         segment_bytes=array.segment_bytes,
     )
-    return Stack(stack.axes, stack.planes, path, "png" if _is_ordinary(array) else "tiff")
-
-
-def _is_ordinary(array: TiffArray) -> bool:
-    """One page, untiled, no OME: what is answered with a PNG."""
-    first = array.series
-    return not (array._page.is_tiled or first.kind == "ome" or len(first.levels) > 1 or len(array._level) > 1)
+    return Stack(stack.axes, stack.planes, path, "png" if array.ordinary else "tiff", array.levels)
 
 
 def _main_series(file: Any, path: Path) -> Any:
@@ -270,12 +282,10 @@ def _complaints(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read as a TIFF image, is it damaged or cut short? ({reason})")
 
 
-def _steps(array: TiffArray, path: Path) -> dict[str, tuple[float, str]]:
+def _steps(file: Any, page: Any) -> dict[str, tuple[float, str]]:
     """The step between samples along tifffile's axes and its unit, as far as the file says."""
-    file = array._file
     if file.is_ome:
         return _ome_steps(file.ome_metadata or "")
-    page = array.series.keyframe
     if file.is_svs:
         facts = tifffile.tifffile.svs_description_metadata(page.description)
         return {letter: (float(facts["MPP"]), "micrometer") for letter in "YX" if "MPP" in facts}

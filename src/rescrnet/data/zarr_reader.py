@@ -6,13 +6,14 @@ import functools
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.data.raw import Index
+from rescrnet.data.raw import Index, as_ranges
 from rescrnet.data.stack import Axis, Stack, default_axes, make_stack
 from rescrnet.errors import DataError
 
@@ -47,14 +48,8 @@ class ZarrArray:
     def __getitem__(self, index: Index) -> NDArray[Any]:
         """A region, one integer or slice for each axis. Raises :class:`DataError` for missing and damaged chunks."""
         if not self.fill_missing:
-            self._check_chunks(
-                [
-                    range(i // chunk, i // chunk + 1)
-                    if isinstance(i, int)
-                    else range((bounds := i.indices(n))[0] // chunk, -(-bounds[1] // chunk))
-                    for i, n, chunk in zip(index, self.shape, self.chunks, strict=True)
-                ]
-            )
+            ranges = zip(as_ranges(index, self.shape), self.chunks, strict=True)
+            self._check_chunks([range(r.start // chunk, -(-r.stop // chunk)) for r, chunk in ranges])
         try:
             return np.asarray(self.array[index])
         except Exception as error:  # codecs raise whatever they like on damaged chunks
@@ -88,9 +83,7 @@ def open_zarr(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
     if hasattr(node, "shape"):
         if level:
             raise DataError(f"{path}: is one array, level 0; there is no level {level}")
-        return _stack(
-            ZarrArray(path, fill_missing=fill_missing), _array_axes(node, path), path, node.metadata.zarr_format
-        )
+        return _stack(ZarrArray(path, fill_missing=fill_missing), _array_axes(node, path), path)
     attributes = dict(node.attrs)
     metadata = attributes.get("ome", attributes)
     if "multiscales" not in metadata:
@@ -107,7 +100,7 @@ def open_zarr(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path}: its OME-Zarr metadata is not valid ({error!r}); write it again") from None
-    return _stack(array, axes, path, node.metadata.zarr_format)
+    return replace(_stack(array, axes, path), zarr_format=node.metadata.zarr_format, levels=len(datasets))
 
 
 def _open_zarr_below(path: Path, metadata: Mapping[str, Any], level: int, fill_missing: bool) -> Stack:
@@ -121,7 +114,7 @@ def _open_zarr_below(path: Path, metadata: Mapping[str, Any], level: int, fill_m
     raise DataError(f"{path}: is {what}; expected an image or an array, name one inside it{listed}")
 
 
-def _stack(array: ZarrArray, axes: Sequence[Axis], path: Path, zarr_format: Any) -> Stack:
+def _stack(array: ZarrArray, axes: Sequence[Axis], path: Path) -> Stack:
     if len(axes) != len(array.shape):
         raise DataError(f"{path}: names {len(axes)} axes for an array of shape {array.shape}; write its metadata again")
     chunks = {axis.name: chunk for axis, chunk in zip(axes, array.chunks, strict=True)}
@@ -134,7 +127,7 @@ def _stack(array: ZarrArray, axes: Sequence[Axis], path: Path, zarr_format: Any)
         segment_bytes=math.prod(inner) * array.dtype.itemsize,
     )
     array.check()
-    return Stack(stack.axes, stack.planes, path, "ome-zarr", zarr_format)
+    return Stack(stack.axes, stack.planes, path, "ome-zarr")
 
 
 def _open_node(path: Path) -> Any:
