@@ -81,6 +81,9 @@ class Sink:
 
     Attributes:
         paths: the files to be.
+        kind: their format.
+        stack: the image, without its planes: a sink travels to other processes.
+        classes: in the order of their indices.
         array: the scratch file, (planes, Y, X) uint8 or (planes, classes, Y, X) float32.
     """
 
@@ -123,7 +126,6 @@ class Sink:
                     _complete(path, partial(write_png, array=self.array, plane=plane))
             else:
                 _complete(self.paths[0], self._write_pyramid)
-                self._register()
         finally:
             self._remove("*.level*.npy")
         self.abandon()
@@ -142,30 +144,42 @@ class Sink:
         count = self.stack.levels if self.stack.levels > 1 else None
         levels = build_pyramid(self.array, self.array.path.parent, count)
         axes = _named_axes(self.stack)
-        if self.kind == "ome-zarr":
-            write_zarr(
-                path,
-                levels,
-                axes,
-                self.classes,
-                self._zarr_format,
-                name=self.paths[0].name.removesuffix(_SUFFIXES["ome-zarr"]),
-                image="../../" if self._in_place else None,
-            )
-        else:
+        if self.kind != "ome-zarr":
             write_tiff(path, levels, axes, self.classes)
+            return
+        zarr_format: Literal[2, 3] = self.stack.zarr_format or 2  # 0.4 is what every reader reads
+        target = self.paths[0]
+        in_place = target.parent.name == "labels"
+        name, image = target.name.removesuffix(_SUFFIXES["ome-zarr"]), "../../" if in_place else None
+        write_zarr(path, levels, axes, self.classes, zarr_format, name=name, image=image)
+        if in_place:  # before it gets its name: readers pass over what is listed and not there
+            register_label(target.parent, target.name, zarr_format)
 
-    @property
-    def _zarr_format(self) -> Literal[2, 3]:
-        return self.stack.zarr_format or 2
 
-    @property
-    def _in_place(self) -> bool:
-        return self.paths[0].parent.name == "labels"
+class ArraySink:
+    """A result written into an array of the caller's: NumPy, Zarr, or anything that takes regions.
 
-    def _register(self) -> None:
-        if self._in_place:
-            register_label(self.paths[0].parent, self.paths[0].name, self._zarr_format)
+    Args:
+        array: (Y, X) or (planes, Y, X) uint8 for classes, (classes, Y, X) or (planes, classes, Y, X) float32 for
+            probabilities.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def write(self, y0: int, x0: int, block: NDArray[Any], plane: int = 0) -> None:
+        """Put a block in its place, as :meth:`Sink.write`. Blocks that share a Zarr chunk must come one at a time."""
+        region: tuple[Any, ...] = (slice(y0, y0 + block.shape[0]), slice(x0, x0 + block.shape[1]))
+        if block.ndim == 3:
+            block, region = block.transpose(2, 0, 1), (slice(None), *region)
+        self.array[region if len(self.array.shape) == block.ndim else (plane, *region)] = block
+
+    def finish(self) -> list[Path]:
+        """No files."""
+        return []
+
+    def abandon(self) -> None:
+        """Leave the array to its owner."""
 
 
 def open_sink(
@@ -191,6 +205,8 @@ def open_sink(
         OutputError: a file exists already, the scratch folder cannot be written, or belongs to another prediction.
     """
     check_absent(paths)
+    if kind != "png" or probabilities:
+        _named_axes(stack)
     name = "probabilities" if probabilities else "classes"
     shape = (len(stack), *([len(classes)] if probabilities else []), *stack.size)
     dtype = np.dtype(np.float32 if probabilities else np.uint8)
@@ -206,7 +222,7 @@ def open_sink(
             )
     else:
         array = RawArray.create(file, shape, dtype)
-    return Sink(paths, kind, stack, coloured(classes), array)
+    return Sink(paths, kind, replace(stack, planes=()), coloured(classes), array)
 
 
 def _named_axes(stack: Stack) -> list[Axis]:

@@ -74,6 +74,11 @@ def wrap(array: ArrayLike, axes: str | None = None, *, name: str = "image") -> S
     )
 
 
+def image_stem(path: Path) -> str:
+    """The name of an image without its suffix, also where that has two parts: ``cell.ome.tif`` is ``cell``."""
+    return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff", ".zarr") else path.stem
+
+
 def list_sources(folder: Path) -> list[Path]:
     """What :func:`open_source` can open directly in ``folder``, sorted by name; hidden files are left out."""
     return sorted(
