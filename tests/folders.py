@@ -1,5 +1,6 @@
 """Image files and labelled folders for tests."""
 
+import pickle
 from pathlib import Path
 
 import imagecodecs
@@ -28,6 +29,11 @@ def save(path, array, **how):
     else:
         Image.fromarray(array).save(path)
     return path
+
+
+def travelled(thing):
+    """``thing`` as it arrives in another process."""
+    return pickle.loads(pickle.dumps(thing))  # noqa: S301
 
 
 def noise(shape=(12, 16), dtype=np.uint8, seed=0):

@@ -68,6 +68,8 @@ class RawArray:
                 offset = file.tell()
         except (ValueError, KeyError) as error:
             raise DataError(f"{path}: cannot be read as a NumPy array, is it damaged? ({error})") from None
+        if dtype.hasobject:
+            raise DataError(f"{path}: holds Python objects; expected an array of numbers; convert it")
         return cls(path, shape, dtype, offset, fortran=fortran)
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
