@@ -245,6 +245,7 @@ def check_absent(paths: Sequence[Path]) -> None:
 def _complete(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a file or folder under a temporary name beside ``path``, then give it its name."""
     unnamed = path.with_name(f".{path.name.split('.')[0]}.partial{''.join(path.suffixes)}")
+    new = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _discard(unnamed)
@@ -256,6 +257,8 @@ def _complete(path: Path, write: Callable[[Path], object]) -> None:
         raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
     finally:
         _discard(unnamed)
+        if new and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
 
 
 def _discard(path: Path) -> None:
