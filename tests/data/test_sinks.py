@@ -190,6 +190,30 @@ def test_labels_of_others_stay_listed(tmp_path, scratch, zarr_format):
     assert len(read_ome(path)) == 4  # image, labels, and the two
 
 
+def test_labels_that_cannot_be_written_leave_the_image_as_it_was(tmp_path, scratch, monkeypatch):
+    path = write_image(tmp_path / "a.zarr", 2)
+    before, stack = names(path), open_source(path)
+    sink = open_sink(label_paths(stack, "tissue"), stack, CLASSES, scratch, "ome-zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr("rescrnet.data.sinks.write_zarr", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(OutputError, match=r"labels/tissue: cannot be written \(full\)"):
+            sink.finish()
+    assert names(path) == before
+
+
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_list_of_labels_is_one_line_and_stays(tmp_path, scratch, content):
+    path = write_image(tmp_path / "a.zarr", 2)
+    stack = open_source(path)
+    (path / "labels").mkdir()
+    (path / "labels/.zattrs").write_text(content)
+    sink = open_sink(label_paths(stack, "tissue"), stack, CLASSES, scratch, "ome-zarr")
+    with pytest.raises(OutputError, match=r"labels/\.zattrs: is no JSON object, is it damaged\?"):
+        sink.finish()
+    assert (path / "labels/.zattrs").read_text() == content
+    assert not (path / "labels/tissue").exists()
+
+
 def test_labels_in_place_need_an_ome_zarr():
     with pytest.raises(
         OutputError, match="image: is no OME-Zarr image; labels can lie only in one; choose a new folder"

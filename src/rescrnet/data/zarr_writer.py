@@ -13,6 +13,7 @@ from rescrnet.data.images import hex_to_rgb
 from rescrnet.data.masks import ClassEntry
 from rescrnet.data.raw import RawArray
 from rescrnet.data.stack import Axis
+from rescrnet.errors import OutputError
 
 _CHUNK = 1024
 _TYPES = {"t": "time", "c": "channel"}
@@ -104,17 +105,27 @@ def register_label(labels: Path, name: str, zarr_format: Literal[2, 3]) -> None:
         if not group.is_file():
             _replace_json(group, {"zarr_format": 2})
         file = labels / ".zattrs"
-        attributes = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        attributes = _read_json(file) if file.is_file() else {}
         attributes["labels"] = sorted({*attributes.get("labels", []), name})
         _replace_json(file, attributes)
         return
     file = labels / "zarr.json"
     if not file.is_file():
         zarr.open_group(labels, mode="a", zarr_format=3)
-    metadata = json.loads(file.read_text(encoding="utf-8"))
+    metadata = _read_json(file)
     ome = metadata.setdefault("attributes", {}).setdefault("ome", {"version": _VERSIONS[3]})
     ome["labels"] = sorted({*ome.get("labels", []), name})
     _replace_json(file, metadata)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise OutputError(f"{file}: is no JSON object, is it damaged? expected the metadata of a group; copy it again")
+    return content
 
 
 def _replace_json(file: Path, content: dict[str, Any]) -> None:
