@@ -94,7 +94,8 @@ class SegmentationModel:
         """
         if image.ndim not in (2, 3) or 0 in image.shape:
             raise DataError(f"{name}: has shape {image.shape}, expected one image, YX or YXC")
-        unit = match_channels(to_unit(image), self.card.in_channels, name)
+        exact = image.ndim == 3 and image.shape[-1] == self.card.in_channels
+        unit = match_channels(to_unit(image, alpha=False if exact else None), self.card.in_channels, name)
         if not np.isfinite(unit).all():
             raise DataError(f"{name}: holds NaN or infinite values; expected finite intensities; mend them")
         self.network.eval()

@@ -1,6 +1,7 @@
 """Image files become arrays, or are refused by name."""
 
 import os
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from rescrnet.data.images import (
     to_unit,
     write_atomically,
 )
+from rescrnet.data.origins import Channels, Page, count_pages
 from rescrnet.errors import DataError, OutputError
 from tests.folders import noise, save, shared
 
@@ -85,10 +87,60 @@ def test_a_three_channel_imagej_tiff_is_rgb(tmp_path):
     np.testing.assert_array_equal(found, array.transpose(1, 2, 0))
 
 
-@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("channels", [2, 4, 7])
 def test_separate_channels_are_not_taken_for_alpha(tmp_path, channels):
-    file = save(tmp_path / "a.tif", noise((channels, 12, 16)), imagej=True, metadata={"axes": "CYX"})
-    with pytest.raises(DataError, match=rf"a\.tif: holds {channels} separate channels; expected .* convert it"):
+    array = noise((channels, 12, 16))
+    file = save(tmp_path / "a.tif", array, imagej=True, metadata={"axes": "CYX"})
+    np.testing.assert_array_equal(read(file), array.transpose(1, 2, 0))
+    assert read_image(file).shape == (12, 16, channels)
+
+
+@pytest.mark.parametrize("axes", ["ZYX", "TZYX", "ZCYX"])
+@pytest.mark.parametrize("imagej", [True, False])
+def test_a_page_of_a_stack_is_read_by_itself(tmp_path, axes, imagej):
+    sizes = {"T": 2, "Z": 3, "C": 2, "Y": 12, "X": 16}
+    array = noise(tuple(sizes[axis] for axis in axes))
+    file = save(tmp_path / "a.tif", array, imagej=imagej, metadata={"axes": axes}, photometric="minisblack")
+    pages = array.reshape(-1, *array.shape[-3:]) if "C" in axes else array.reshape(-1, 12, 16)
+    assert count_pages(file) == len(pages)
+    for index, page in enumerate(pages):
+        np.testing.assert_array_equal(read(Page(file, index)), page.transpose(1, 2, 0) if page.ndim == 3 else page)
+
+
+def test_files_of_channels_are_joined_in_their_order(tmp_path):
+    arrays = [noise(seed=seed) for seed in (1, 2)]
+    files = tuple(save(tmp_path / f"a_{seed}.png", array) for seed, array in enumerate(arrays))
+    np.testing.assert_array_equal(read(Channels(files)), np.stack(arrays, axis=-1))
+    assert read_image(Channels(files)).shape == (12, 16, 2)
+
+
+def test_files_of_channels_must_be_alike(tmp_path):
+    files = (save(tmp_path / "a_0.png", noise()), save(tmp_path / "a_1.png", noise((12, 17))))
+    with pytest.raises(DataError, match=r"a_1\.png: holds \(12, 17\) of uint8, but another channel .*a_0\.png"):
+        read(Channels(files))
+
+
+def _png_header(width, height, depth):
+    header = b"IHDR" + width.to_bytes(4) + height.to_bytes(4) + bytes([depth, 0, 0, 0, 0])
+    ends = [header, b"IDAT" + zlib.compress(bytes(1000)), b"IEND"]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        (len(end) - 4).to_bytes(4) + end + zlib.crc32(end).to_bytes(4) for end in ends
+    )
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_png_that_claims_four_gigapixels_is_refused_before_it_is_unpacked(tmp_path, depth):
+    (tmp_path / "a.png").write_bytes(_png_header(65535, 65535, depth))
+    with pytest.raises(DataError, match=r"a\.png: claims to hold [\d,]+ bytes of pixels in a file of \d+; expected"):
+        read(tmp_path / "a.png")
+
+
+def test_a_tiff_that_claims_four_gigapixels_is_refused_before_it_is_unpacked(tmp_path):
+    file = save(tmp_path / "a.tif", noise(), metadata=None)
+    with tifffile.TiffFile(file, mode="r+") as opened:
+        for tag in ("ImageWidth", "ImageLength"):
+            opened.pages[0].tags[tag].overwrite(65535)
+    with pytest.raises(DataError, match=r"a\.tif: claims to hold 4,294,836,225 bytes of pixels"):
         read(file)
 
 

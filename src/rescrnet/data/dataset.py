@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rescrnet.data.declared import declared
 from rescrnet.data.encodings import mask_table
 from rescrnet.data.images import match_channels, read_image
 from rescrnet.data.layouts import Pair, find_pairs, split_off
@@ -78,14 +79,14 @@ def load_dataset(
     if classes is None:
         split = split_off(split, val)
     pairs = [*split.train, *split.val]
-    own = DatasetFile.beside(folder)
+    own = declared(folder)
     if own and classes and [entry.name for entry in own.classes] != [entry.name for entry in classes]:
         raise DataError(
             f"{folder / 'dataset.yaml'}: names the classes {_names(own.classes)}, the model {_names(classes)}; "
             "expected the same names in the same order"
         )
-    declared = own or (DatasetFile(classes=list(classes)) if classes else None)
-    table = mask_table([pair.masks for pair in pairs], declared, folder)
+    description = own or (DatasetFile(classes=list(classes)) if classes else None)
+    table = mask_table([pair.masks for pair in pairs], description, folder)
     samples = _read_samples(pairs, table, channels)
     train, validation = samples[: len(split.train)], samples[len(split.train) :]
     if classes is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
 
+from rescrnet.data.origins import PIXELS, Channels, Origin, Page
 from rescrnet.errors import DataError, OutputError
 
 _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
+_LARGEST = 4 << 30  # bytes of pixels in one image
+_COMPRESSION = 1100  # zlib puts at most 1032 bytes into one
+_SLACK = 1 << 24
 SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".bmp")
 
 
@@ -36,14 +41,26 @@ def by_stem(files: Iterable[Path]) -> dict[str, Path]:
     return found
 
 
-def read(path: Path, *, palette: bool = False) -> NDArray[Any]:
-    """Read a file as it is: YX, or YXC with 2 (grey, alpha), 3 (RGB) or 4 (RGBA) channels; bool, integer or float.
+def read(origin: Origin, *, palette: bool = False) -> NDArray[Any]:
+    """Read an image as it is stored: YX, or YXC; bool, integer or float. An alpha channel is the last.
 
     Palette images give their indices, or with ``palette`` their colours; those of a TIFF are mere display, and its
-    indices the intensities. Raises :class:`DataError` where the file is not one readable 2-D image.
+    indices the intensities. Raises :class:`DataError` where it is not one readable 2-D image.
     """
+    return read_with_alpha(origin, palette=palette)[0]
+
+
+def read_with_alpha(origin: Origin, *, palette: bool = False) -> tuple[NDArray[Any], bool]:
+    """Like :func:`read`, and whether the last channel is alpha."""
+    if isinstance(origin, Channels):
+        return _join_channels(origin), False
+    path, page = (origin.path, origin.index) if isinstance(origin, Page) else (origin, None)
     try:
-        array = _read_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else _read_other(path, palette)
+        if path.suffix.lower() in (".tif", ".tiff"):
+            array, alpha = _read_tiff(path, page)
+        else:
+            array = _read_other(path, palette)
+            alpha = array.ndim == 3 and array.shape[-1] in (2, 4)
     except DataError:
         raise
     except FileNotFoundError:
@@ -53,53 +70,95 @@ def read(path: Path, *, palette: bool = False) -> NDArray[Any]:
     except Exception as error:  # decoders raise whatever they like on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read as an image, is it damaged or cut short? ({reason})") from None
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[-1] not in (2, 3, 4)) or 0 in array.shape:
+    if array.ndim not in (2, 3) or 0 in array.shape:
         raise DataError(f"{path}: holds an array of shape {array.shape}; expected one image, grey or RGB; convert it")
     if array.dtype.kind not in "buif":
         raise DataError(f"{path}: holds {array.dtype} values; expected integers or floats; convert it")
-    return array
+    return array, alpha
 
 
-def _read_tiff(path: Path) -> NDArray[Any]:
+def _join_channels(origin: Channels) -> NDArray[Any]:
+    arrays = [read(file, palette=True) for file in origin.files]
+    for file, array in zip(origin.files, arrays, strict=True):
+        if array.ndim != 2 or (array.shape, array.dtype) != (arrays[0].shape, arrays[0].dtype):
+            raise DataError(
+                f"{file}: holds {array.shape} of {array.dtype}, but another channel of the image, {origin.files[0]}, "
+                f"{arrays[0].shape} of {arrays[0].dtype}; expected grey files of one size and type; convert it"
+            )
+    return np.stack(arrays, axis=-1)
+
+
+def _read_tiff(path: Path, page: int | None) -> tuple[NDArray[Any], bool]:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
-        photometric = tifffile.PHOTOMETRIC(series.keyframe.photometric)
+        keyframe = series.keyframe
+        photometric = tifffile.PHOTOMETRIC(keyframe.photometric)
         if photometric in _PRINT_COLOURS:
             raise DataError(f"{path}: is stored as {photometric.name}; expected grey or RGB; convert it")
-        array = np.asarray(series.asarray())
-        axes = series.axes
-    pages = array.size // max(1, int(np.prod([n for n, a in zip(array.shape, axes, strict=True) if a in "YXSC"])))
-    if pages > 1:
-        raise DataError(f"{path}: holds {pages} pages (axes {axes}); expected one image; save each page by itself")
-    array = array.reshape([n for n, a in zip(array.shape, axes, strict=True) if a in "YXSC"])
-    kept = [a for a in axes if a in "YXSC"]
-    if "C" in kept and array.ndim == 3 and (channels := array.shape[kept.index("C")]) in (2, 4):
-        # Only samples (axis S) can be alpha; a separate channel must not be dropped in silence.
-        raise DataError(f"{path}: holds {channels} separate channels; expected one (grey) or three (RGB); convert it")
-    if kept[:1] in (["C"], ["S"]) and array.ndim == 3:
-        array = np.moveaxis(array, 0, -1)
-    return array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+        _refuse_bomb(path, int(np.prod(series.shape)) * series.dtype.itemsize)
+        sizes = dict(zip(series.axes, series.shape, strict=True))
+        pages = int(np.prod([n for axis, n in sizes.items() if axis not in PIXELS]))
+        if pages > 1 and page is None:
+            raise DataError(
+                f"{path}: holds {pages} pages (axes {series.axes}); expected one image; save each page by itself"
+            )
+        alpha = "S" in sizes and bool(keyframe.extrasamples) and keyframe.samplesperpixel in (2, 4)
+        single = pages > 1 and len(series.pages) == pages  # each page is stored by itself and can be read by itself
+        array = np.asarray(file.asarray(key=page, series=0) if single else series.asarray())
+    if single:
+        axes = "YXS" if array.ndim == 3 and keyframe.planarconfig == 1 else "SYX" if array.ndim == 3 else "YX"
+    else:
+        others = [place for place, axis in enumerate(series.axes) if axis not in PIXELS]
+        axes = "".join(axis for axis in series.axes if axis in PIXELS)
+        array = np.moveaxis(array, others, range(len(others))).reshape(pages, *(sizes[axis] for axis in axes))
+        array = array[page or 0]
+    return _channels_last(path, array, axes), alpha
+
+
+def _channels_last(path: Path, array: NDArray[Any], axes: str) -> NDArray[Any]:
+    """An array with the axes Y and X, and C or S before or after them, or both → YX or YXC."""
+    if sorted(axes.translate({ord("C"): None, ord("S"): None})) != ["X", "Y"]:
+        raise DataError(f"{path}: has the axes {axes}; expected one image, grey or RGB; convert it")
+    array = array.transpose([axes.index(axis) for axis in "YXCS" if axis in axes])
+    array = array.reshape(*array.shape[:2], -1)
+    return np.ascontiguousarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def _refuse_bomb(path: Path, size: int) -> None:
+    """Refuse a header that claims more bytes than compression can put into the file, or than are sensible."""
+    stored = path.stat().st_size
+    if size > _LARGEST or size > _COMPRESSION * stored + _SLACK:
+        raise DataError(
+            f"{path}: claims to hold {size:,} bytes of pixels in a file of {stored:,}; expected at most "
+            f"{_LARGEST:,}; is it damaged? cut a large image into pieces"
+        )
 
 
 def _read_other(path: Path, palette: bool) -> NDArray[Any]:
     with path.open("rb") as file:
-        head = file.read(25)
-    if head[:8] == b"\x89PNG\r\n\x1a\n" and head[24:] == b"\x10":
-        return np.asarray(imagecodecs.png_decode(path.read_bytes()))  # 16 bits, of which Pillow makes 8 or 32
-    with Image.open(path) as image:
+        head = file.read(33)
+    if head[:8] == b"\x89PNG\r\n\x1a\n" and len(head) >= 26:
+        width, height, depth, kind = int.from_bytes(head[16:20]), int.from_bytes(head[20:24]), head[24], head[25]
+        _refuse_bomb(path, width * height * {0: 1, 3: 1, 4: 2}.get(kind, 4) * depth // 8)
+        if depth == 16:  # of which Pillow makes 8 or 32 bits
+            return np.asarray(imagecodecs.png_decode(path.read_bytes()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # measured below, and large images are usual
+        image = Image.open(path)
+    with image:
         image.load()
         if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
             raise DataError(f"{path}: is stored as {image.mode}; expected grey or RGB; convert it")
         return np.asarray(image.convert("RGB") if palette and image.mode == "P" else image)
 
 
-def read_image(path: Path) -> NDArray[np.float32]:
+def read_image(path: Origin) -> NDArray[np.float32]:
     """Read an image as YXC float32, integers divided by the largest value of their type; alpha is left out.
 
     Raises :class:`DataError` where it cannot be read, holds NaN or infinite values, or is constant.
     """
-    array = read(path, palette=True)
-    scaled = to_unit(array)
+    array, alpha = read_with_alpha(path, palette=True)
+    scaled = to_unit(array, alpha=alpha)
     if not np.isfinite(scaled).all():
         count = int((~np.isfinite(scaled)).sum())
         raise DataError(f"{path}: {count} values are NaN or infinite; expected finite intensities; mend or remove it")
@@ -108,17 +167,18 @@ def read_image(path: Path) -> NDArray[np.float32]:
     return scaled
 
 
-def to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
+def to_unit(array: NDArray[Any], *, alpha: bool | None = None) -> NDArray[np.float32]:
     """YX or YXC of any type → YXC float32: integers by the largest value of their type, floats as they are.
 
-    A second or fourth channel is alpha and is left out.
+    The last channel is left out where it is ``alpha``; where that is not known, a second or fourth channel is.
     """
-    return scale_to_unit(without_alpha(array if array.ndim == 3 else array[..., None]))
+    return scale_to_unit(without_alpha(array if array.ndim == 3 else array[..., None], alpha))
 
 
-def without_alpha(array: NDArray[Any]) -> NDArray[Any]:
-    """YX or YXC without a second or fourth channel."""
-    return array[..., :-1] if array.ndim == 3 and array.shape[-1] in (2, 4) else array
+def without_alpha(array: NDArray[Any], alpha: bool | None = None) -> NDArray[Any]:
+    """YX or YXC without its last channel where that is ``alpha``; where not known, without a second or fourth."""
+    known = array.shape[-1] in (2, 4) if alpha is None else alpha
+    return array[..., :-1] if array.ndim == 3 and known and array.shape[-1] > 1 else array
 
 
 def scale_to_unit(array: NDArray[Any]) -> NDArray[np.float32]:

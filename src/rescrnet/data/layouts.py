@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rescrnet.data.images import by_stem, list_images
+from rescrnet.data.folders import Folders, Listing, Part, find_folders, list_folder
 from rescrnet.data.masks import MaskFiles
+from rescrnet.data.origins import Channels, Origin, Page, count_pages, files_of
+from rescrnet.data.pairing import Problem, is_mask_name, pair_names, same_stem
+from rescrnet.data.tables import find_table, read_table
 from rescrnet.errors import DataError, UsageError
 
 DEFAULT_VALIDATION = "0.25"
+_CHANNEL = re.compile(r"(?P<name>.+?)[ _.-]+(?:c|ch|channel)[ _-]?(?P<number>\d{1,4})", re.IGNORECASE)
+_NNUNET_CHANNEL = re.compile(r"(?P<name>.+)_(?P<number>\d{4})")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask files."""
+    """An image and its mask files.
+
+    Attributes:
+        stem: its name.
+        image: where the image is read from.
+        masks: where the masks are read from, by folder of a class.
+        group: what it was taken from, where the layout tells: an animal, a stack; empty where not. Pairs of one group
+            resemble each other.
+    """
 
     stem: str
-    image: Path
+    image: Origin
     masks: MaskFiles
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,26 +46,209 @@ class Split:
     val: list[Pair]
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a dataset folder holds.
+
+    Attributes:
+        layout: what the layout is called.
+        split: the pairs; validation images where the layout has some.
+        problems: what is wrong with the rest.
+        folders: the folders of images and masks that were looked through.
+        foreign: files in them that are no images; the first thousand of a folder.
+    """
+
+    layout: str
+    split: Split
+    problems: list[Problem]
+    folders: list[Path]
+    foreign: list[Path]
+
+
 def find_pairs(folder: Path) -> Split:
     """The pairs of a dataset folder.
 
-    Two layouts are understood:
+    Understood without being told are the authors' layout, ``images`` and ``masks`` or ``labels``, nnU-Net's, BiaPy's,
+    a folder of binary masks for each class below ``masks``, images and masks in one folder, and a CSV table of them.
+    Where the layout has no validation images, all pairs are for training; :func:`split_off` takes some.
 
-    - the authors': ``{train,val}_local/images/img`` and ``{train,val}_local/masks/msk``, or a folder of binary masks
-      for each class below ``masks``;
-    - ``images`` and ``masks`` with the same stems, the masks single files or a folder for each class. All pairs are
-      for training then; :func:`split_off` takes some for validation.
-
-    Raises :class:`DataError` where a folder is missing or empty, or an image or a mask has no partner.
+    Raises :class:`DataError` where a folder is missing or empty, or an image or a mask has no partner or two.
     """
+    found = look_through(folder)
+    if found.problems:
+        raise DataError(str(found.problems[0]))
+    return found.split
+
+
+def look_through(folder: Path) -> Found:
+    """Like :func:`find_pairs`, but all that is wrong is returned beside the pairs that are right."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a folder of images and masks")
-    train_local, val_local = folder / "train_local", folder / "val_local"
-    if not train_local.is_dir():
-        return Split(_pairs_in(folder), [])
-    if not val_local.is_dir():
-        raise DataError(f"{val_local}: no such folder; expected the validation images beside train_local")
-    return _consistent(Split(_pairs_in(train_local), _pairs_in(val_local)))
+    try:
+        return _from_table(folder, table) if (table := find_table(folder)) else _from_folders(find_folders(folder))
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder}: cannot be read ({error.strerror}); mend its permissions"
+        ) from None
+
+
+def _from_table(folder: Path, table: Path) -> Found:
+    rows, problems = read_table(table)
+    pairs: dict[str, list[Pair]] = {"train": [], "val": []}
+    for row in rows:
+        expanded, more = _pages(Pair(row.image.stem, row.image, {"": row.mask}, row.group))
+        pairs[row.split] += expanded
+        problems += more
+    if not rows and not problems:
+        problems.append(Problem("no-images", (table,), str(table), "lists no images", "expected a row for each"))
+    split = Split(pairs["train"], pairs["val"])
+    return Found("a table", split, problems + _inconsistencies(split, table), [folder], [])
+
+
+def _from_folders(folders: Folders) -> Found:
+    pairs: list[list[Pair]] = []
+    problems, searched = list(folders.problems), list[Path]()
+    foreign: list[Path] = []
+    for part in (folders.train, folders.val):
+        found: list[Pair] = []
+        if part:
+            listings = {path: list_folder(path) for path in dict.fromkeys((part.images, part.masks))}
+            found, more = _pairs_in(part, listings)
+            problems += more
+            searched += listings
+            foreign += [file for listing in listings.values() for file in listing.foreign]
+        pairs.append(found)
+    split = Split(pairs[0], pairs[1])
+    if folders.val:
+        problems += _inconsistencies(split, folders.val.images)
+    return Found(folders.layout, split, problems, searched, foreign)
+
+
+def _pairs_in(part: Part, listings: dict[Path, Listing]) -> tuple[list[Pair], list[Problem]]:
+    images, listing = list(listings[part.images].images), listings[part.masks]
+    singles, class_folders = list(listing.images), list(listing.folders)
+    if part.images == part.masks:
+        singles = [file for file in images if is_mask_name(file.stem)]
+        images, class_folders = [file for file in images if not is_mask_name(file.stem)], []
+    if not images:
+        remedy = "expected PNG, TIFF, JPEG or BMP files"
+        return [], [Problem("no-images", (part.images,), str(part.images), "holds no images", remedy)]
+    layers = {"": singles}
+    if class_folders:
+        inside = {path.name: list(list_folder(path).images) for path in class_folders}
+        if not singles:
+            layers = inside
+        elif mixed := [name for name, files in inside.items() if files]:
+            reason = f"holds both masks and folders of masks ({', '.join(mixed)})"
+            return [], [Problem("mixed-masks", (part.masks,), str(part.masks), reason, "keep one kind")]
+    return _join(part, images, layers)
+
+
+def _join(part: Part, images: list[Path], layers: dict[str, list[Path]]) -> tuple[list[Pair], list[Problem]]:
+    """Pair images with the masks in every layer."""
+    problems: list[Problem] = []
+    masks: dict[Path, dict[str, Path]] = defaultdict(dict)
+    channels, uneven = _channels(images, layers, nnunet=part.images.name.lower() == "imagestr")
+    problems += uneven
+    named = {path.with_name(name + path.suffix): path for name, (path, *_) in channels.items()} or dict(
+        zip(images, images, strict=True)
+    )
+    for layer, files in layers.items():
+        paired, more = pair_names(list(named), files, part.masks / layer)
+        problems += [_real(problem, named) for problem in more if problem not in problems]
+        for image, mask in paired.items():
+            masks[image][layer] = mask
+    pairs = []
+    for image, found in sorted(masks.items()):
+        if len(found) == len(layers):
+            joined = channels.get(image.stem, [image])
+            origin: Origin = joined[0] if len(joined) == 1 else Channels(tuple(joined))
+            expanded, more = _pages(Pair(image.stem, origin, {layer: found[layer] for layer in layers}))
+            pairs += expanded
+            problems += more
+    return pairs, problems
+
+
+def _real(problem: Problem, named: dict[Path, Path]) -> Problem:
+    """The problem with the files that are there in place of the names they were paired by."""
+    files = tuple(named.get(file, file) for file in problem.files)
+    subject = problem.subject
+    for name, file in zip(problem.files, files, strict=True):
+        subject = subject.replace(str(name), str(file))
+    return replace(problem, files=files, subject=subject)
+
+
+def _channels(
+    images: Sequence[Path], layers: dict[str, list[Path]], *, nnunet: bool
+) -> tuple[dict[str, list[Path]], list[Problem]]:
+    """The files of each image by name, where every channel is a file of its own; else nothing.
+
+    Names such as ``cell_c1`` mean channels only where no mask has such a name.
+    """
+    pattern = _NNUNET_CHANNEL if nnunet else _CHANNEL
+    matches = {image: match for image in images if (match := pattern.fullmatch(image.stem))}
+    if len(matches) < len(images):
+        return {}, []
+    if not nnunet and any(pattern.fullmatch(mask.stem) for files in layers.values() for mask in files):
+        return {}, []
+    numbered: dict[str, dict[int, Path]] = defaultdict(dict)
+    for image, match in matches.items():
+        numbered[match["name"]][int(match["number"])] = image
+    files = {name: [numbers[n] for n in sorted(numbers)] for name, numbers in numbered.items()}
+    usual = max(numbered.values(), key=len)
+    problems = same_stem(images)
+    for name, numbers in numbered.items():
+        if missing := usual.keys() - numbers.keys():
+            reason = f"channel {min(missing)} of '{name}' is missing, others have {len(usual)} channels"
+            problems.append(
+                Problem("missing-channel", tuple(files[name]), str(files[name][0]), reason, "add the file of it")
+            )
+            files.pop(name)
+    return files, problems
+
+
+def _pages(pair: Pair) -> tuple[list[Pair], list[Problem]]:
+    """A pair for each page of an image stack; the pair itself where the image is no stack."""
+    if isinstance(pair.image, Channels):
+        return [pair], []
+    image = files_of(pair.image)[0]
+    pages = count_pages(image)
+    if pages == 1:
+        return [pair], []
+    for origin in pair.masks.values():
+        (mask,) = files_of(origin)
+        if (found := count_pages(mask)) != pages:
+            reason = f"has {found} page{'s' * (found > 1)} but its image {image} has {pages}"
+            return [], [Problem("pages-differ", (mask, image), str(mask), reason, "expected a mask for each page")]
+    digits = len(str(pages))
+    return [
+        Pair(
+            f"{pair.stem}-{index + 1:0{digits}}",
+            Page(image, index),
+            {layer: Page(files_of(origin)[0], index) for layer, origin in pair.masks.items()},
+            pair.group or pair.stem,
+        )
+        for index in range(pages)
+    ], []
+
+
+def _inconsistencies(split: Split, where: Path) -> list[Problem]:
+    """What is wrong with training and validation images side by side."""
+    problems = []
+    names: dict[str, Pair] = {}
+    for pair in (*split.train, *split.val):
+        first = names.setdefault(pair.stem, pair)
+        if first is not pair:
+            reason = f"'{pair.stem}' is the name of a training image too"
+            files = (*files_of(first.image), *files_of(pair.image))
+            problems.append(Problem("same-name", files, str(where), reason, "rename or remove it"))
+    if split.train and split.val and (unlike := split.train[0].masks.keys() ^ split.val[0].masks.keys()):
+        reason = (
+            "the masks differ in kind from those for training; expected in both single masks, or in both the same "
+            f"folders for classes (only one has '{min(unlike) or 'single masks'}')"
+        )
+        problems.append(Problem("mixed-masks", (where,), str(where), reason, "add what is missing"))
+    return problems
 
 
 def split_off(split: Split, val: str | None) -> Split:
@@ -65,7 +264,11 @@ def split_off(split: Split, val: str | None) -> Split:
             raise UsageError(f"--val {val}: the dataset has its own validation images in val_local; leave --val out")
         return split
     if val and Path(val).is_dir():
-        return _consistent(Split(split.train, _pairs_in(Path(val))))
+        other = find_pairs(Path(val))
+        together = Split(split.train, [*other.train, *other.val])
+        if problems := _inconsistencies(together, Path(val)):
+            raise DataError(str(problems[0]))
+        return together
     chosen = _chosen(split.train, DEFAULT_VALIDATION if val is None else val)
     return Split([p for p in split.train if p.stem not in chosen], [p for p in split.train if p.stem in chosen])
 
@@ -93,57 +296,3 @@ def _chosen(pairs: Sequence[Pair], val: str) -> set[str]:
         raise DataError(f"{pairs[0].image}: is the only image; expected at least two, one to train and one to validate")
     count = min(max(1, round(fraction * len(stems))), len(stems) - 1)
     return set(stems[-count:])
-
-
-def _pairs_in(folder: Path) -> list[Pair]:
-    images_folder, masks_folder = _files_folder(folder / "images", "img"), _files_folder(folder / "masks", "msk")
-    images = by_stem(list_images(images_folder))
-    if not images:
-        raise DataError(f"{images_folder}: holds no images; expected PNG, TIFF, JPEG or BMP files")
-    class_folders = sorted(p for p in masks_folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    singles = list_images(masks_folder)
-    mixed = [f.name for f in class_folders if list_images(f)] if singles else []
-    if mixed:
-        raise DataError(f"{masks_folder}: holds both masks and folders of masks ({', '.join(mixed)}); keep one kind")
-    if singles or not class_folders:
-        layers = {"": by_stem(singles)}
-    else:
-        layers = {f.name: by_stem(list_images(f)) for f in class_folders}
-    for name, masks in layers.items():
-        _check_partners(images, masks, masks_folder / name, images_folder)
-    return [Pair(s, image, {name: masks[s] for name, masks in layers.items()}) for s, image in sorted(images.items())]
-
-
-def _files_folder(folder: Path, inner: str) -> Path:
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder; expected 'images' and 'masks', or 'train_local' and 'val_local' with both"
-        )
-    return folder / inner if (folder / inner).is_dir() and not list_images(folder) else folder
-
-
-def _check_partners(images: dict[str, Path], masks: dict[str, Path], masks_folder: Path, images_folder: Path) -> None:
-    alone = sorted(images.keys() - masks.keys())
-    if alone:
-        raise DataError(f"{images[alone[0]]}: has no mask{_and_more(alone)}; expected {masks_folder / alone[0]}.*")
-    alone = sorted(masks.keys() - images.keys())
-    if alone:
-        raise DataError(f"{masks[alone[0]]}: has no image{_and_more(alone)}; expected {images_folder / alone[0]}.*")
-
-
-def _and_more(names: Sequence[str]) -> str:
-    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-
-
-def _consistent(split: Split) -> Split:
-    val_folder = split.val[0].image.parent
-    both = {pair.stem for pair in split.train} & {pair.stem for pair in split.val}
-    if both:
-        raise DataError(f"{val_folder}: '{min(both)}' is the name of a training image too; rename or remove it")
-    unlike = split.train[0].masks.keys() ^ split.val[0].masks.keys()
-    if unlike:
-        raise DataError(
-            f"{val_folder}: the masks differ in kind from those for training; expected in both single masks, or in "
-            f"both the same folders for classes (only one has '{min(unlike) or 'single masks'}'); add what is missing"
-        )
-    return split

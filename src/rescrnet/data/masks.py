@@ -20,9 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rescrnet.config import validate
 from rescrnet.data.images import hex_to_rgb, read
+from rescrnet.data.origins import Origin
 from rescrnet.errors import DataError, UsageError
 
-MaskFiles = Mapping[str, Path]  # folder of a class → file; the one key "" for a single mask of all classes
+MaskFiles = Mapping[str, Origin]  # folder of a class → file; the one key "" for a single mask of all classes
 
 COLOUR = 1 << 24  # marks a code that is a packed RGB colour
 STRAY_CODE = 1e-4  # a code with a smaller share of all pixels may be a stray value, given to the nearest class
@@ -167,7 +168,7 @@ class MaskReader:
         return f"#{code & 0xFFFFFF:06x}" if self.colour else code
 
 
-def read_mask(path: Path) -> NDArray[Any]:
+def read_mask(path: Origin) -> NDArray[Any]:
     """A mask file as it is, bool or integers, YX or YXC with three channels; an opaque alpha channel is left out.
 
     Raises :class:`DataError` for transparent pixels, fractions, and colours of more than 8 bits.
@@ -195,7 +196,7 @@ def read_mask(path: Path) -> NDArray[Any]:
     return array
 
 
-def _read_binary(path: Path) -> NDArray[np.bool_]:
+def _read_binary(path: Origin) -> NDArray[np.bool_]:
     """A binary mask, its antialiased edges cut at half."""
     array = read_mask(path)
     if array.ndim == 3:
