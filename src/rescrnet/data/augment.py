@@ -1,13 +1,14 @@
 """Random geometric augmentation (paper, "Data augmentation").
 
 One mechanism serves whole images and patches: a window is laid over the image, rotated, sheared, scaled and mirrored
-about its centre, and read off. Beyond the border of the image the image is reflected.
+about its centre, and read off. Beyond the border of the image the image is reflected. An unlabelled pixel is 0 in every
+class of a one-hot mask, so that what is warped along is where the mask is labelled, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import cos, radians, sin
 from typing import Self
 
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rescrnet.config import AugmentationConfig
+from rescrnet.data.masks import IGNORE
+
+_LABELLED = 0.499  # a pixel is labelled if half of what bilinear reading mixes for it is, give or take rounding
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,12 @@ class Window:
         shear = np.array([[1, -sin(slant)], [0, cos(slant)]])
         return cls(rotation @ shear @ np.diag(zoom * mirror), (place[0], place[1]))
 
+    def about(self, pixel: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> Self:
+        """The window moved so that ``pixel`` (y, x) of the image lies in the middle half of its ``size``, at random."""
+        offset = [rng.integers(n // 4, n - n // 4) - (n - 1) / 2 for n in size]
+        centre = np.array(pixel) - self.matrix @ offset
+        return replace(self, centre=(float(centre[0]), float(centre[1])))
+
     def read(self, image: Tensor, size: tuple[int, int]) -> Tensor:
         """Read the window off ``image`` (C, H, W), bilinearly, the image reflected beyond its border: (C, *size)."""
         # Coordinates about the centre, symmetric, so that a window without transform is the image itself.
@@ -76,27 +86,38 @@ def augmented_batch(
 
     Args:
         images: (C, H, W) float32, intensities scaled; sizes may differ.
-        masks: (classes, H, W) float32, one-hot.
+        masks: (classes, H, W) float32, one-hot, all 0 at unlabelled pixels; at least one pixel is labelled.
         size: height and width of the windows.
         settings: how far to transform.
         rngs: the source of randomness of each image.
 
     Returns:
-        Images (N, C, *size) and one-hot masks (N, classes, *size).
+        Images (N, C, *size) and one-hot masks (N, classes, *size), each with at least one labelled pixel.
     """
     pairs = []
     for image, mask, rng in zip(images, masks, rngs, strict=True):
         window = Window.draw(rng, (image.shape[1], image.shape[2]), size, settings)
-        pairs.append((_change_intensity(window.read(image, size), settings, rng), window.read(mask, size)))
+        warped = window.read(mask, size)
+        if warped.sum(0).max() < _LABELLED:
+            rows, columns = torch.nonzero(mask.sum(0), as_tuple=True)
+            chosen = int(rng.integers(len(rows)))
+            window = window.about((int(rows[chosen]), int(columns[chosen])), size, rng)
+            warped = window.read(mask, size)
+        pairs.append((_change_intensity(window.read(image, size), settings, rng), warped))
     batch = torch.stack([image for image, _ in pairs]).contiguous(memory_format=torch.channels_last)
     return batch, one_hot_again(torch.stack([mask for _, mask in pairs]))
 
 
 def one_hot_again(masks: Tensor) -> Tensor:
-    """Smooth warped one-hot masks (N, classes, H, W) by a 3×3 average and make them one-hot again."""
+    """Smooth warped one-hot masks (N, classes, H, W) by a 3×3 average and make them one-hot again.
+
+    A pixel is labelled where at least half of what was read for it was, whatever its neighbours: smoothing decides
+    which class a labelled pixel has, and neither spreads nor eats what is labelled.
+    """
     smooth = F.avg_pool2d(masks, 3, stride=1, padding=1, count_include_pad=False)
     best = smooth.max(1, keepdim=True).indices  # argmax over this axis takes ten times as long
-    return torch.zeros_like(masks).scatter_(1, best, 1)
+    labelled = (masks.sum(1, keepdim=True) >= _LABELLED).to(masks.dtype)
+    return torch.zeros_like(masks).scatter_(1, best, labelled)
 
 
 def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.random.Generator) -> Tensor:
@@ -114,5 +135,12 @@ def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.rando
 
 
 def one_hot(mask: NDArray[np.uint8], classes: int) -> Tensor:
-    """Class indices YX → (classes, Y, X) float32."""
-    return F.one_hot(torch.from_numpy(mask).long(), classes).permute(2, 0, 1).float()
+    """Class indices YX → (classes, Y, X) float32, all 0 at unlabelled pixels."""
+    labelled = torch.from_numpy(mask != IGNORE)
+    return F.one_hot(torch.from_numpy(mask).long() * labelled, classes).permute(2, 0, 1).float() * labelled
+
+
+def class_indices(masks: Tensor) -> NDArray[np.uint8]:
+    """The inverse of :func:`one_hot`."""
+    indices = masks.argmax(0).masked_fill(masks.sum(0) == 0, IGNORE)
+    return np.asarray(indices.to(torch.uint8).cpu().numpy())

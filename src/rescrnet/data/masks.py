@@ -25,6 +25,7 @@ from rescrnet.errors import DataError, UsageError
 
 MaskFiles = Mapping[str, Origin]  # folder of a class → file; the one key "" for a single mask of all classes
 
+IGNORE = 255  # the class index of an unlabelled pixel
 COLOUR = 1 << 24  # marks a code that is a packed RGB colour
 STRAY_CODE = 1e-4  # a code with a smaller share of all pixels may be a stray value, given to the nearest class
 STRAYS = 1e-2  # more than this share of stray pixels in all is refused

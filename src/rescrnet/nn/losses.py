@@ -1,7 +1,8 @@
 """Losses and overlap coefficients of Res-CR-Net, and the weight maps of the weighted ones.
 
 All of them are a handful of formulas over sums. The sums run over the batch, the classes and the pixels together, and
-every formula takes a weight for each summand; the unweighted ones are the same formulas with the weight 1.
+every formula takes a weight for each summand; the unweighted ones are the same formulas with the weight 1. A pixel that
+has no class in the target is unlabelled: no sum, count or mean has it.
 
 ==========================  ====================================================================
 name                        value (p: probabilities, t: target, w: weight, s: smooth)
@@ -66,7 +67,8 @@ class LossFunction(Protocol):
         probabilities
             (N, classes, height, width), float32 or float64, in [0, 1]. The score is differentiable with respect to it.
         target
-            The one-hot truth, of the same shape, float32 or float64.
+            The one-hot truth, of the same shape, float32 or float64. Pixels without a class are unlabelled and left
+            out: their predictions have no gradient. (With a single class every pixel is labelled.)
         weight_mode
             See :func:`weights`. An unweighted score reads only the default of ``smooth`` from it.
         smooth
@@ -77,7 +79,7 @@ class LossFunction(Protocol):
         -------
         Tensor
             0-dimensional. A coefficient is in [0, 1], 1 where prediction and truth agree; a loss is at least 0,
-            and 0 where they agree.
+            and 0 where they agree, or where no pixel is labelled.
 
         Raises
         ------
@@ -98,15 +100,15 @@ def weights(target: Tensor, weight_mode: WeightMode = "contour") -> Tensor:
     Parameters
     ----------
     target
-        The one-hot truth, (N, classes, height, width), float32 or float64.
+        The one-hot truth, (N, classes, height, width), float32 or float64. Pixels without a class are unlabelled:
+        they neither make a border nor count in an area or a mean.
     weight_mode
         ``contour``, ``volume`` or ``both``.
 
     Returns
     -------
     Tensor
-        Positive weights, of the shape and dtype of ``target``, without gradient. In ``volume`` mode it is an expanded
-        view, not to be written to.
+        Weights, of the shape and dtype of ``target``, without gradient: positive, and 0 at unlabelled pixels.
 
     Notes
     -----
@@ -117,16 +119,29 @@ def weights(target: Tensor, weight_mode: WeightMode = "contour") -> Tensor:
     """
     _check_mask("target", target)
     _check_weight_mode(weight_mode)
-    base = torch.ones_like(target) if weight_mode == "contour" else _volume_weights(target)
+    labelled = labelled_pixels(target)
+    base = labelled * (torch.ones_like(target) if weight_mode == "contour" else _volume_weights(target))
     if weight_mode == "volume":
         return base
-    raised = base + 2 * _border(target)
-    return (raised * (base.mean() / raised.mean())).square()
+    raised = base + 2 * _border(target, labelled)
+    smallest = torch.finfo(target.dtype).tiny  # where no pixel is labelled, all is 0
+    return (raised * (base.mean() / raised.mean().clamp(min=smallest))).square()
+
+
+def labelled_pixels(target: Tensor) -> Tensor:
+    """1 where a pixel has a class, 0 where it is unlabelled: (N, classes, H, W) → (N, 1, H, W), same dtype.
+
+    With a single class every pixel is labelled.
+    """
+    if target.shape[1] == 1:
+        return torch.ones_like(target)
+    return (target.sum(1, keepdim=True) > 0).to(target.dtype)
 
 
 def _volume_weights(target: Tensor) -> Tensor:
     """Give each class one weight by its area; (N, classes, height, width)."""
-    # Fractions instead of counts: the weights are the same for any unit, and count^-4 can underflow.
+    # Fractions instead of counts: the weights are the same for any unit, so that unlabelled pixels in the total
+    # change nothing, and count^-4 can underflow.
     fraction = target.mean(dim=(0, 2, 3))
     rarest = fraction.masked_fill(fraction == 0, 1).amin()
     weight = fraction.clamp(min=rarest) ** -2
@@ -134,13 +149,15 @@ def _volume_weights(target: Tensor) -> Tensor:
     return weight[:, None, None].expand_as(target)
 
 
-def _border(target: Tensor) -> Tensor:
-    """Mark with 1 the pixels whose window is neither almost empty nor almost filled by their class."""
+def _border(target: Tensor, labelled: Tensor) -> Tensor:
+    """Mark with 1 the labelled pixels whose window is neither almost empty nor almost filled by their class."""
     short_side = min(target.shape[-2:])
     window = next(size for longest, size in _WINDOWS if short_side <= longest)
-    # Padding counts neither as mask nor as area, so that the edge of an image is not taken for a border.
-    share = _window_sum(target, window) / _window_sum(torch.ones_like(target[:1, :1]), window)
-    return ((share > 0.005) & (share < 0.995)).to(target.dtype)
+    # Neither padding nor unlabelled pixels count as area, so that the edge of an image, or of what a brush has painted,
+    # is not taken for a border.
+    area = _window_sum(labelled, window).clamp(min=1)
+    share = _window_sum(target, window) / area
+    return labelled * ((share > 0.005) & (share < 0.995))
 
 
 def _window_sum(mask: Tensor, window: int) -> Tensor:
@@ -182,7 +199,8 @@ def _binary_cross_entropy(probabilities: Tensor, target: Tensor, weight: Tensor,
 
 
 def _categorical_cross_entropy(probabilities: Tensor, target: Tensor, weight: Tensor, smooth: float) -> Tensor:
-    return -(weight * target * probabilities.clamp(_EPSILON, 1 - _EPSILON).log()).mean()
+    surprise = weight * target * probabilities.clamp(_EPSILON, 1 - _EPSILON).log()
+    return -surprise.sum() / surprise.numel()
 
 
 def _one_minus(coefficient: _Formula) -> _Formula:
@@ -193,8 +211,11 @@ def _sum(first: _Formula, second: _Formula) -> _Formula:
     return lambda *arguments: first(*arguments) + second(*arguments)
 
 
-def _loss(formula: _Formula, *, weighted: bool, default_smooth: float = 1.0) -> LossFunction:
-    """Make a formula a loss: check the input, and fill in the weights and the smoothing."""
+def _loss(formula: _Formula, *, weighted: bool, default_smooth: float = 1.0, perfect: float = 0.0) -> LossFunction:
+    """Make a formula a loss: check the input, fill in the weights and the smoothing, leave unlabelled pixels out.
+
+    ``perfect`` is the value where prediction and truth agree.
+    """
 
     def loss(
         probabilities: Tensor,
@@ -214,6 +235,11 @@ def _loss(formula: _Formula, *, weighted: bool, default_smooth: float = 1.0) -> 
         if smooth is None:
             smooth = 1e-5 if weight_mode == "volume" else default_smooth
         weight = weights(target, weight_mode) if weighted else torch.ones_like(target)
+        labelled = labelled_pixels(target)[:, 0] > 0
+        if not labelled.any():
+            return (perfect + 0 * probabilities).mean()
+        if not labelled.all():
+            probabilities, target, weight = (x.movedim(1, -1)[labelled] for x in (probabilities, target, weight))
         return formula(probabilities, target, weight, smooth)
 
     return loss
@@ -235,19 +261,20 @@ def _check_weight_mode(weight_mode: str) -> None:
 
 _dice_loss = _one_minus(_dice)
 _tanimoto_loss = _one_minus(_tanimoto_with_complement)
+_coefficient = partial(_loss, weighted=False, perfect=1.0)
 _plain = partial(_loss, weighted=False)
 _weighted = partial(_loss, weighted=True)
 
 LOSSES: dict[str, LossFunction] = {
-    "dice_coeff": _plain(_dice),
+    "dice_coeff": _coefficient(_dice),
     "dice_loss": _plain(_dice_loss),
-    "tani_coeff_nc": _plain(_tanimoto),
-    "tani_coeff": _plain(_tanimoto_with_complement),
+    "tani_coeff_nc": _coefficient(_tanimoto),
+    "tani_coeff": _coefficient(_tanimoto_with_complement),
     "tani_loss": _plain(_tanimoto_loss),
     "cce_loss": _plain(_categorical_cross_entropy),
-    "weighted_dice_coeff": _weighted(_dice),
+    "weighted_dice_coeff": _coefficient(_dice, weighted=True),
     "weighted_dice_loss": _weighted(_dice_loss),
-    "weighted_tani_coeff": _weighted(_tanimoto_with_complement),
+    "weighted_tani_coeff": _coefficient(_tanimoto_with_complement, weighted=True),
     "weighted_tani_loss": _weighted(_tanimoto_loss),
     "weighted_bce_loss": _weighted(_binary_cross_entropy),
     "weighted_bce_dice_loss": _weighted(_sum(_binary_cross_entropy, _dice_loss)),

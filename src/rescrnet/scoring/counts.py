@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rescrnet.data.masks import IGNORE
+
 Scores = dict[str, float | None]
 
 
@@ -32,8 +34,11 @@ class Counts:
 
     @classmethod
     def of(cls, probabilities: NDArray[np.float32], mask: NDArray[np.uint8]) -> Counts:
-        """Count one image: probabilities (classes, Y, X) against class indices (Y, X)."""
+        """Count one image: probabilities (classes, Y, X) against class indices (Y, X); unlabelled pixels do not count."""
         classes = len(probabilities)
+        labelled = mask != IGNORE
+        if not labelled.all():
+            probabilities, mask = probabilities[:, None, labelled], mask[None, labelled]
         truth = np.arange(classes)[:, None, None] == mask
         on = probabilities > 0.5
         hits = probabilities[truth].sum(dtype=np.float64)

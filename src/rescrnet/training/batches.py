@@ -35,15 +35,33 @@ class Prepared:
         return cls(images, masks)
 
     def centre(self, side: int | None) -> Prepared:
-        """The central squares of ``side`` pixels of larger images; all of the others."""
+        """The central squares of ``side`` pixels of larger images; all of the others.
+
+        Where that square is not labelled whole, it is the square that has the most labelled pixels.
+        """
         if side is None:
             return self
+        places = [_square(mask.sum(0), side) for mask in self.masks]
+        images, masks = (
+            [x[:, top : top + side, left : left + side] for x, (top, left) in zip(stack, places, strict=True)]
+            for stack in (self.images, self.masks)
+        )
+        return Prepared(images, masks)
 
-        def crop(x: Tensor) -> Tensor:
-            top, left = (max(0, (n - side) // 2) for n in x.shape[1:])
-            return x[:, top : top + side, left : left + side]
 
-        return Prepared([crop(x) for x in self.images], [crop(x) for x in self.masks])
+def _square(labelled: Tensor, side: int) -> tuple[int, int]:
+    """Top and left of the square of ``side`` with the most labelled pixels (H, W), the central one before others."""
+    middle = (max(0, (labelled.shape[0] - side) // 2), max(0, (labelled.shape[1] - side) // 2))
+    most = labelled[middle[0] : middle[0] + side, middle[1] : middle[1] + side].sum()
+    if most == min(side, labelled.shape[0]) * min(side, labelled.shape[1]):
+        return middle
+    total = F.pad(labelled.double().cumsum(0).cumsum(1), (1, 0, 1, 0))
+    height, width = (min(side, n) for n in labelled.shape)
+    counts = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    if counts.max() <= most:
+        return middle
+    top, left = divmod(int(counts.argmax()), counts.shape[1])
+    return top, left
 
 
 @dataclass(frozen=True)

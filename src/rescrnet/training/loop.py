@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rescrnet.config import Config
+from rescrnet.data.augment import class_indices
 from rescrnet.data.dataset import Dataset
 from rescrnet.errors import RescrnetError
 from rescrnet.model import BEST, LAST, SegmentationModel
@@ -188,7 +189,7 @@ class Trainer:
                 logits = self._averaged(x)
             losses.append(float(self._loss_of(logits, mask[None].to(self.fabric.device))))
             probabilities = logits[0].float().softmax(0).cpu().numpy()
-            counts = counts + Counts.of(probabilities, mask.argmax(0).to(torch.uint8).numpy())
+            counts = counts + Counts.of(probabilities, class_indices(mask))
         return float(np.mean(losses)), counts
 
     def _save_models(self, row: Row) -> None:
