@@ -14,8 +14,10 @@ from rescrnet import __version__
 from rescrnet.errors import OutputError, RescrnetError, UsageError
 
 if TYPE_CHECKING:
+    from rescrnet.checking.run import Checked
     from rescrnet.model import SegmentationModel
     from rescrnet.scoring.evaluate import Evaluation
+    from rescrnet.training.estimate import Estimate
 
 app = typer.Typer(
     help="Segment micrographs with Res-CR-Net, trained on about ten labelled images.",
@@ -62,6 +64,51 @@ def samples(
 
     write_dataset(kind.value, out, train, val, size, seed)
     typer.echo(f"{train} + {val} images in {out}")
+
+
+@app.command()
+def check(
+    data: Data,
+    val: Annotated[str | None, typer.Option(help="Validation images, as in train.")] = None,
+    fix: Annotated[Path | None, typer.Option(help="New folder for a corrected copy.", show_default=False)] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with pictures.", show_default=False)] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    estimate: Annotated[bool, typer.Option(help="Measure a training step, and say what training will take.")] = True,
+) -> None:
+    """Look a dataset over before training: what it is, what is wrong with it, and what to do."""
+    import json
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    from rescrnet.checking.fix import write_corrected
+    from rescrnet.checking.rows import to_dict
+    from rescrnet.checking.run import check_dataset
+    from rescrnet.checking.terminal import show, summary
+    from rescrnet.data.output import check_free
+
+    if fix:
+        check_free(fix)
+    messages = Console(stderr=True)
+    with messages.status("looking at the images") if messages.is_terminal else nullcontext():
+        checked = check_dataset(data, val)
+        expected = _expected(checked) if estimate and not checked.errors else None
+    if json_:
+        typer.echo(json.dumps({**to_dict(checked), "estimate": vars(expected) if expected else None}, indent=2))
+    else:
+        show(checked, Console())
+        if expected:
+            typer.echo(expected)
+    if html:
+        from rescrnet.reporting.check_page import write_page
+
+        write_page(checked, html, str(expected or ""))
+        typer.echo(f"page in {html}", err=True)
+    if fix:
+        typer.echo(f"corrected copy in {fix}: {write_corrected(checked, fix)}", err=True)
+        typer.echo(f"of the copy: {summary(check_dataset(fix))}", err=True)
+    if checked.errors:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -220,6 +267,20 @@ def demo(
     predict_files(model, [out / "data/val_local/images/img"], out / "masks", Outputs(overlay=True))
     _print_scores(evaluate_model(model, out / "data", out / "scores"))
     typer.echo(write_report(out / "run"))
+
+
+def _expected(checked: Checked) -> Estimate | None:
+    """What training with the default preset will take, where there is something to train on."""
+    from rescrnet.config import resolve
+    from rescrnet.training.estimate import estimate
+
+    pixels: dict[str, list[int]] = {"train": [], "val": []}
+    for item, facts in checked.survey.images:
+        pixels[item.part].append(facts.size[0] * facts.size[1])
+    classes, channels = len(checked.survey.class_names), min((f.channels for _, f in checked.survey.images), default=0)
+    if not pixels["train"] or classes < 2:
+        return None
+    return estimate(resolve("laptop"), channels, classes, pixels["train"], pixels["val"])
 
 
 def _print_scores(evaluation: Evaluation) -> None:

@@ -1,0 +1,183 @@
+"""A corrected copy of a dataset in the plain layout: ``images``, ``masks`` of class indices, ``dataset.yaml``."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import yaml
+from numpy.typing import NDArray
+from PIL import Image
+
+from rescrnet.checking.findings import printable
+from rescrnet.checking.run import Checked
+from rescrnet.checking.survey import Item, Survey
+from rescrnet.data.images import hex_to_rgb, read_with_alpha
+from rescrnet.data.masks import IGNORE, MaskTable
+from rescrnet.data.output import write_folder
+from rescrnet.errors import DataError
+
+_FORMS = {"PNG": (".png",), "TIFF": (".tif", ".tiff"), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",)}
+_LONGEST = 100  # characters of a name
+
+
+@dataclass
+class Corrected:
+    """What a corrected copy holds.
+
+    Attributes:
+        names: of the images in the copy, by the place of the image in the survey.
+        left_out: why images are not in it, by file.
+    """
+
+    names: dict[int, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        words = f"{len(self.names)} image{'s' * (len(self.names) != 1)} with masks"
+        if self.left_out:
+            listed = [f"{file} ({reason})" for file, reason in list(self.left_out.items())[:5]]
+            more = f", and {len(self.left_out) - 5} more" if len(self.left_out) > 5 else ""
+            words += f"; left out: {', '.join(listed)}{more}"
+        return words
+
+
+def write_corrected(checked: Checked, out: Path) -> Corrected:
+    """Write a corrected copy of a dataset into a new folder; the dataset itself is only read.
+
+    Images that cannot be used are left out. The others are copied as they are, or written anew as TIFF where they are
+    pages, separate channels, or have an alpha channel. Masks become indexed PNG, scaled to their images where they
+    were scaled. ``dataset.yaml`` names the classes, the validation images where the dataset has its own, the groups
+    and the pixel size.
+
+    Raises:
+        DataError: the masks are not understood, or no image can be used.
+        OutputError: ``out`` holds files already, or cannot be written.
+    """
+    survey = checked.survey
+    if not survey.table:
+        reason = survey.faults.get("masks") or survey.faults.get("description") or "no mask can be read"
+        raise DataError(f"{out}: no corrected copy can be made, since the masks are not understood ({reason})")
+    if len(survey.items) < survey.total:
+        raise DataError(f"{out}: a corrected copy is made of at most {len(survey.items)} images; found {survey.total}")
+    corrected = _choose(survey)
+    if not corrected.names:
+        raise DataError(f"{survey.folder}: none of its images can be used; see rescrnet check for the reasons")
+    table = survey.table
+
+    def write(folder: Path) -> None:
+        for name in ("images", "masks"):
+            (folder / name).mkdir()
+        for place, name in corrected.names.items():
+            _write_image(survey.items[place], folder / "images" / name)
+            mask = _fitted(table.decode(survey.items[place].pair.masks), survey.items[place])
+            _write_mask(mask, table, folder / "masks" / f"{name}.png")
+        text = yaml.safe_dump(_description(survey, table, corrected), sort_keys=False, allow_unicode=True)
+        (folder / "dataset.yaml").write_text(text, encoding="utf-8")
+
+    write_folder(out, write)
+    return corrected
+
+
+def _choose(survey: Survey) -> Corrected:
+    corrected, taken = Corrected(), set[str]()
+    for problem in survey.problems:
+        for file in problem.files:
+            corrected.left_out[printable(file)] = printable(problem.reason)
+    for place, item in enumerate(survey.items):
+        if reason := _unusable(item):
+            corrected.left_out[printable(item.pair.image)] = reason
+            continue
+        stem = re.sub(r"[^\w .,=()\[\]+-]|\n", "_", printable(item.pair.stem)).strip(" .")[:_LONGEST] or "image"
+        name, number = stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name.casefold())
+        corrected.names[place] = name
+    return corrected
+
+
+def _unusable(item: Item) -> str:
+    """Why an image cannot be in the copy, or nothing."""
+    if not item.image:
+        return "cannot be read"
+    if item.image.not_finite:
+        return "holds NaN or infinite values"
+    if item.image.low == item.image.high:
+        return "is constant"
+    if item.classes is None:
+        return "its mask cannot be read"
+    if any(mask.size != item.image.size and not _is_scaled(mask.size, item.image.size) for mask in item.masks):
+        return "its mask has another size"
+    return ""
+
+
+def _is_scaled(mask: tuple[int, int], image: tuple[int, int]) -> bool:
+    ratios = [m / i for m, i in zip(mask, image, strict=True)]
+    return abs(ratios[0] / ratios[1] - 1) < 0.02
+
+
+def _fitted(mask: NDArray[np.uint8], item: Item) -> NDArray[np.uint8]:
+    """The mask at the size of its image, each pixel from the nearest."""
+    if item.image is None or mask.shape == item.image.size:
+        return mask
+    height, width = item.image.size
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
+
+
+def _write_image(item: Item, path: Path) -> None:
+    """Copy a plain file; write anything else as TIFF, its pixel size kept."""
+    source, facts = item.pair.image, item.image
+    if facts is None:
+        return
+    if isinstance(source, Path) and not facts.alpha and source.suffix.lower() in _FORMS.get(facts.form, ()):
+        shutil.copyfile(source, path.with_name(path.name + source.suffix.lower()))
+        return
+    array, alpha = read_with_alpha(source, palette=True)
+    array = array[..., :-1] if alpha else array
+    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    how: dict[str, Any] = {"photometric": "minisblack"}
+    if array.ndim == 3 and array.shape[-1] == 3 and array.dtype.kind == "u":
+        how = {"photometric": "rgb"}
+    elif array.ndim == 3:
+        array, how["metadata"] = np.moveaxis(array, -1, 0), {"axes": "CYX"}
+    if facts.pixel_size:
+        how |= {"resolution": (1e4 / facts.pixel_size[1], 1e4 / facts.pixel_size[0]), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path.with_name(path.name + ".tif"), array, compression="zlib", **how)
+
+
+def _write_mask(mask: NDArray[np.uint8], table: MaskTable, path: Path) -> None:
+    image = Image.fromarray(mask)
+    image.putpalette([value for entry in table.classes for value in hex_to_rgb(entry.display)])
+    image.save(path)
+
+
+def _description(survey: Survey, table: MaskTable, corrected: Corrected) -> dict[str, Any]:
+    classes = [
+        {"name": entry.name, "value": index, "display": entry.display} for index, entry in enumerate(table.classes)
+    ]
+    chosen = [(survey.items[place], name) for place, name in corrected.names.items()]
+    description: dict[str, Any] = {"classes": classes}
+    if any(item.classes and item.classes.unlabelled for item, _ in chosen):
+        description["ignore"] = IGNORE
+    if survey.description and survey.description.allow_single_class:
+        description["allow_single_class"] = True
+    if survey.own_validation and (names := [name for item, name in chosen if item.part == "val"]):
+        description["validation"] = names
+    groups: dict[str, list[str]] = defaultdict(list)
+    for item, name in chosen:
+        if item.pair.group:
+            groups[printable(item.pair.group)].append(name)
+    if groups:
+        description["groups"] = dict(groups)
+    sizes = {item.image.pixel_size for item, _ in chosen if item.image}
+    if len(sizes) == 1 and (size := next(iter(sizes))):
+        description["pixel_size"] = list(size)
+    return description

@@ -1,0 +1,96 @@
+"""How long a training will take on this machine and how much memory: a step is measured, the rest multiplied."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+
+import torch
+
+from rescrnet.config import Config
+from rescrnet.nn.build import build_network
+from rescrnet.nn.losses import LOSSES
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training is expected to take.
+
+    Attributes:
+        seconds: of the whole run.
+        memory: the most memory in use at one time, bytes; None where the system does not tell.
+        step: measured seconds of a training step.
+        preset: the configuration it holds for.
+        epochs: how many epochs that is.
+    """
+
+    seconds: float
+    memory: int | None
+    step: float
+    preset: str
+    epochs: int
+
+    def __str__(self) -> str:
+        minutes = self.seconds / 60
+        duration = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+        memory = f"{self.memory / 2**30:.1f} GB of memory" if self.memory else "an unknown amount of memory"
+        return (
+            f"training with the {self.preset} preset ({self.epochs} epochs): about {duration} and {memory} on this "
+            f"machine's processor, from one measured step of {self.step:.2f} s"
+        )
+
+
+def estimate(config: Config, channels: int, classes: int, train_pixels: list[int], val_pixels: list[int]) -> Estimate:
+    """Measure one training step and one prediction on noise, and reckon up a run of ``config`` on the CPU.
+
+    Args:
+        config: the run's configuration.
+        channels: of the images.
+        classes: how many.
+        train_pixels: pixels of every training image.
+        val_pixels: pixels of every validation image.
+    """
+    settings = config.training
+    side = config.data.patch_size or max(1, round(max(train_pixels) ** 0.5))
+    batch = settings.batch_size or len(train_pixels)
+    measured = 1  # windows in the step that is measured; a step's time is proportional to them
+    network = build_network(channels, classes, config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _step(network, config, channels, classes, 64)  # compiles and allocates what every later step finds ready
+    _step(network, config, channels, classes, side)
+    started = time.perf_counter()
+    _step(network, config, channels, classes, side)
+    step = (time.perf_counter() - started) * batch / measured
+    started = time.perf_counter()
+    with torch.no_grad():
+        network.eval()(torch.rand(1, channels, side, side))
+    per_pixel = (time.perf_counter() - started) / side**2
+    largest = config.data.validation_size
+    validated = sum(min(pixels, largest**2) if largest else pixels for pixels in val_pixels)
+    forward = per_pixel * (validated + settings.recalibrate * batch * side**2)
+    seconds = settings.epochs * (settings.steps_per_epoch * step + forward)
+    held = (sum(train_pixels) + sum(val_pixels)) * 4 * (2 * channels + classes)  # images twice, masks one-hot
+    peak = _peak_memory()
+    memory = None if peak is None else peak + held + (batch - measured) * max(0, peak - _BARE)
+    return Estimate(seconds, memory, step, config.preset, settings.epochs)
+
+
+_BARE = 350 << 20  # of a process that has imported PyTorch and done nothing, bytes; measured with version 2.13
+
+
+def _step(network: torch.nn.Module, config: Config, channels: int, classes: int, side: int) -> None:
+    images = torch.rand(1, channels, side, side).contiguous(memory_format=torch.channels_last)
+    masks = torch.nn.functional.one_hot(torch.randint(classes, (1, side, side)), classes).permute(0, 3, 1, 2).float()
+    probabilities = network.train()(images).softmax(1)
+    loss = LOSSES[config.training.loss](probabilities, masks, weight_mode=config.training.weight_mode)
+    torch.autograd.backward(loss)
+    network.zero_grad()
+
+
+def _peak_memory() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
