@@ -52,7 +52,7 @@ def _image_row(item: Item) -> ImageRow:
     types = sorted({mask.type for mask in item.masks})
     return ImageRow(
         name=printable(item.image_file.name) + page,
-        part={"train": "training", "val": "validation"}[item.part],
+        part=item.part,
         size=image.size if image else None,
         type=image.type if image else "–",
         channels=image.channels if image else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,19 +13,21 @@ from rescrnet.checking.run import Checked
 
 _MOST_ROWS = 30
 _MOST_FILES = 4
+_MOST_CLASSES = 5
 _STYLES = {Severity.error: "bold red", Severity.warning: "yellow", Severity.info: "cyan"}
 
 
 def show(checked: Checked, console: Console) -> None:
     """Print what the dataset is, its images, its classes, and all findings, the worst first."""
     console.print(in_one_line(checked.survey), highlight=False, markup=False, soft_wrap=True)
-    rows = image_rows(checked.survey)
+    rows, classes = image_rows(checked.survey), class_rows(checked.survey)
     if rows:
-        console.print(_images(rows[:_MOST_ROWS]))
+        console.print(_images(rows[:_MOST_ROWS], [row.name for row in classes]))
         if len(rows) > _MOST_ROWS:
             console.print(f"… and {len(rows) - _MOST_ROWS} more; --html or --json list all of them")
-    if classes := class_rows(checked.survey):
-        table = Table("class", "value in the mask", "share", "connected parts", "in masks")
+    if classes:
+        columns = ("class", "value in the mask", "share", "connected parts", "in masks")
+        table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         for row in classes:
             table.add_row(escape(row.name), row.values, f"{row.share:.1%}", str(row.parts), str(row.masks))
         console.print(table)
@@ -48,20 +51,27 @@ def show_finding(finding: Finding, console: Console) -> None:
 
 def summary(checked: Checked) -> str:
     """How many findings there are, and whether training would start."""
-    numbers = [sum(finding.severity is severity for finding in checked.findings) for severity in reversed(Severity)]
-    words = [
-        f"{n} {severity.name if severity is not Severity.info else 'note'}{'s' * (n != 1)}"
-        for n, severity in zip(numbers, reversed(Severity), strict=True)
-    ]
-    return f"{', '.join(words)}: " + ("training would refuse this dataset" if numbers[0] else "ready for training")
+    words = []
+    for severity, name in ((Severity.error, "error"), (Severity.warning, "warning"), (Severity.info, "note")):
+        number = sum(finding.severity is severity for finding in checked.findings)
+        words.append(f"{number or 'no'} {name}{'s' * (number != 1)}")
+    return f"{'training would refuse it' if checked.errors else 'ready for training'}: {', '.join(words)}"
 
 
-def _images(rows: list[ImageRow]) -> Table:
-    table = Table("image", "for", "size", "type", "channels", "pixel, µm", "mask", "classes: share (parts)")
+def _images(rows: list[ImageRow], classes: list[str]) -> Table:
+    """A row an image; a column a class with its share and connected parts, where there is room for all of them."""
+    known = any(row.pixel_size for row in rows)
+    classes = classes if len(classes) <= _MOST_CLASSES else []
+    caption = "of each class: share of pixels, and connected parts in brackets" if classes else None
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
+    table.add_column("image", overflow="fold", min_width=12)
+    for column in ("for", "size", "type", *(["pixel, µm"] if known else []), *map(escape, classes)):
+        table.add_column(column)
     for row in rows:
         size = f"{row.size[0]}×{row.size[1]}" if row.size else "–"
         pixel = f"{row.pixel_size[0]:.3g}" if row.pixel_size else "–"
-        classes = ", ".join(f"{share:.1%} ({parts})" for share, parts in zip(row.shares, row.parts, strict=True))
-        channels = str(row.channels or "–")
-        table.add_row(escape(row.name), row.part, size, row.type, channels, pixel, row.mask, classes or "–")
+        kind = f"{row.type} ×{row.channels}" if row.channels and row.channels > 1 else row.type
+        cells = [escape(row.name), row.part, size, kind, *([pixel] if known else [])]
+        shares = [f"{share:.1%} ({parts})" for share, parts in zip(row.shares, row.parts, strict=True)]
+        table.add_row(*cells, *(shares or ["–"] * len(classes))[: len(classes)])
     return table

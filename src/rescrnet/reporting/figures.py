@@ -69,16 +69,16 @@ def pictures(
         colours: ``"#rrggbb"`` of every class.
         longest: images with a longer side are scaled down to this, pixels.
     """
-    image = _shrunk(Image.fromarray(to_display(sample.image)), longest, Image.Resampling.BOX)
+    image = shrunk(Image.fromarray(to_display(sample.image)), longest, Image.Resampling.BOX)
     truth, prediction = (
-        np.asarray(_shrunk(Image.fromarray(mask), longest, Image.Resampling.NEAREST))
+        np.asarray(shrunk(Image.fromarray(mask), longest, Image.Resampling.NEAREST))
         for mask in (sample.mask, predicted)
     )
     return [
-        _picture("Image", image, "PNG" if image.width * image.height <= _LOSSLESS else "JPEG"),
-        _picture("True mask", _palette(truth, colours)),
-        _picture("Prediction", _palette(prediction, colours)),
-        _picture("Differences", Image.fromarray(differences(np.asarray(image), truth, prediction, colours))),
+        picture("Image", image, "PNG" if image.width * image.height <= _LOSSLESS else "JPEG"),
+        picture("True mask", _palette(truth, colours)),
+        picture("Prediction", _palette(prediction, colours)),
+        picture("Differences", Image.fromarray(differences(np.asarray(image), truth, prediction, colours))),
     ]
 
 
@@ -95,7 +95,8 @@ def differences(
     return np.where(wrong, colourise(predicted, colours), pale[..., None]).astype(np.uint8)
 
 
-def _shrunk(image: Image.Image, longest: int, resampling: Image.Resampling) -> Image.Image:
+def shrunk(image: Image.Image, longest: int, resampling: Image.Resampling) -> Image.Image:
+    """The image with its longest side at most ``longest`` pixels."""
     scale = longest / max(image.size)
     if scale >= 1:
         return image
@@ -108,7 +109,8 @@ def _palette(mask: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
     return image
 
 
-def _picture(label: str, image: Image.Image, form: str = "PNG") -> Picture:
+def picture(label: str, image: Image.Image, form: str = "PNG") -> Picture:
+    """The image as PNG or JPEG within the page."""
     file = io.BytesIO()
     image.save(file, form, quality=88) if form == "JPEG" else image.save(file, form, optimize=True)
     content = base64.b64encode(file.getvalue()).decode("ascii")

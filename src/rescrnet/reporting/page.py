@@ -71,7 +71,8 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
         seen.append(Seen(sample, probabilities.argmax(0).astype(np.uint8)))
 
     evaluation = evaluate(model, data, split=split, seen=see)
-    html = _page(
+    html = render(
+        "template.html.jinja",
         **_about(folder, facts, data, int(model.card.training.get("epoch", 0))),
         **_scores(evaluation),
         summary=in_words(facts, Path(facts["dataset"]["folder"]).name, evaluation),
@@ -147,7 +148,8 @@ def _image_rows(seen: Sequence[Seen], evaluation: Evaluation, colours: Sequence[
     ]
 
 
-def _page(**values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """A page from its template."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -156,7 +158,7 @@ def _page(**values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(score=score, percent=percent, pixels=_pixels, mean_iou=mean_iou, count=count)
-    return environment.get_template("template.html.jinja").render(**values)
+    return environment.get_template(template).render(**values)
 
 
 def _pixels(number: int) -> str:
