@@ -122,13 +122,13 @@ SPOILT = {
         _save("masks/b.png", stripes((255, 255, 0), (0, 9, 99), shape=(40, 48))),
         r"data: the masks hold colours that are not one channel a class: #",
     ),
-    "transparent mask": (
-        _save("masks/b.png", stripes((0, 255), (255, 0), shape=(40, 48))),
-        r"masks/b\.png: 960 pixels of the mask are transparent",
+    "half transparent mask": (
+        _save("masks/b.png", stripes((0, 255), (255, 128), shape=(40, 48))),
+        r"masks/b\.png: 960 pixels of the mask are partly transparent; expected opaque pixels",
     ),
     "bad YAML": (_write("dataset.yaml", b"classes: ["), r"dataset\.yaml: is not valid YAML"),
     "unknown key": (_write("dataset.yaml", b"names: []"), r"dataset\.yaml: .*(names|classes)"),
-    "one declared class": (_write("dataset.yaml", b"classes: [{name: a}]"), r"dataset\.yaml: classes: List should"),
+    "one declared class": (_write("dataset.yaml", b"classes: [{name: a}]"), r"dataset\.yaml: classes: lists 'a' alone"),
     "undeclared value": (
         _write("dataset.yaml", b"classes: [{name: a, value: 0}, {name: b, value: 128}]"),
         r"no class: 255 \(2560 pixels\); mend the masks, or list every value in .*dataset\.yaml",
@@ -295,7 +295,7 @@ DAMAGED = {
     "other safetensors": (_foreign, "is not a rescrnet model"),
     "card that is no JSON": (_card("{"), "its model card is not valid"),
     "card that is a list": (_card("[]"), "has model format None"),
-    "card of the future": (_card('{"format": 99}'), "has model format 99, this version reads 1; update rescrnet"),
+    "card of the future": (_card('{"format": 99}'), "has model format 99, this version reads 2; update rescrnet"),
     "card without network": (_card('{"format": 1}'), "its model card is not valid"),
     "card of another network": (
         _card(

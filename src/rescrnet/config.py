@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 
 from rescrnet.errors import UsageError
 
@@ -23,6 +32,15 @@ def _odd(value: int) -> int:
         raise ValueError(f"{value} is even; a kernel needs a centre, so use an odd size")
     return value
 
+
+def _is_given(value: Any) -> Any:
+    if value is None:  # YAML takes an unquoted #ff0000 for a comment
+        raise ValueError("is empty; expected a number, a folder's name, or a colour in quotes such as '#ff0000'")
+    return value
+
+
+MaskValues = Annotated[int | str | list[int | str], BeforeValidator(_is_given)]
+"""Values in masks: grey values or indices, colours ``"#rrggbb"``, names of folders or layers."""
 
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 Variant = Literal["res-cr-net", "dense", "very-dense"]
@@ -99,6 +117,11 @@ class NetworkConfig(_Settings):
 class DataConfig(_Settings):
     """How images reach the network."""
 
+    ignore: MaskValues = []
+    """Values of unlabelled pixels in the masks: numbers, colours "#rrggbb", or background. Over dataset.yaml."""
+    instances: PositiveInt | None = None
+    """The masks number objects; make background, interior and a boundary of this many pixels of them. Over
+    dataset.yaml."""
     intensity: Literal["unit", "standard", "percentile"] = "unit"
     """Scaling fitted once on the training images: none beyond the file type's range, zero mean and unit
     deviation, or the 0.5 and 99.5 percentiles to 0 and 1; each channel by itself."""

@@ -17,14 +17,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rescrnet.config import NetworkConfig
+from rescrnet.config import MaskValues, NetworkConfig
 from rescrnet.data.images import match_channels, to_unit, write_atomically
 from rescrnet.data.intensity import Intensity
 from rescrnet.data.masks import ClassEntry
 from rescrnet.errors import DataError, ModelError, UsageError
 from rescrnet.nn.build import Network, build_network
 
-FORMAT = 1
+FORMAT = 2
+_OLDER = (1,)  # formats that lack what was added since, and nothing else
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -39,6 +40,10 @@ class ModelCard(BaseModel):
     classes: list[ClassEntry] = Field(min_length=2)
     intensity: Intensity
     resize: tuple[int, int] | None = None
+    ignore: MaskValues = []
+    """Values of unlabelled pixels in the masks that it was trained with."""
+    instances: PositiveInt | None = None
+    """Width of the boundary where those masks number objects."""
     training: dict[str, Any] = {}
     """Where the weights come from: dataset, images, epoch, scores, configuration, versions."""
 
@@ -131,8 +136,9 @@ def load(path: str | Path, device: str = "cpu") -> SegmentationModel:
     try:
         values = json.loads(header["rescrnet"])
         version = values.get("format") if isinstance(values, dict) else None
-        if version != FORMAT:
+        if version not in (FORMAT, *_OLDER):
             raise ModelError(f"{file}: has model format {version}, this version reads {FORMAT}; update rescrnet")
+        values["format"] = FORMAT
         card = ModelCard.model_validate(values)
         model = SegmentationModel.untrained(card)
     except (ValidationError, ValueError) as error:

@@ -6,12 +6,14 @@ import base64
 import io
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from rescrnet.data.dataset import Sample
+from rescrnet.data.masks import IGNORE
 from rescrnet.reporting.figures import Picture, differences, loss_curves, pictures, tanimoto_curve
 
 COLOURS = ["#4d4d4d", "#e69f00", "#56b4e9"]
@@ -64,6 +66,17 @@ def test_large_images_are_scaled_down_and_their_masks_mix_no_colours(
     assert {(picture.height, picture.width) for picture in row} == {shown}
     assert len(np.unique(pixels(row[1]).reshape(-1, 3), axis=0)) == 3
     assert not row[0].small or width < height
+
+
+def test_unlabelled_pixels_are_white_in_the_mask_and_never_different() -> None:
+    one = sample(20, 30)
+    mask = one.mask.copy()
+    mask[:5] = IGNORE
+    row = pictures(replace(one, mask=mask), (one.mask + 1) % 3, COLOURS)
+    assert (pixels(row[1])[:5] == 255).all()
+    pale = pixels(pictures(one, one.mask, COLOURS)[3])
+    assert (pixels(row[3])[:5] == pale[:5]).all()
+    assert (pixels(row[3])[5:] != pale[5:]).any(-1).all()
 
 
 def test_curves_are_parts_of_a_page_with_its_colours_and_names_of_their_own() -> None:

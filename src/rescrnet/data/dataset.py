@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rescrnet.config import MaskValues
 from rescrnet.data.declared import declared
 from rescrnet.data.encodings import mask_table
 from rescrnet.data.images import match_channels, read_image
-from rescrnet.data.layouts import Pair, find_pairs, split_off
-from rescrnet.data.masks import ClassEntry, DatasetFile, MaskTable, size_of
+from rescrnet.data.layouts import Pair, Split, find_pairs, split_off
+from rescrnet.data.masks import IGNORE, ClassEntry, DatasetFile, MaskTable, size_of
 from rescrnet.errors import DataError
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image, YXC float32 in the unit range of its file type, and its mask, YX uint8 class indices."""
+    """An image, YXC float32 in the unit range of its file type, and its mask, YX uint8 class indices.
+
+    Unlabelled pixels of the mask are :data:`~rescrnet.data.masks.IGNORE`.
+    """
 
     stem: str
     image: NDArray[np.float32]
@@ -35,12 +40,20 @@ class Dataset:
         train: samples to train on.
         val: samples to validate on.
         table: how the masks were read; ``table.classes`` are the classes.
+        blank: the stems of images that are left out because no pixel of theirs is labelled.
     """
 
     folder: Path
     train: list[Sample]
     val: list[Sample]
     table: MaskTable
+    blank: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know about how the dataset was read."""
+        blank = [f"without a labelled pixel and left out: {', '.join(self.blank)}"] if self.blank else []
+        return [*self.table.notes(), *blank]
 
     @property
     def classes(self) -> list[ClassEntry]:
@@ -59,6 +72,8 @@ def load_dataset(
     *,
     classes: Sequence[ClassEntry] | None = None,
     channels: int | None = None,
+    ignore: MaskValues | None = None,
+    instances: int | None = None,
 ) -> Dataset:
     """Read a dataset folder (see :func:`~rescrnet.data.layouts.find_pairs`), check it whole, and pair it.
 
@@ -69,6 +84,9 @@ def load_dataset(
         classes: the classes of a trained model that is to be scored. They decode the masks where the folder has no
             ``dataset.yaml`` of its own, the images stay as the folder splits them, and need not show every class.
         channels: the channels a trained model expects; without it, those of the images.
+        ignore: the values of unlabelled pixels, and
+        instances: the width of the boundary of numbered objects, both as in ``dataset.yaml``. They go before what is
+            said there, but with ``classes`` after it.
 
     Raises:
         DataError: something about the files is wrong; one line with the file, the finding and the remedy.
@@ -76,24 +94,45 @@ def load_dataset(
     """
     folder = Path(folder)
     split = find_pairs(folder)
+    description = _description(folder, classes, ignore, instances)
     if classes is None:
         split = split_off(split, val)
     pairs = [*split.train, *split.val]
-    own = declared(folder)
-    if own and classes and [entry.name for entry in own.classes] != [entry.name for entry in classes]:
+    table = mask_table([pair.masks for pair in pairs], description, folder)
+    samples = _read_samples(pairs, table, channels)
+    train, validation = (_with_labels(part) for part in (samples[: len(split.train)], samples[len(split.train) :]))
+    if classes is None:
+        if not description.allow_single_class:
+            _check_single_class(pairs, samples, table)
+        _check_presence(folder, split, table, train, validation)
+    blank = tuple(sample.stem for sample in samples if not _has_labels(sample))
+    return Dataset(folder, train, validation, table, blank)
+
+
+def _description(
+    folder: Path, classes: Sequence[ClassEntry] | None, ignore: MaskValues | None, instances: int | None
+) -> DatasetFile:
+    """What the dataset says of itself, with what the caller says of it."""
+    own = declared(folder) or DatasetFile()
+    given: dict[str, Any] = {"ignore": ignore or None, "instances": instances}
+    given = {key: value for key, value in given.items() if value is not None}
+    if classes is None:
+        return own.model_copy(update=given)
+    if own.classes and [entry.name for entry in own.classes] != [entry.name for entry in classes]:
         raise DataError(
             f"{folder / 'dataset.yaml'}: names the classes {_names(own.classes)}, the model {_names(classes)}; "
             "expected the same names in the same order"
         )
-    description = own or (DatasetFile(classes=list(classes)) if classes else None)
-    table = mask_table([pair.masks for pair in pairs], description, folder)
-    samples = _read_samples(pairs, table, channels)
-    train, validation = samples[: len(split.train)], samples[len(split.train) :]
-    if classes is None:
-        if not (own and own.allow_single_class):
-            _check_single_class(pairs, samples, table)
-        _check_presence(folder, table, train, validation)
-    return Dataset(folder, train, validation, table)
+    said = {key: getattr(own, key) for key in own.model_fields_set}
+    return DatasetFile().model_copy(update={"classes": list(classes), **given, **said})
+
+
+def _has_labels(sample: Sample) -> bool:
+    return bool((sample.mask != IGNORE).any())
+
+
+def _with_labels(samples: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample in samples if _has_labels(sample)]
 
 
 def _names(classes: Sequence[ClassEntry]) -> str:
@@ -117,7 +156,8 @@ def _read_samples(pairs: Sequence[Pair], table: MaskTable, channels: int | None)
 
 def _check_single_class(pairs: Sequence[Pair], samples: Sequence[Sample], table: MaskTable) -> None:
     for pair, sample in zip(pairs, samples, strict=True):
-        if sample.mask.min() == sample.mask.max():
+        # A sparsely painted mask may well show one class only.
+        if sample.mask.min() == sample.mask.max() != IGNORE:
             name = table.classes[int(sample.mask[0, 0])].name
             raise DataError(
                 f"{next(iter(pair.masks.values()))}: the mask holds one class only, '{name}'; remove the image, or, "
@@ -125,10 +165,22 @@ def _check_single_class(pairs: Sequence[Pair], samples: Sequence[Sample], table:
             )
 
 
-def _check_presence(folder: Path, table: MaskTable, train: Sequence[Sample], val: Sequence[Sample]) -> None:
-    trained = {int(index) for sample in train for index in np.unique(sample.mask)}
+def _classes_in(samples: Sequence[Sample]) -> set[int]:
+    return {int(index) for sample in samples for index in np.unique(sample.mask)} - {IGNORE}
+
+
+def _check_presence(
+    folder: Path, split: Split, table: MaskTable, train: Sequence[Sample], val: Sequence[Sample]
+) -> None:
+    for kind, pairs, samples in (("training", split.train, train), ("validation", split.val, val)):
+        if not samples:
+            raise DataError(
+                f"{next(iter(pairs[0].masks.values()))}: no pixel is labelled, nor in another {kind} mask; "
+                "label some, or split otherwise with --val"
+            )
+    trained = _classes_in(train)
     for sample in val:
-        extra = {int(index) for index in np.unique(sample.mask)} - trained
+        extra = _classes_in([sample]) - trained
         if extra:
             raise DataError(
                 f"{folder}: class '{table.classes[min(extra)].name}' is in the validation mask '{sample.stem}' but in "

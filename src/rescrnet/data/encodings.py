@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
+from rescrnet.data.edges import are_edges
+from rescrnet.data.instances import CLASSES, look_like_instances
+from rescrnet.data.mask_files import STRAYS
 from rescrnet.data.masks import (
     STRAY_CODE,
-    STRAYS,
     ClassEntry,
     DatasetFile,
     MaskFiles,
     MaskReader,
     MaskTable,
+    as_list,
     coloured,
-    count_codes,
+    labelled,
+    pool,
 )
 from rescrnet.errors import DataError
 
@@ -23,6 +31,42 @@ INDEX_LIMIT = 31  # masks whose largest value is at most this hold class indices
 _NEIGHBOURS = 2  # grey levels this close are one class: 127 and 128
 _MOST_LEVELS = 16
 _CHANNELS = {0x000000: "background", 0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
+_VOID = (255, 65535)  # beside class indices they are unlabelled pixels, in many programs
+_AREA = 0.1  # a class has at least this share of its pixels in 2×2 squares of its own, an antialiased edge has not
+_ONE_EDGE_VALUE = 0.5  # a value that more edge pixels than this have is a thin class, not a mixture
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """All masks, looked at once: pixels of every code in each, and those that begin a 2×2 square of one code."""
+
+    reader: MaskReader
+    masks: Sequence[MaskFiles]
+    images: list[Counter[int]]
+    squares: Counter[int]
+
+    @classmethod
+    def of(cls, reader: MaskReader, masks: Sequence[MaskFiles]) -> _Seen:
+        seen = [_count(reader.codes(files)) for files in masks]
+        return cls(reader, masks, [pixels for pixels, _ in seen], pool(squares for _, squares in seen))
+
+    @property
+    def counts(self) -> Counter[int]:
+        return pool(self.images)
+
+    def are_edges(self, areas: Sequence[int]) -> bool:
+        """Whether what is in no area is antialiased edges, in every mask."""
+        return all(are_edges(self.reader.codes(files), areas, self.reader.points) for files in self.masks)
+
+
+def _count(codes: NDArray[np.int64]) -> tuple[Counter[int], Counter[int]]:
+    values, inverse = np.unique(codes, return_inverse=True)
+    places = inverse.reshape(codes.shape)
+    first = places[:-1, :-1]
+    square = (first == places[1:, :-1]) & (first == places[:-1, 1:]) & (first == places[1:, 1:])
+    counts = (np.bincount(found.ravel(), minlength=len(values)) for found in (places, first[square]))
+    pixels, squares = (Counter(dict(zip(values.tolist(), n.tolist(), strict=True))) for n in counts)
+    return pixels, squares
 
 
 def mask_table(masks: Sequence[MaskFiles], declared: DatasetFile | None, where: Path) -> MaskTable:
@@ -36,34 +80,124 @@ def mask_table(masks: Sequence[MaskFiles], declared: DatasetFile | None, where: 
     Raises:
         DataError: the values make no sense as classes; the message has the values, their counts and the remedy.
     """
+    declared = declared or DatasetFile()
     reader = MaskReader.fit(masks, INDEX_LIMIT)
-    if declared and any(255 in entry.values for entry in declared.classes):
-        reader = MaskReader(reader.folders, reader.colour, one=255)
-    counts = count_codes(reader, masks)
-    if declared:
-        _check_declared(reader, declared, where)
-        classes = declared.classes
-    else:
-        classes = _infer(reader, counts, where)
-    table = MaskTable(reader, coloured(classes), counts)
+    if any(255 in entry.values for entry in declared.classes):
+        reader = replace(reader, one=255)
+    seen = _Seen.of(_as_asked(reader, declared, where), masks)
+    ignore, remarks = tuple(as_list(declared.ignore)), tuple[str, ...]()
+    if not declared.classes and not ignore and (void := _void(seen)):
+        seen, ignore = _Seen.of(replace(seen.reader, ignore=(void,), one=1), masks), (void,)
+        remarks = (
+            f"{void} beside class indices is taken for unlabelled pixels, which are left out of training and scores; "
+            f"if it is a class, list the classes in {where / 'dataset.yaml'}",
+        )
+    if declared.classes:
+        _check_declared(seen.reader, declared.classes, where)
+        table = MaskTable(seen.reader, coloured(declared.classes), seen.counts, ignore=ignore)
+        areas = [code for code in table.indices if seen.counts.get(code)]
+        return _checked(replace(table, antialiased=_smooth(seen, areas)), where)
+    table = MaskTable(seen.reader, [], seen.counts, ignore=ignore, remarks=remarks)
+    if not labelled(seen.counts):
+        return _checked(table, where)
+    areas = _areas(seen)
+    smooth = _smooth(seen, areas)
+    if not smooth:
+        _refuse_instances(seen, where)
+    counts = {code: n for code, n in seen.counts.items() if code in areas} if smooth else labelled(seen.counts)
+    classes = coloured(_infer(seen, counts, where))
+    return _checked(replace(table, classes=classes, antialiased=smooth), where)
+
+
+def _checked(table: MaskTable, where: Path) -> MaskTable:
     table.check(where)
     return table
 
 
-def _check_declared(reader: MaskReader, declared: DatasetFile, where: Path) -> None:
-    seen: dict[int, str] = {}
-    names = Counter(entry.name for entry in declared.classes)
+def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskReader:
+    """The reader with what is declared about unlabelled pixels and objects."""
+    codes = []
+    for value in as_list(declared.ignore):
+        code = reader.code_of(value)
+        if code is None:
+            raise DataError(
+                f"{where}: unlabelled pixels are declared as {value!r}, but the masks are {reader.kind}; "
+                "give 'ignore' a value that the masks hold"
+            )
+        codes.append(code)
+    if declared.instances and (reader.layers or reader.colour):
+        raise DataError(
+            f"{where}: the masks are {reader.kind}, but 'instances' expects a number for each object; "
+            "leave 'instances' out"
+        )
+    return replace(reader, ignore=tuple(codes), instances=declared.instances)
+
+
+def _void(seen: _Seen) -> int | None:
+    """255 or 65535 where it is the only value beside two or more class indices in a row."""
+    reader = seen.reader
+    if reader.names or reader.colour:
+        return None
+    *indices, last = sorted(labelled(seen.counts)) or [0]
+    in_a_row = len(indices) > 1 and indices[-1] <= INDEX_LIMIT and indices == list(range(indices[0], indices[-1] + 1))
+    if last not in _VOID or not in_a_row:
+        return None
+    if not any(image[last] and sum(image[index] > 0 for index in indices) > 1 for image in seen.images):
+        _refuse_mixture(seen, last)
+    return last
+
+
+def _refuse_mixture(seen: _Seen, last: int) -> None:
+    one = next(files[""] for files, image in zip(seen.masks, seen.images, strict=True) if image[last])
+    other = next(files[""] for files, image in zip(seen.masks, seen.images, strict=True) if not image[last])
+    raise DataError(
+        f"{other}: holds class indices, but {one} holds {last} beside one other value at most; expected one encoding "
+        f"in all masks; renumber one of them, or, if {last} is unlabelled, say 'ignore: {last}' in dataset.yaml"
+    )
+
+
+def _areas(seen: _Seen) -> list[int]:
+    """The codes that form areas, not only outlines."""
+    counts = labelled(seen.counts)
+    least = STRAY_CODE * sum(counts.values())
+    return sorted(code for code, n in counts.items() if n >= least and seen.squares[code] >= _AREA * n)
+
+
+def _smooth(seen: _Seen, areas: Sequence[int]) -> bool:
+    """Whether the masks are antialiased: what is in no area is many values, all at the edges between areas."""
+    counts = labelled(seen.counts)
+    rest = {code: n for code, n in counts.items() if code not in areas}
+    if seen.reader.names or max(counts) <= INDEX_LIMIT or len(rest) < 3 or not 2 <= len(areas) <= _MOST_LEVELS:
+        return False
+    total, between = sum(counts.values()), sum(rest.values())
+    mere_strays = between <= STRAYS * total and max(rest.values()) < STRAY_CODE * total
+    return not mere_strays and max(rest.values()) <= _ONE_EDGE_VALUE * between and seen.are_edges(areas)
+
+
+def _refuse_instances(seen: _Seen, where: Path) -> None:
+    reader = seen.reader
+    if reader.names or reader.colour:
+        return
+    if look_like_instances((reader.codes(files) for files in seen.masks), seen.images):
+        most = max(len(labelled(image)) for image in seen.images)
+        raise DataError(
+            f"{where}: the masks look like numbered objects, not classes: up to {most} values in a mask, each one "
+            f"connected part, and other values in other masks; say 'instances: 2' in {where / 'dataset.yaml'} (or "
+            f"--set data.instances=2) to make {', '.join(CLASSES)} of them, or list the classes there"
+        )
+
+
+def _check_declared(reader: MaskReader, classes: Sequence[ClassEntry], where: Path) -> None:
+    seen: dict[int, str] = {code: "ignore" for code in reader.ignore if not reader.instances}
+    names = Counter(entry.name for entry in classes)
     if (name := names.most_common(1)[0])[1] > 1:
         raise DataError(f"{where}: two classes are named '{name[0]}'; give each class a name of its own")
-    for entry in declared.classes:
+    for entry in classes:
         for value in entry.values:
             code = reader.code_of(value)
             if code is None:
-                kind = (
-                    "folders " + ", ".join(reader.folders) if reader.folders else "colours" if reader.colour else "grey"
-                )
                 raise DataError(
-                    f"{where}: class '{entry.name}' is declared as {value!r}, but the masks are {kind}; "
+                    f"{where}: class '{entry.name}' is declared as {value!r}, but the masks are {reader.kind}; "
                     f"give the values that the masks hold in {where / 'dataset.yaml'}"
                 )
             if code in seen:
@@ -73,10 +207,11 @@ def _check_declared(reader: MaskReader, declared: DatasetFile, where: Path) -> N
             seen[code] = entry.name
 
 
-def _infer(reader: MaskReader, counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
-    if reader.folders:
+def _infer(seen: _Seen, counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
+    reader = seen.reader
+    if reader.names:
         names = ["background"] if counts.get(0) else []
-        return [ClassEntry(name=name, value=name) for name in [*names, *reader.folders]]
+        return [ClassEntry(name=name, value=name) for name in [*names, *reader.names]]
     if reader.colour:
         return _from_colours(counts, where)
     if max(counts) <= INDEX_LIMIT:
@@ -112,8 +247,8 @@ def _from_levels(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
         listing = ", ".join(f"{code} ({n} pixels)" for code, n in Counter(counts).most_common(6))
         raise DataError(
             f"{where}: the masks hold {len(counts)} grey values, more than a few classes: {listing}, …; "
-            "number the classes 0, 1, 2, …, or threshold the masks (masks of separate objects and JPEG masks "
-            f"cannot be used), or list the values in {where / 'dataset.yaml'}"
+            "number the classes 0, 1, 2, …, or threshold the masks (JPEG masks cannot be used), or list the values in "
+            f"{where / 'dataset.yaml'}; if each value is an object, say 'instances: 2' there"
         )
     groups: list[list[int]] = []
     for level in levels:

@@ -1,14 +1,15 @@
 """Masks: from the encodings people use to class indices.
 
-A mask is class indices, grey levels, colours, or a folder of binary masks for each class. All become one thing here:
-a mask file is read as one integer *code* a pixel, and a table from codes to classes is looked up. The table comes
-from ``dataset.yaml`` or from :mod:`rescrnet.data.encodings`, which infers it.
+A mask is class indices, grey levels, colours, numbered objects, or a folder, page or channel of binary masks for each
+class. All become one thing here: a mask file is read as one integer *code* a pixel, and a table from codes to classes
+is looked up. The table comes from ``dataset.yaml`` or from :mod:`rescrnet.data.encodings`, which infers it. Pixels that
+are not labelled have a code and a class index of their own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,31 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
 
-from rescrnet.config import validate
-from rescrnet.data.images import hex_to_rgb, read
+from rescrnet.config import MaskValues, validate
+from rescrnet.data.edges import settle_edges
+from rescrnet.data.images import hex_to_rgb
+from rescrnet.data.instances import CLASSES, instances_to_classes
+from rescrnet.data.mask_files import (
+    STRAYS,
+    Labels,
+    as_binary,
+    count_layers,
+    layer_names,
+    palette_of,
+    read_labels,
+    read_layers,
+)
 from rescrnet.data.origins import Origin
 from rescrnet.errors import DataError, UsageError
 
 MaskFiles = Mapping[str, Origin]  # folder of a class → file; the one key "" for a single mask of all classes
 
 IGNORE = 255  # the class index of an unlabelled pixel
+UNLABELLED = -1  # the code of an unlabelled pixel
 COLOUR = 1 << 24  # marks a code that is a packed RGB colour
 STRAY_CODE = 1e-4  # a code with a smaller share of all pixels may be a stray value, given to the nearest class
-STRAYS = 1e-2  # more than this share of stray pixels in all is refused
 PALETTE = ("#4d4d4d", "#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#f0e442", "#0072b2", "#d55e00")  # Okabe and Ito
 
 
@@ -38,23 +51,20 @@ class ClassEntry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1)
-    value: int | str | list[int | str] = Field(default_factory=list)
+    value: MaskValues = Field(default_factory=list)
     """Grey values or indices, colours ``"#rrggbb"``, or the folder of binary masks; the name where left out.
     ``"background"`` is what no folder covers."""
     display: str = Field(default="", pattern="^(#[0-9a-fA-F]{6})?$")
 
-    @field_validator("value", mode="before")
-    @classmethod
-    def _is_given(cls, value: Any) -> Any:
-        if value is None:  # YAML takes an unquoted #ff0000 for a comment
-            raise ValueError("is empty; expected a number, a folder's name, or a colour in quotes such as '#ff0000'")
-        return value
-
     @property
     def values(self) -> list[int | str]:
         """The values as a list."""
-        values = self.value if isinstance(self.value, list) else [self.value]
-        return values or [self.name]
+        return as_list(self.value) or [self.name]
+
+
+def as_list(value: MaskValues) -> list[int | str]:
+    """One value or several as a list."""
+    return value if isinstance(value, list) else [value]
 
 
 class DatasetFile(BaseModel):
@@ -62,9 +72,28 @@ class DatasetFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    classes: list[ClassEntry] = Field(min_length=2, max_length=255)
+    classes: list[ClassEntry] = Field(default=[], max_length=255)
+    """Inferred where left out."""
     allow_single_class: bool = False
     """Accept masks that hold one class only."""
+    ignore: MaskValues = []
+    """Values of unlabelled pixels; transparent pixels and NaN are unlabelled by themselves."""
+    instances: PositiveInt | None = None
+    """The masks number objects: make background, interior and boundary of them, the boundary this many pixels wide."""
+    groups: dict[str, list[str]] = {}
+    """Images that belong together, by what they were taken from: an animal, a stack of sections, one large image.
+    They train or they validate, all of them."""
+    validation: list[str] = []
+    """The images that validate; split off where left out."""
+    pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Height and width of a pixel, micrometres."""
+
+    @field_validator("classes")
+    @classmethod
+    def _are_several(cls, classes: list[ClassEntry]) -> list[ClassEntry]:
+        if len(classes) == 1:
+            raise ValueError(f"lists '{classes[0].name}' alone; expected at least two classes")
+        return classes
 
     @classmethod
     def beside(cls, folder: Path) -> DatasetFile | None:
@@ -77,7 +106,9 @@ class DatasetFile(BaseModel):
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
         if not isinstance(values, dict):
-            raise DataError(f"{path}: is no dataset.yaml; expected 'classes:' with a name and a value for each")
+            raise DataError(
+                f"{path}: is no dataset.yaml; expected keys such as 'classes:', with a name and a value for each"
+            )
         try:
             return validate(cls, values, where=str(path))
         except UsageError as error:
@@ -97,14 +128,23 @@ class MaskReader:
     """Reads mask files as codes.
 
     Attributes:
-        folders: the folders of binary masks, in the order of their codes 1, 2, …; empty for single masks.
+        layers: the folders, pages or channels of binary masks, in the order of their codes 1, 2, …; empty for single
+            masks.
         colour: whether codes are colours.
         one: the code of a set pixel in a 1-bit file among others.
+        stacked: whether the layers are in one file each image.
+        palette: whether palette images are read as colours, since equal indices mean different ones.
+        ignore: codes of unlabelled pixels.
+        instances: width of the boundary where codes number objects, which become background, interior and boundary.
     """
 
-    folders: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
     colour: bool = False
     one: int = 255
+    stacked: bool = False
+    palette: bool = False
+    ignore: tuple[int, ...] = ()
+    instances: int | None = None
 
     @classmethod
     def fit(cls, masks: Sequence[MaskFiles], index_limit: int) -> MaskReader:
@@ -112,47 +152,78 @@ class MaskReader:
         folders = tuple(sorted({folder for files in masks for folder in files if folder}))
         if folders:
             return cls(folders)
-        colour, largest = False, 0
-        for files in masks:
-            array = read_mask(files[""])
-            colour = colour or (array.ndim == 3 and bool((array != array[..., :1]).any()))
-            largest = max(largest, int(array.max()) if array.dtype != bool else 0)
-        return cls(colour=colour, one=255 if largest > index_limit else 1)
+        origins = [files[""] for files in masks]
+        if (pages := count_layers(origins[0])) > 1:
+            return cls(layer_names(origins, pages), stacked=True)
+        palette = not _palettes_agree(origins)
+        colour, largest, layers = False, 0, 1
+        for origin in origins:
+            values = read_labels(origin, palette=palette).values
+            layers = max(layers, count_layers(origin, values))
+            colour = colour or (values.ndim == 3 and bool((values != values[..., :1]).any()))
+            largest = max(largest, int(values.max()) if values.dtype != bool else 0)
+        if layers > 1:
+            return cls(layer_names(origins, layers), stacked=True)
+        return cls(colour=colour, one=255 if largest > index_limit else 1, palette=palette)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the codes 1, 2, … are called where they have names; 0 is the background then."""
+        return CLASSES[1:] if self.instances else self.layers
 
     def codes(self, files: MaskFiles) -> NDArray[np.int64]:
         """The mask of one image as one integer code a pixel, YX."""
-        if self.folders:
-            return self._folder_codes(files)
-        array = read_mask(files[""])
+        codes, unlabelled = self._layer_codes(files) if self.layers else self._single_codes(files[""])
+        if self.ignore:
+            unlabelled = unlabelled | np.isin(codes, self.ignore)
+        if self.instances:
+            codes = instances_to_classes(codes, self.instances, unlabelled).astype(np.int64)
+        codes[unlabelled] = UNLABELLED
+        return codes
+
+    def _single_codes(self, origin: Origin) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        labels = read_labels(origin, palette=self.palette)
+        array = labels.values
         if array.dtype == bool:
             array = array.astype(np.int64) * self.one
         if not self.colour:
-            return np.asarray(array if array.ndim == 2 else array[..., 0], dtype=np.int64)
+            return (array if array.ndim == 2 else array[..., 0]).astype(np.int64), labels.unlabelled
         rgb = np.asarray(array if array.ndim == 3 else np.stack([array] * 3, axis=-1), dtype=np.int64)
-        return COLOUR | rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2]
+        return COLOUR | rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2], labels.unlabelled
 
-    def _folder_codes(self, files: MaskFiles) -> NDArray[np.int64]:
-        layers = [_read_binary(files[folder]) for folder in self.folders]
-        for folder, layer in zip(self.folders, layers, strict=True):
-            if layer.shape != layers[0].shape:
+    def _layer_codes(self, files: MaskFiles) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        found = self._read_layers(files)
+        layers = [layer.values for _, layer in found]
+        for name, layer in found:
+            if layer.values.shape != layers[0].shape:
                 raise DataError(
-                    f"{files[folder]}: is {size_of(layer)} but {files[self.folders[0]]} is {size_of(layers[0])}; "
+                    f"{name}: is {size_of(layer.values)} but {found[0][0]} is {size_of(layers[0])}; "
                     "the masks of an image must have one size"
                 )
-        twice = int((np.sum(layers, axis=0) > 1).sum())
-        if twice > STRAYS * layers[0].size:
-            names = ", ".join(str(files[folder]) for folder in self.folders)
-            raise DataError(f"{names}: {twice} pixels are set in more than one; expected one class a pixel; mend them")
-        uncovered = self.folders.index("background") + 1 if "background" in self.folders else 0
-        codes = np.full(layers[0].shape, uncovered, np.int64)
-        for code, layer in enumerate(layers, start=1):
-            codes[layer] = code
-        return codes
+        covered = np.sum(layers, axis=0)
+        if (twice := int((covered > 1).sum())) > STRAYS * covered.size:
+            names = ", ".join(dict.fromkeys(str(name) for name, _ in found))
+            kind = "layer" if self.stacked else "one"
+            raise DataError(
+                f"{names}: {twice} pixels are set in more than one{' ' + kind if self.stacked else ''}; "
+                "expected one class a pixel; mend them"
+            )
+        background = self.layers.index("background") + 1 if "background" in self.layers else 0
+        codes = np.full(covered.shape, background, np.int64)
+        for code, on in enumerate(layers, start=1):
+            codes[on] = code
+        return codes, np.any([layer.unlabelled for _, layer in found], axis=0) & (covered == 0)
+
+    def _read_layers(self, files: MaskFiles) -> list[tuple[Origin, Labels]]:
+        if self.stacked:
+            origin = files[""]
+            return [(origin, as_binary(origin, layer)) for layer in read_layers(origin, len(self.layers))]
+        return [(files[name], as_binary(files[name], read_labels(files[name]))) for name in self.layers]
 
     def code_of(self, value: int | str) -> int | None:
         """The code of a value in ``dataset.yaml``, or none where it cannot occur in these masks."""
-        if self.folders:
-            return self.folders.index(value) + 1 if value in self.folders else 0 if value == "background" else None
+        if self.names:
+            return self.names.index(value) + 1 if value in self.names else 0 if value == "background" else None
         if isinstance(value, int):
             return COLOUR | value * 0x010101 if self.colour else value
         if not (value.startswith("#") and len(value) == 7):
@@ -164,51 +235,35 @@ class MaskReader:
 
     def value_of(self, code: int) -> int | str:
         """The inverse of :meth:`code_of`."""
-        if self.folders:
-            return self.folders[code - 1] if code else "background"
+        if self.names:
+            return self.names[code - 1] if code else "background"
         return f"#{code & 0xFFFFFF:06x}" if self.colour else code
 
+    @property
+    def kind(self) -> str:
+        """What the masks are, for messages."""
+        if self.instances:
+            return "numbered objects"
+        if self.layers:
+            return ("layers " if self.stacked else "folders ") + ", ".join(self.layers)
+        return "colours" if self.colour else "grey"
 
-def read_mask(path: Origin) -> NDArray[Any]:
-    """A mask file as it is, bool or integers, YX or YXC with three channels; an opaque alpha channel is left out.
-
-    Raises :class:`DataError` for transparent pixels, fractions, and colours of more than 8 bits.
-    """
-    array = read(path)
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all() or (array != np.round(array)).any():
-            raise DataError(
-                f"{path}: the mask holds fractions or NaN; expected whole numbers, one for each class; round them"
-            )
-        array = array.astype(np.int64)
-    if array.ndim == 3 and array.shape[-1] in (2, 4):
-        alpha = array[..., -1]
-        clear = int((alpha < np.iinfo(array.dtype).max).sum())
-        if clear:
-            raise DataError(
-                f"{path}: {clear} pixels of the mask are transparent; expected a class in every pixel; "
-                "save it without alpha channel"
-            )
-        array = array[..., 0] if array.shape[-1] == 2 else array[..., :3]
-    if array.ndim == 3 and array.dtype != np.uint8:
-        raise DataError(f"{path}: is a colour mask of {array.dtype}; expected 8 bits a channel; convert it")
-    if array.dtype != bool and int(array.min()) < 0:
-        raise DataError(f"{path}: the mask holds negative values; expected whole numbers from 0; renumber them")
-    return array
+    def points(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Codes (n,) as numbers that can be compared, (n, 1) grey levels or (n, 3) colours."""
+        return np.stack([codes >> 16 & 255, codes >> 8 & 255, codes & 255] if self.colour else [codes], axis=-1)
 
 
-def _read_binary(path: Origin) -> NDArray[np.bool_]:
-    """A binary mask, its antialiased edges cut at half."""
-    array = read_mask(path)
-    if array.ndim == 3:
-        array = array.max(-1)
-    if array.dtype == bool:
-        return array
-    top = int(array.max())
-    between = int(((array > 0) & (array < top)).sum())
-    if between > STRAYS * array.size:
-        raise DataError(f"{path}: {between} pixels lie between 0 and {top}; expected a binary mask; threshold it")
-    return array > top // 2
+def _palettes_agree(origins: Sequence[Origin]) -> bool:
+    """Whether an index means one colour in all palette images, and there are no colours beside them."""
+    known: dict[int, bytes] = {}
+    palettes = [(origin, palette) for origin in origins if (palette := palette_of(origin)) is not None]
+    for origin, palette in palettes:
+        for index in np.unique(read_labels(origin).values).tolist():
+            colour = palette[index].tobytes() if index < len(palette) else b""
+            if known.setdefault(index, colour) != colour:
+                return False
+    others = set(map(str, origins)) - {str(origin) for origin, _ in palettes} if palettes else set()
+    return not any(str(origin) in others and read_labels(origin).values.ndim == 3 for origin in origins)
 
 
 def size_of(array: NDArray[Any]) -> str:
@@ -224,11 +279,17 @@ class MaskTable:
         reader: reads the files.
         classes: the classes in the order of their indices.
         counts: pixels of every code in the dataset it was made for.
+        antialiased: whether codes of no class are the edges between classes, and go to the one next to them.
+        ignore: the values of unlabelled pixels, declared or inferred.
+        remarks: what else a person should know about how the masks were read.
     """
 
     reader: MaskReader
     classes: list[ClassEntry]
     counts: Mapping[int, int]
+    antialiased: bool = False
+    ignore: tuple[int | str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def indices(self) -> dict[int, int]:
@@ -239,12 +300,19 @@ class MaskTable:
     @property
     def strays(self) -> dict[int, int]:
         """Pixels of the codes that no class names."""
-        return {code: n for code, n in self.counts.items() if code not in self.indices}
+        return {code: n for code, n in labelled(self.counts).items() if code not in self.indices}
 
     def check(self, where: Path) -> None:
         """Raise :class:`DataError` with values, counts and remedy where too much of the masks is in no class."""
-        total = sum(self.counts.values())
+        total = sum(labelled(self.counts).values())
         strays = self.strays
+        if not total:
+            raise DataError(
+                f"{where}: no pixel of the masks is labelled, all are {self._unlabelled()}; label some, or mend "
+                f"'ignore' in {where / 'dataset.yaml'}"
+            )
+        if self.antialiased:
+            return
         if sum(strays.values()) > STRAYS * total or any(n >= STRAY_CODE * total for n in strays.values()):
             raise DataError(
                 f"{where}: the masks hold values that belong to no class: {self.list_values(strays)}; "
@@ -258,31 +326,44 @@ class MaskTable:
         return ", ".join(f"{self.reader.value_of(code)} ({n} pixels)" for code, n in ranked) + more
 
     def decode(self, files: MaskFiles) -> NDArray[np.uint8]:
-        """The mask of one image as class indices, YX uint8; stray codes go to the nearest class."""
+        """The mask of one image as class indices, YX uint8; stray codes go to the nearest class.
+
+        Unlabelled pixels are :data:`IGNORE`.
+        """
         codes = self.reader.codes(files)
+        if self.antialiased:
+            codes = settle_edges(codes, list(self.indices), self.reader.points)
         found, inverse = np.unique(codes, return_inverse=True)
         nearest = np.array([self._index(int(code)) for code in found], dtype=np.uint8)
         return nearest[inverse].reshape(codes.shape)
 
     def _index(self, code: int) -> int:
         indices = self.indices
+        if code == UNLABELLED:
+            return IGNORE
         if code in indices:
             return indices[code]
-        point = self._point(code)
-        return indices[min(indices, key=lambda known: float(np.abs(self._point(known) - point).sum()))]
+        known = np.array(list(indices))
+        distance = np.abs(self.reader.points(known) - self.reader.points(np.array([code]))).sum(-1)
+        return indices[int(known[distance.argmin()])]
 
-    def _point(self, code: int) -> NDArray[np.int64]:
-        return np.array([code >> 16 & 255, code >> 8 & 255, code & 255] if self.reader.colour else [code])
+    def _unlabelled(self) -> str:
+        return ", ".join(map(str, self.ignore)) or "transparent or NaN"
 
     def notes(self) -> list[str]:
         """What else a person should know about how the masks were read."""
         strays = self.strays
         if not strays:
-            return []
-        return [f"stray values were given to the nearest class: {self.list_values(strays)}"]
+            return [*self.remarks]
+        how = (
+            "at antialiased edges were given to the class next to them"
+            if self.antialiased
+            else ("were given to the nearest class")
+        )
+        return [*self.remarks, f"stray values {how}: {self.list_values(strays)}"]
 
     def rows(self) -> list[tuple[str, str, float]]:
-        """The class table: values in the mask, class, share of pixels."""
+        """The class table: values in the mask, class, share of pixels; unlabelled pixels last, where there are any."""
         total = sum(self.counts.values())
         pixels = Counter[int]()
         for code, n in self.counts.items():
@@ -291,16 +372,26 @@ class MaskTable:
         for code, place in self.indices.items():
             if self.counts.get(code):
                 values.setdefault(place, []).append(str(self.reader.value_of(code)))
-        return [
+        rows = [
             (", ".join(values.get(place, ["–"])), entry.name, pixels[place] / total)
             for place, entry in enumerate(self.classes)
         ]
+        return [*rows, (self._unlabelled(), "unlabelled", pixels[IGNORE] / total)] if pixels[IGNORE] else rows
 
 
 def count_codes(reader: MaskReader, masks: Sequence[MaskFiles]) -> Counter[int]:
     """Pixels of every code in ``masks``."""
-    counts: Counter[int] = Counter()
-    for files in masks:
-        values, pixels = np.unique(reader.codes(files), return_counts=True)
-        counts.update(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
-    return counts
+    return pool(
+        dict(zip(*(found.tolist() for found in np.unique(reader.codes(files), return_counts=True)), strict=True))
+        for files in masks
+    )
+
+
+def labelled(counts: Mapping[int, int]) -> dict[int, int]:
+    """Pixels of every code but that of unlabelled pixels."""
+    return {code: n for code, n in counts.items() if code != UNLABELLED}
+
+
+def pool(counts: Iterable[Mapping[int, int]]) -> Counter[int]:
+    """Counts of several masks together."""
+    return sum((Counter(one) for one in counts), Counter[int]())

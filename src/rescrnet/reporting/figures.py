@@ -19,6 +19,7 @@ from PIL import Image
 
 from rescrnet.data.dataset import Sample
 from rescrnet.data.images import colourise, hex_to_rgb, to_display
+from rescrnet.data.masks import IGNORE
 from rescrnet.training.folder import Row
 
 LARGEST = 900
@@ -87,11 +88,12 @@ def differences(
 ) -> NDArray[np.uint8]:
     """Where a prediction is wrong: RGB uint8 YXC.
 
-    Wrong pixels have the colour of the class that was predicted; the others show the image (RGB uint8 YXC), pale.
+    Wrong pixels have the colour of the class that was predicted; the others, the unlabelled among them, show the image
+    (RGB uint8 YXC), pale.
     """
     grey = np.asarray(Image.fromarray(image).convert("L"))
     pale = 188 + grey // 20 * 5  # a dozen light greys: class colours stand out, and PNG stays small
-    wrong = (truth != predicted)[..., None]
+    wrong = ((truth != predicted) & (truth != IGNORE))[..., None]
     return np.where(wrong, colourise(predicted, colours), pale[..., None]).astype(np.uint8)
 
 
@@ -104,8 +106,12 @@ def shrunk(image: Image.Image, longest: int, resampling: Image.Resampling) -> Im
 
 
 def _palette(mask: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
+    """Class indices in the colours of the classes, unlabelled pixels white."""
     image = Image.fromarray(mask)
-    image.putpalette([value for colour in colours for value in hex_to_rgb(colour)])
+    values = [value for colour in colours for value in hex_to_rgb(colour)]
+    if (mask == IGNORE).any():
+        values += [255] * (3 * (IGNORE + 1) - len(values))
+    image.putpalette(values)
     return image
 
 

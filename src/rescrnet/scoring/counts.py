@@ -34,7 +34,7 @@ class Counts:
 
     @classmethod
     def of(cls, probabilities: NDArray[np.float32], mask: NDArray[np.uint8]) -> Counts:
-        """Count one image: probabilities (classes, Y, X) against class indices (Y, X); unlabelled pixels do not count."""
+        """Count the labelled pixels of an image: probabilities (classes, Y, X) against class indices (Y, X)."""
         classes = len(probabilities)
         labelled = mask != IGNORE
         if not labelled.all():

@@ -102,7 +102,10 @@ def evaluate(
 
 def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[Sample]:
     """The samples of ``data`` that ``split`` means to ``model``."""
-    dataset = load_dataset(data, classes=model.card.classes, channels=model.card.in_channels)
+    card = model.card
+    dataset = load_dataset(
+        data, classes=card.classes, channels=card.in_channels, ignore=card.ignore, instances=card.instances
+    )
     everything = [*dataset.train, *dataset.val]
     if split == "all":
         return everything

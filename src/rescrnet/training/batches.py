@@ -12,6 +12,7 @@ from torch import Tensor
 from rescrnet.config import Config
 from rescrnet.data.augment import augmented_batch, one_hot
 from rescrnet.data.dataset import Sample
+from rescrnet.errors import DataError
 from rescrnet.model import SegmentationModel
 
 _CALIBRATION = 2**31  # the stream of the batches that recalibrate; an epoch never reaches it
@@ -26,12 +27,21 @@ class Prepared:
 
     @classmethod
     def of(cls, samples: Sequence[Sample], model: SegmentationModel) -> Prepared:
-        """Scale the intensities of ``samples``, and resize them where the model does."""
+        """Scale the intensities of ``samples``, and resize them where the model does.
+
+        Raises :class:`DataError` where a mask has no labelled pixel left after resizing.
+        """
         images = [model.tensor(sample.image)[0] for sample in samples]
         masks = [one_hot(sample.mask, len(model.classes)) for sample in samples]
         if size := model.card.resize:
             images = [F.interpolate(x[None], size, mode="bilinear", antialias=True)[0] for x in images]
             masks = [F.interpolate(x[None], size, mode="nearest-exact")[0] for x in masks]
+            for sample, mask in zip(samples, masks, strict=True):
+                if not mask.any():
+                    raise DataError(
+                        f"{sample.stem}: no labelled pixel is left after resizing to {size[0]}×{size[1]}; label more, "
+                        "or leave data.resize out"
+                    )
         return cls(images, masks)
 
     def centre(self, side: int | None) -> Prepared:

@@ -57,7 +57,7 @@ class ProgressDisplay:
             soft_wrap=True,
         )
         self._console.print(table)
-        for note in dataset.table.notes():
+        for note in dataset.notes:
             self._console.print(f"note: {note}", highlight=False, soft_wrap=True)
 
     def begin(self, epochs: int, steps: int, done: int) -> None:

@@ -99,7 +99,7 @@ def train(
     fabric = hardware.fabric()
     if _is_first():
         check_free(Path(out))
-    dataset = load_dataset(data, val)
+    dataset = load_dataset(data, val, ignore=config.data.ignore, instances=config.data.instances)
     facts = {
         "status": "running",
         "dataset": _dataset_facts(dataset, val),
@@ -129,7 +129,9 @@ def resume(
         training = config.training.model_copy(update={"epochs": epochs})
         config = config.model_copy(update={"training": training})
     fabric = hardware.fabric()
-    dataset = load_dataset(data, facts["dataset"]["val_argument"])
+    dataset = load_dataset(
+        data, facts["dataset"]["val_argument"], ignore=config.data.ignore, instances=config.data.instances
+    )
     now = _dataset_facts(dataset, facts["dataset"]["val_argument"])
     for key in ("train", "val", "channels", "classes"):
         if now[key] != facts["dataset"][key]:
@@ -211,6 +213,8 @@ def _card(dataset: Dataset, config: Config) -> ModelCard:
         classes=dataset.classes,
         intensity=Intensity.fit((sample.image for sample in dataset.train), config.data.intensity),
         resize=config.data.resize,
+        ignore=list(dataset.table.ignore),
+        instances=dataset.table.reader.instances,
         training={
             "dataset": dataset.folder.resolve().name,
             "train": [sample.stem for sample in dataset.train],
@@ -232,7 +236,7 @@ def _dataset_facts(dataset: Dataset, val: str | None) -> dict[str, Any]:
         "channels": dataset.channels,
         "classes": [entry.model_dump() for entry in dataset.classes],
         "table": dataset.table.rows(),
-        "notes": dataset.table.notes(),
+        "notes": dataset.notes,
     }
 
 
