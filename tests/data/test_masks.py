@@ -1,5 +1,7 @@
 """Mask files become codes, codes become classes."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import tifffile
@@ -12,7 +14,6 @@ from rescrnet.data.masks import (
     MaskReader,
     MaskTable,
     coloured,
-    count_codes,
 )
 from rescrnet.errors import DataError
 from tests.folders import noise, save, stripes
@@ -94,7 +95,8 @@ def test_the_set_pixels_of_a_bit_mask_among_grey_masks_are_255(tmp_path):
 
 def test_a_grey_mask_among_colours_is_read_as_colours(tmp_path):
     files = [single(save(tmp_path / "a.png", stripes(0, 255))), single(save(tmp_path / "b.png", stripes(RED, BLUE)))]
-    assert count_codes(MaskReader.fit(files, 31), files) == {
+    reader = MaskReader.fit(files, 31)
+    assert Counter(code for pair in files for code in reader.codes(pair).flat) == {
         COLOUR | 0x000000: 96, COLOUR | 0xFFFFFF: 96, COLOUR | 0xFF0000: 96, COLOUR | 0x0000FF: 96
     }  # fmt: skip
 

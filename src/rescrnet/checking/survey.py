@@ -20,7 +20,8 @@ from rescrnet.checking.look import (
 from rescrnet.data.declared import declared
 from rescrnet.data.encodings import mask_table
 from rescrnet.data.layouts import Found, Pair, Split, look_through, split_off
-from rescrnet.data.masks import DatasetFile, MaskTable, read_mask
+from rescrnet.data.mask_files import read_labels
+from rescrnet.data.masks import DatasetFile, MaskTable
 from rescrnet.data.origins import files_of
 from rescrnet.data.pairing import Problem
 from rescrnet.errors import DataError
@@ -176,7 +177,7 @@ def _open(pair: Pair, part: Part) -> Item:
     for layer, origin in pair.masks.items():
         try:
             item.masks.append(look_at_mask(origin))
-            read_mask(origin)
+            read_labels(origin)
         except DataError as error:
             item.mask_faults[layer] = str(error)
     return item

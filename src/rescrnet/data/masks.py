@@ -379,14 +379,6 @@ class MaskTable:
         return [*rows, (self._unlabelled(), "unlabelled", pixels[IGNORE] / total)] if pixels[IGNORE] else rows
 
 
-def count_codes(reader: MaskReader, masks: Sequence[MaskFiles]) -> Counter[int]:
-    """Pixels of every code in ``masks``."""
-    return pool(
-        dict(zip(*(found.tolist() for found in np.unique(reader.codes(files), return_counts=True)), strict=True))
-        for files in masks
-    )
-
-
 def labelled(counts: Mapping[int, int]) -> dict[int, int]:
     """Pixels of every code but that of unlabelled pixels."""
     return {code: n for code, n in counts.items() if code != UNLABELLED}
