@@ -167,7 +167,7 @@ def _description(survey: Survey, table: MaskTable, corrected: Corrected) -> dict
     description: dict[str, Any] = {"classes": classes}
     if any(item.classes and item.classes.unlabelled for item, _ in chosen):
         description["ignore"] = IGNORE
-    if survey.description and survey.description.allow_single_class:
+    if survey.description.allow_single_class:
         description["allow_single_class"] = True
     if survey.own_validation and (names := [name for item, name in chosen if item.part == "val"]):
         description["validation"] = names

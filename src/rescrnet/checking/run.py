@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rescrnet.checking import checks
 from rescrnet.checking.findings import CHECKS, Finding, Severity
@@ -41,18 +42,17 @@ def check_dataset(folder: Path, val: str | None = None, most: int = MOST) -> Che
     return checked
 
 
-def refuse_errors(folder: Path, val: str | None, warn: Callable[[Finding], object]) -> None:
-    """Check a dataset that training has read; pass warnings to ``warn``.
+def warnings_of(folder: Path, val: str | None = None, said: Mapping[str, Any] | None = None) -> list[Finding]:
+    """The warnings about a dataset that training has read; arguments as in :func:`~rescrnet.checking.survey.survey`.
 
-    Raises :class:`DataError` with the first error.
+    Raises :class:`DataError` with the first error, where there is one.
     """
-    checked = Checked(seen := survey(folder, val), find(seen))
-    for finding in checked.findings:
-        if finding.severity is Severity.warning:
-            warn(finding)
+    seen = survey(folder, val, said=said)
+    checked = Checked(seen, find(seen))
     if checked.errors:
         more = f" ({len(checked.errors) - 1} more: see rescrnet check)" if len(checked.errors) > 1 else ""
         raise DataError(f"{checked.errors[0]}{more}")
+    return [finding for finding in checked.findings if finding.severity is Severity.warning]
 
 
 def find(seen: Survey) -> list[Finding]:

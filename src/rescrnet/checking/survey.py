@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from rescrnet.data.encodings import mask_table
 from rescrnet.data.layouts import Found, Pair, Split, look_through, split_off
 from rescrnet.data.mask_files import read_labels
 from rescrnet.data.masks import DatasetFile, MaskTable
-from rescrnet.data.origins import files_of
+from rescrnet.data.origins import Origin, Page, count_pages, files_of
 from rescrnet.data.pairing import Problem
 from rescrnet.errors import DataError
 
@@ -95,7 +95,7 @@ class Survey:
     foreign: list[Path]
     split: Split
     items: list[Item]
-    description: DatasetFile | None = None
+    description: DatasetFile = field(default_factory=DatasetFile)
     table: MaskTable | None = None
     own_validation: bool = False
     faults: dict[str, str] = field(default_factory=dict)
@@ -126,13 +126,14 @@ class Survey:
         return [entry.name for entry in self.table.classes] if self.table else []
 
 
-def survey(folder: Path, val: str | None = None, most: int = MOST) -> Survey:
+def survey(folder: Path, val: str | None = None, most: int = MOST, said: Mapping[str, Any] | None = None) -> Survey:
     """Look a dataset over. Whatever is wrong with its files is recorded, not raised.
 
     Args:
         folder: the dataset, in any layout.
         val: how to split off validation images, as in training.
         most: how many images to open.
+        said: keys of ``dataset.yaml`` that go before what is said there.
 
     Raises:
         DataError: there is no such folder.
@@ -141,7 +142,7 @@ def survey(folder: Path, val: str | None = None, most: int = MOST) -> Survey:
     found = look_through(folder)
     seen = Survey(folder, found.layout, found.problems, found.foreign, found.split, [])
     seen.own_validation = bool(found.split.val)
-    _describe(seen)
+    _describe(seen, said or {})
     _split(seen, found, val)
     parts: list[tuple[Part, Pair]] = [("train", pair) for pair in seen.split.train]
     parts += [("val", pair) for pair in seen.split.val]
@@ -152,9 +153,9 @@ def survey(folder: Path, val: str | None = None, most: int = MOST) -> Survey:
     return seen
 
 
-def _describe(seen: Survey) -> None:
+def _describe(seen: Survey, said: Mapping[str, Any]) -> None:
     try:
-        seen.description = declared(seen.folder)
+        seen.description = (declared(seen.folder) or DatasetFile()).model_copy(update=said)
     except DataError as error:
         seen.faults["description"] = str(error)
 
@@ -176,11 +177,18 @@ def _open(pair: Pair, part: Part) -> Item:
         item.image_fault = str(error)
     for layer, origin in pair.masks.items():
         try:
-            item.masks.append(look_at_mask(origin))
-            read_labels(origin)
+            for page in _pages(origin):
+                item.masks.append(look_at_mask(page))
+                read_labels(page)
         except DataError as error:
             item.mask_faults[layer] = str(error)
     return item
+
+
+def _pages(origin: Origin) -> list[Origin]:
+    """The pages of a mask that has one for each class."""
+    pages = count_pages(origin) if isinstance(origin, Path) else 1
+    return [Page(origin, index) for index in range(pages)] if pages > 1 and isinstance(origin, Path) else [origin]
 
 
 def _understand(seen: Survey) -> None:

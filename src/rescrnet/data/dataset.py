@@ -41,6 +41,7 @@ class Dataset:
         val: samples to validate on.
         table: how the masks were read; ``table.classes`` are the classes.
         blank: the stems of images that are left out because no pixel of theirs is labelled.
+        warnings: what checks found, for the person who trains on it.
     """
 
     folder: Path
@@ -48,12 +49,13 @@ class Dataset:
     val: list[Sample]
     table: MaskTable
     blank: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
         """What a person should know about how the dataset was read."""
         blank = [f"without a labelled pixel and left out: {', '.join(self.blank)}"] if self.blank else []
-        return [*self.table.notes(), *blank]
+        return [*self.table.notes(), *blank, *self.warnings]
 
     @property
     def classes(self) -> list[ClassEntry]:

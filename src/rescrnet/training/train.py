@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rescrnet import errors
+from rescrnet.checking.run import warnings_of
 from rescrnet.config import Config, resolve
 from rescrnet.data.dataset import Dataset, load_dataset
 from rescrnet.data.intensity import Intensity
@@ -100,6 +101,8 @@ def train(
     if _is_first():
         check_free(Path(out))
     dataset = load_dataset(data, val, ignore=config.data.ignore, instances=config.data.instances)
+    said = {key: value for key in ("ignore", "instances") if (value := getattr(config.data, key))}
+    dataset = replace(dataset, warnings=tuple(map(str, warnings_of(Path(data), val, said))))
     facts = {
         "status": "running",
         "dataset": _dataset_facts(dataset, val),

@@ -65,7 +65,7 @@ def mask_size_differs(survey: Survey) -> Iterator[Found]:
             yield from of_masks([mask], reason, "crop neither; find the mask that belongs to the image")
 
 
-@check(Severity.error, mended=True)
+@check(Severity.warning, mended=True)
 def jpeg_mask(survey: Survey) -> Iterator[Found]:
     """A mask was saved as JPEG, whose compression invents values along every edge. The corrected copy takes each pixel
     to the nearest of the main values, where those stand out."""
@@ -113,20 +113,18 @@ def palette_mask(survey: Survey) -> Iterator[Found]:
 def mixed_values(survey: Survey) -> Iterator[Found]:
     """Some masks count their classes 0, 1, 2, … and others have grey levels such as 0 and 255, so that one class would
     become two."""
-    if survey.description:
+    if survey.description.classes:
         return
     layers: dict[bool, list[MaskFacts]] = defaultdict(list)
     for item, mask in survey.masks:
         if len(item.pair.masks) == 1 and not mask.colour and mask.type != "bool" and max(mask.values) > 0:
             layers[max(mask.values) <= INDEX_LIMIT].append(mask)
-    if layers[True] and layers[False]:
-        fewer = min(layers.values(), key=len)
-        values = [
-            ", ".join(map(str, sorted({value for mask in kind for value in mask.values})[:4]))
-            for kind in (fewer, layers[fewer is not layers[True]])
-        ]
-        reason = f"holds {values[0]}, other masks hold {values[1]}"
-        yield from of_masks(fewer, reason, "give each class one value in all masks")
+    values = {kind: {value for mask in masks for value in mask.values} - {0} for kind, masks in layers.items()}
+    if len(values) == 2 and not values[True] & values[False]:
+        fewer = len(layers[True]) <= len(layers[False])
+        listed = [", ".join(map(str, sorted(values[kind])[:4])) for kind in (fewer, not fewer)]
+        reason = f"holds {listed[0]} beside 0, other masks hold {listed[1]}"
+        yield from of_masks(layers[fewer], reason, "give each class one value in all masks")
 
 
 @check(Severity.error)

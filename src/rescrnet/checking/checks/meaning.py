@@ -36,7 +36,7 @@ def _comparable(survey: Survey) -> list[tuple[Item, ClassFacts]]:
 @check(Severity.error)
 def one_class(survey: Survey) -> Iterator[Found]:
     """A mask holds one class only, which teaches the network nothing about borders; often it was left undrawn."""
-    if survey.description and survey.description.allow_single_class:
+    if survey.description.allow_single_class:
         return
     for item, facts in survey.labelled:
         if np.count_nonzero(facts.pixels) == 1 and not facts.unlabelled:
