@@ -14,8 +14,9 @@ from rescrnet.config import MaskValues
 from rescrnet.data.declared import declared
 from rescrnet.data.encodings import mask_table
 from rescrnet.data.images import match_channels, read_image
-from rescrnet.data.layouts import Pair, Split, find_pairs, split_off
+from rescrnet.data.layouts import Pair, Split, find_pairs, groups_in, split_off
 from rescrnet.data.masks import IGNORE, ClassEntry, DatasetFile, MaskTable, size_of
+from rescrnet.data.splits import on_both_sides
 from rescrnet.errors import DataError
 
 
@@ -41,6 +42,7 @@ class Dataset:
         val: samples to validate on.
         table: how the masks were read; ``table.classes`` are the classes.
         blank: the stems of images that are left out because no pixel of theirs is labelled.
+        leaking: what images were taken from that both train and validate.
         warnings: what checks found, for the person who trains on it.
     """
 
@@ -49,13 +51,15 @@ class Dataset:
     val: list[Sample]
     table: MaskTable
     blank: tuple[str, ...] = ()
+    leaking: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property
     def notes(self) -> list[str]:
         """What a person should know about how the dataset was read."""
         blank = [f"without a labelled pixel and left out: {', '.join(self.blank)}"] if self.blank else []
-        return [*self.table.notes(), *blank, *self.warnings]
+        leaking = [f"both in training and in validation, whose scores it flatters: {', '.join(self.leaking)}"]
+        return [*self.table.notes(), *blank, *(leaking if self.leaking else []), *self.warnings]
 
     @property
     def classes(self) -> list[ClassEntry]:
@@ -98,7 +102,7 @@ def load_dataset(
     split = find_pairs(folder)
     description = _description(folder, classes, ignore, instances)
     if classes is None:
-        split = split_off(split, val)
+        split = split_off(split, val, description)
     pairs = [*split.train, *split.val]
     table = mask_table([pair.masks for pair in pairs], description, folder)
     samples = _read_samples(pairs, table, channels)
@@ -108,7 +112,10 @@ def load_dataset(
             _check_single_class(pairs, samples, table)
         _check_presence(folder, split, table, train, validation)
     blank = tuple(sample.stem for sample in samples if not _has_labels(sample))
-    return Dataset(folder, train, validation, table, blank)
+    groups = groups_in(pairs, description)
+    return Dataset(
+        folder, train, validation, table, blank, tuple(on_both_sides(groups, {pair.stem for pair in split.val}))
+    )
 
 
 def _description(

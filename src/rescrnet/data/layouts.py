@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rescrnet.data.folders import Folders, Listing, Part, find_folders, list_folder
-from rescrnet.data.masks import MaskFiles
+from rescrnet.data.masks import DatasetFile, MaskFiles
 from rescrnet.data.origins import Channels, Origin, Page, count_pages, files_of
 from rescrnet.data.pairing import Problem, is_mask_name, pair_names, same_stem
+from rescrnet.data.splits import groups_of, last_groups, patch_of
 from rescrnet.data.tables import find_table, read_table
 from rescrnet.errors import DataError, UsageError
 
@@ -251,14 +252,17 @@ def _inconsistencies(split: Split, where: Path) -> list[Problem]:
     return problems
 
 
-def split_off(split: Split, val: str | None) -> Split:
+def split_off(split: Split, val: str | None, description: DatasetFile | None = None) -> Split:
     """Take pairs for validation from those for training, where there are none yet.
 
-    ``val`` is a fraction (the last images by name, since neighbours in a series resemble each other), names separated
-    by commas, or another folder of ``images`` and ``masks``; none is a quarter.
+    ``val`` is a fraction, names separated by commas, or another folder of ``images`` and ``masks``. Where left out, it
+    is what ``dataset.yaml`` says, or a quarter. A fraction takes the last images by name, since neighbours in a series
+    resemble each other, and groups of images whole: those of ``description`` or of the layout, or the animals and the
+    patches of one image that the names tell.
 
     Raises :class:`UsageError` where ``val`` does not fit, :class:`DataError` where there is one image only.
     """
+    description = description or DatasetFile()
     if split.val:
         if val is not None:
             raise UsageError(f"--val {val}: the dataset has its own validation images in val_local; leave --val out")
@@ -269,11 +273,31 @@ def split_off(split: Split, val: str | None) -> Split:
         if problems := _inconsistencies(together, Path(val)):
             raise DataError(str(problems[0]))
         return together
-    chosen = _chosen(split.train, DEFAULT_VALIDATION if val is None else val)
+    if val is None and description.validation:
+        chosen = _listed(split.train, description.validation)
+    else:
+        chosen = _chosen(split.train, DEFAULT_VALIDATION if val is None else val, description)
     return Split([p for p in split.train if p.stem not in chosen], [p for p in split.train if p.stem in chosen])
 
 
-def _chosen(pairs: Sequence[Pair], val: str) -> set[str]:
+def groups_in(pairs: Sequence[Pair], description: DatasetFile) -> dict[str, str]:
+    """The group of every pair by its stem; raises :class:`DataError` where a group has a name that is no image's."""
+    given = {stem: group for group, stems in description.groups.items() for stem in stems}
+    if unknown := sorted(given.keys() - {pair.stem for pair in pairs}):
+        raise DataError(f"dataset.yaml: '{unknown[0]}' in group '{given[unknown[0]]}' is no image; mend 'groups'")
+    return groups_of([pair.stem for pair in pairs], given or {pair.stem: pair.group for pair in pairs if pair.group})
+
+
+def _listed(pairs: Sequence[Pair], names: Sequence[str]) -> set[str]:
+    stems = {pair.stem for pair in pairs}
+    if unknown := sorted(set(names) - stems):
+        raise DataError(f"dataset.yaml: '{unknown[0]}' is no image; mend 'validation', which names those that validate")
+    if stems == set(names):
+        raise DataError("dataset.yaml: 'validation' names every image; leave some for training")
+    return set(names)
+
+
+def _chosen(pairs: Sequence[Pair], val: str, description: DatasetFile) -> set[str]:
     stems = [pair.stem for pair in pairs]
     names = {name.strip() for name in val.split(",")}
     unknown = sorted(names - set(stems))
@@ -294,5 +318,12 @@ def _chosen(pairs: Sequence[Pair], val: str) -> set[str]:
         )
     if len(stems) < 2:
         raise DataError(f"{pairs[0].image}: is the only image; expected at least two, one to train and one to validate")
-    count = min(max(1, round(fraction * len(stems))), len(stems) - 1)
-    return set(stems[-count:])
+    groups = groups_in(pairs, description)
+    if len(set(groups.values())) > 1:
+        return last_groups(groups, fraction)
+    if patch_of(stems[0]):
+        raise DataError(
+            f"{pairs[0].image}: all images are patches of one image, '{groups[stems[0]]}', and a fraction of them "
+            "would validate on what was trained on; name the patches of one end with --val a,b,c, or add another image"
+        )
+    return last_groups({stem: stem for stem in stems}, fraction)  # one stack: its last sections
