@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,16 @@ from rescrnet.checking.findings import printable
 from rescrnet.checking.run import Checked
 from rescrnet.checking.survey import Item, Survey
 from rescrnet.data.images import hex_to_rgb, read_with_alpha
-from rescrnet.data.masks import IGNORE, MaskTable
+from rescrnet.data.masks import IGNORE, ClassEntry, MaskReader, MaskTable, coloured
 from rescrnet.data.output import write_folder
 from rescrnet.errors import DataError
 
 _FORMS = {"PNG": (".png",), "TIFF": (".tif", ".tiff"), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",)}
 _LONGEST = 100  # characters of a name
+_MOST_LEVELS = 4  # grey levels of masks saved as JPEG
+_MAIN = 0.01  # least share of all pixels that a level has
+_CLOSE = 24  # what JPEG changes a value by
+_NEARLY_ALL = 0.85
 
 
 @dataclass
@@ -61,15 +65,15 @@ def write_corrected(checked: Checked, out: Path) -> Corrected:
         OutputError: ``out`` holds files already, or cannot be written.
     """
     survey = checked.survey
-    if not survey.table:
+    table = survey.table or _main_levels(survey)
+    if not table:
         reason = survey.faults.get("masks") or survey.faults.get("description") or "no mask can be read"
         raise DataError(f"{out}: no corrected copy can be made, since the masks are not understood ({reason})")
     if len(survey.items) < survey.total:
         raise DataError(f"{out}: a corrected copy is made of at most {len(survey.items)} images; found {survey.total}")
-    corrected = _choose(survey)
+    corrected = _choose(survey, table)
     if not corrected.names:
         raise DataError(f"{survey.folder}: none of its images can be used; see rescrnet check for the reasons")
-    table = survey.table
 
     def write(folder: Path) -> None:
         for name in ("images", "masks"):
@@ -85,13 +89,32 @@ def write_corrected(checked: Checked, out: Path) -> Corrected:
     return corrected
 
 
-def _choose(survey: Survey) -> Corrected:
+def _main_levels(survey: Survey) -> MaskTable | None:
+    """A table of the few grey levels that nearly all pixels are close to, where masks were saved as JPEG."""
+    masks = [mask for _, mask in survey.masks]
+    jpeg = any(mask.form == "JPEG" for mask in masks)
+    if not jpeg or any(mask.colour or mask.type != "uint8" for mask in masks) or len(masks) > len(survey.items):
+        return None
+    counts = sum((mask.values for mask in masks), Counter[int]())
+    total = sum(counts.values())
+    levels: list[int] = []
+    for level, n in counts.most_common(_MOST_LEVELS * 8):
+        if n >= _MAIN * total and all(abs(level - other) > _CLOSE for other in levels):
+            levels.append(level)
+    near = sum(n for value, n in counts.items() if min(abs(value - level) for level in levels or [-256]) <= _CLOSE)
+    if not 2 <= len(levels) <= _MOST_LEVELS or near < _NEARLY_ALL * total:
+        return None
+    classes = coloured([ClassEntry(name=f"grey {level}", value=level) for level in sorted(levels)])
+    return MaskTable(MaskReader(), classes, counts, antialiased=True)
+
+
+def _choose(survey: Survey, table: MaskTable) -> Corrected:
     corrected, taken = Corrected(), set[str]()
     for problem in survey.problems:
         for file in problem.files:
             corrected.left_out[printable(file)] = printable(problem.reason)
     for place, item in enumerate(survey.items):
-        if reason := _unusable(item):
+        if reason := _unusable(item, table):
             corrected.left_out[printable(item.pair.image)] = reason
             continue
         stem = re.sub(r"[^\w .,=()\[\]+-]|\n", "_", printable(item.pair.stem)).strip(" .")[:_LONGEST] or "image"
@@ -104,7 +127,7 @@ def _choose(survey: Survey) -> Corrected:
     return corrected
 
 
-def _unusable(item: Item) -> str:
+def _unusable(item: Item, table: MaskTable) -> str:
     """Why an image cannot be in the copy, or nothing."""
     if not item.image:
         return "cannot be read"
@@ -112,10 +135,14 @@ def _unusable(item: Item) -> str:
         return "holds NaN or infinite values"
     if item.image.low == item.image.high:
         return "is constant"
-    if item.classes is None:
+    if item.mask_faults or len(item.masks) < len(item.pair.masks):
         return "its mask cannot be read"
     if any(mask.size != item.image.size and not _is_scaled(mask.size, item.image.size) for mask in item.masks):
         return "its mask has another size"
+    try:
+        table.decode(item.pair.masks)
+    except DataError:
+        return "its mask is not understood"
     return ""
 
 
@@ -155,7 +182,8 @@ def _write_image(item: Item, path: Path) -> None:
 
 def _write_mask(mask: NDArray[np.uint8], table: MaskTable, path: Path) -> None:
     image = Image.fromarray(mask)
-    image.putpalette([value for entry in table.classes for value in hex_to_rgb(entry.display)])
+    colours = [value for entry in table.classes for value in hex_to_rgb(entry.display)]
+    image.putpalette(colours + [255] * (768 - len(colours)))  # whole, since Pillow cuts indices to a shorter one
     image.save(path)
 
 

@@ -9,9 +9,8 @@ from rescrnet.checking.findings import Found, Severity, check, printable
 from rescrnet.checking.look import ImageFacts, MaskFacts
 from rescrnet.checking.survey import Item, Survey
 from rescrnet.data.encodings import INDEX_LIMIT
+from rescrnet.data.masks import MaskTable
 from rescrnet.data.origins import Origin, files_of
-
-_ANTIALIASED = 0.3  # share of pixels between the two main values that a drawn edge can have
 
 
 def of_masks(masks: Sequence[MaskFacts], reason: str, remedy: str) -> Iterator[Found]:
@@ -78,19 +77,15 @@ def jpeg_mask(survey: Survey) -> Iterator[Found]:
 def soft_edges(survey: Survey) -> Iterator[Found]:
     """A mask was drawn or scaled with smooth (antialiased) edges, whose values lie between two classes; each goes to
     the nearest class."""
-    masks = [mask for _, mask in survey.masks if mask.form != "JPEG" and has_soft_edges(mask)]
-    yield from of_masks(masks, "has smooth edges, with values between the classes", "draw without antialiasing")
+    if survey.table:
+        masks = [mask for _, mask in survey.masks if mask.form != "JPEG" and _has_soft_edges(mask, survey.table)]
+        yield from of_masks(masks, "has smooth edges, with values between the classes", "draw without antialiasing")
 
 
-def has_soft_edges(mask: MaskFacts) -> bool:
-    """Whether few pixels lie between the two or three grey values that nearly all have, with many values each rare."""
-    if mask.colour or max(mask.values, default=0) <= INDEX_LIMIT:
-        return False
-    total = sum(mask.values.values())
-    main = [value for value, n in mask.values.items() if n >= 0.01 * total]
-    between = [value for value in mask.values if main and min(main) < value < max(main) and value not in main]
-    rest = sum(mask.values[value] for value in between)
-    return 2 <= len(main) <= 4 and len(between) >= 8 and 0 < rest < _ANTIALIASED * total
+def _has_soft_edges(mask: MaskFacts, table: MaskTable) -> bool:
+    if table.reader.layers:
+        return len(mask.values) > 2
+    return table.antialiased and not {code & 0xFFFFFF for code in table.indices}.issuperset(mask.values)
 
 
 @check(Severity.info)
