@@ -91,6 +91,8 @@ def write_corrected(checked: Checked, out: Path) -> Corrected:
 
 def _main_levels(survey: Survey) -> MaskTable | None:
     """A table of the few grey levels that nearly all pixels are close to, where masks were saved as JPEG."""
+    if any(set(item.pair.masks) != {""} for item in survey.items):
+        return None
     masks = [mask for _, mask in survey.masks]
     jpeg = any(mask.form == "JPEG" for mask in masks)
     if not jpeg or any(mask.colour or mask.type != "uint8" for mask in masks) or len(masks) > len(survey.items):

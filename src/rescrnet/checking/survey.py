@@ -164,7 +164,7 @@ def _split(seen: Survey, found: Found, val: str | None) -> None:
     if not found.split.train:
         return
     try:
-        seen.split = split_off(found.split, val)
+        seen.split = split_off(found.split, val, seen.description)
     except DataError as error:
         seen.faults["split"] = str(error)
 

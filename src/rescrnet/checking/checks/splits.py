@@ -10,8 +10,14 @@ import numpy as np
 from rescrnet.checking.checks.images import of_items
 from rescrnet.checking.findings import Found, Severity, check, printable
 from rescrnet.checking.survey import Item, Survey
+from rescrnet.data.images import read_image
+from rescrnet.data.layouts import groups_in
 from rescrnet.data.origins import Page, files_of
+from rescrnet.data.overlaps import find_overlaps
+from rescrnet.data.splits import on_both_sides
+from rescrnet.errors import DataError
 
+_MOST_COMPARED = 100  # images; each is compared with each
 _SHIFT = 3.0  # spreads of the training images' brightness
 
 
@@ -42,19 +48,35 @@ def same_image_twice(survey: Survey) -> Iterator[Found]:
 
 
 @check(Severity.warning)
+def same_place_on_both_sides(survey: Survey) -> Iterator[Found]:
+    """A validation image overlaps a training image: a copy with other contrast, a crop, or a neighbouring field of
+    view. Looked for among up to 100 images."""
+    items = [item for item, facts in survey.images if facts.low < facts.high and not facts.not_finite]
+    if len({item.part for item in items}) < 2 or len(items) > _MOST_COMPARED:
+        return
+    for overlap in find_overlaps([read_image(item.pair.image) for item in items]):
+        pair = [items[overlap.first], items[overlap.second]]
+        alike = pair[0].image and pair[1].image and pair[0].image.digest == pair[1].image.digest
+        if pair[0].part != pair[1].part and not alike:
+            reason = f"show the same place, {overlap.share:.0%} of it, once for training and once for validation"
+            yield from of_items(pair, reason, "keep both on one side, or remove one")
+
+
+@check(Severity.warning)
 def group_on_both_sides(survey: Survey) -> Iterator[Found]:
-    """Images of one animal, sample or stack are on both sides of the split; they resemble each other, and the score
-    flatters."""
-    groups: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for part, pairs in (("train", survey.split.train), ("val", survey.split.val)):
-        for pair in pairs:
-            if pair.group:
-                groups[pair.group][part].append(printable(pair.image))
-    for group, parts in groups.items():
-        if len(parts) == 2:
-            reason = f"group '{printable(group)}' has images for training and for validation"
-            remedy = "keep a group on one side, with --val or the split column of the table"
-            yield Found((*parts["val"], *parts["train"]), reason, remedy)
+    """Images of one animal, sample, stack or large image are on both sides of the split; they resemble each other, and
+    the score flatters."""
+    pairs = {pair.stem: pair for pair in (*survey.split.train, *survey.split.val)}
+    val = {pair.stem for pair in survey.split.val}
+    try:
+        groups = groups_in(list(pairs.values()), survey.description)
+    except DataError:  # whatever is wrong with the groups, training refuses it and the last check says why
+        return
+    for group in on_both_sides(groups, val):
+        stems = sorted((stem for stem in groups if groups[stem] == group), key=lambda stem: (stem not in val, stem))
+        reason = f"group '{printable(group)}' has images for training and for validation"
+        remedy = "keep a group on one side, with --val or the split column of the table"
+        yield Found(tuple(printable(pairs[stem].image) for stem in stems), reason, remedy)
 
 
 @check(Severity.warning)
