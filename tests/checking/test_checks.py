@@ -559,3 +559,11 @@ def test_published_datasets_have_no_errors(name, train, val):
     checked = check_dataset(shared(name))
     assert (len(checked.survey.split.train), len(checked.survey.split.val)) == (train, val)
     assert [str(finding) for finding in checked.errors] == []
+
+
+def test_the_documentation_lists_every_check_as_it_is():
+    lines = [line for line in DOCUMENTED.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert lines == [
+        f"| `{check.name}` | {check.severity.name} | {'mends it' if check.mended else '–'} | {check.explanation} |"
+        for check in CHECKS.values()
+    ]

@@ -169,7 +169,7 @@ def save(path, array):
 
 
 def spoil(random, path, how):
-    content = path.read_bytes()
+    content = path.read_bytes() or b"\0\0"
     if how == "cut":
         path.write_bytes(content[: random.integers(1, len(content))])
     elif how == "empty":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -16,6 +17,9 @@ from safetensors import SafetensorError
 
 from rescrnet.data.origins import PIXELS, Channels, Origin, Page
 from rescrnet.errors import DataError, OutputError
+
+# What tifffile has to say about a damaged file becomes one error of ours, where it matters.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
 _LARGEST = 4 << 30  # bytes of pixels in one image
