@@ -142,7 +142,8 @@ def _void(seen: _Seen) -> int | None:
     in_a_row = len(indices) > 1 and indices[-1] <= INDEX_LIMIT and indices == list(range(indices[0], indices[-1] + 1))
     if last not in _VOID or not in_a_row:
         return None
-    if not any(image[last] and sum(image[index] > 0 for index in indices) > 1 for image in seen.images):
+    both = any(image[last] and sum(image[index] > 0 for index in indices) > 1 for image in seen.images)
+    if not both and not all(image[last] for image in seen.images):
         _refuse_mixture(seen, last)
     return last
 

@@ -15,6 +15,7 @@ _RARE = 2e-3  # share of pixels
 _UNLABELLED = 0.5
 _CLEARLY = 2.0  # times more explained by another than by its own
 _RELATED = 0.1  # share of the variance that a mask must explain to be taken for that of the image
+_MIRRORED = 0.15  # the same of a mirrored one; a few large objects can reach a tenth by chance
 _FEWEST_CELLS = 400  # on smaller images masks fit by chance
 
 
@@ -170,7 +171,7 @@ def mask_mirrored(survey: Survey) -> Iterator[Found]:
             own = float(explained(facts.maps, [item.image.reduced])[0])
             ways = turned(facts.maps, item.image.reduced)
             best = max(ways, key=lambda way: ways[way])
-            if ways[best] > max(2 * _RELATED, _CLEARLY * own, own + _RELATED):
+            if ways[best] > max(_MIRRORED, _CLEARLY * own, own + _RELATED):
                 reason = f"fits its image far better {best} ({ways[best]:.0%} of it explained, {own:.0%} as it is)"
                 yield from of_item_masks([item], reason, "look at both and turn the mask back")
 
