@@ -15,6 +15,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 # The same commands on smaller images with fewer steps.
 SMALLER = {
     "samples": ["--size", "64", "80", "--train", "8", "--val", "1"],
+    "check": ["--no-estimate"],
     "train": [
         *("--set", "network.n=1", "--set", "data.patch_size=32", "--epochs", "1"),
         *("--set", "training.steps_per_epoch=1", "--set", "training.recalibrate=1"),
@@ -41,14 +42,22 @@ def run(command, monkeypatch):
     assert end.value.code in (0, None), command
 
 
-def test_the_five_commands_then_the_python_lines(work, monkeypatch):
+def test_the_six_commands_then_the_python_lines(work, monkeypatch):
     commands = [line for block in blocks("console") for line in block.splitlines() if line.startswith("rescrnet ")]
-    assert [command.split()[1] for command in commands] == ["samples", "train", "predict", "evaluate", "report"]
+    assert [command.split()[1] for command in commands] == [
+        "samples",
+        "check",
+        "train",
+        "predict",
+        "evaluate",
+        "report",
+    ]
     for command in commands:
         run(command, monkeypatch)
     assert sorted(path.name for path in (work / "masks").iterdir()) == ["08.png", "08_overlay.png", "classes.json"]
     assert {path.name for path in (work / "scores").iterdir()} == {"scores.json", "scores.csv"}
     assert (work / "run" / "report.html").is_file()
+    assert (work / "check.html").is_file()
 
     (python,) = blocks("python")
     first_training = 'rescrnet.train("cells", "run")'
