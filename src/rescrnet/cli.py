@@ -70,6 +70,9 @@ def samples(
 def check(
     data: Data,
     val: Annotated[str | None, typer.Option(help="Validation images, as in train.")] = None,
+    instances: Annotated[
+        int | None, typer.Option(min=1, help="Masks number objects: width of the boundary to make, pixels.")
+    ] = None,
     fix: Annotated[Path | None, typer.Option(help="New folder for a corrected copy.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures.", show_default=False)] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
@@ -91,7 +94,7 @@ def check(
         check_free(fix)
     messages = Console(stderr=True)
     with messages.status("looking at the images") if messages.is_terminal else nullcontext():
-        checked = check_dataset(data, val)
+        checked = check_dataset(data, val, said={"instances": instances} if instances else {})
         expected = _expected(checked) if estimate and not checked.errors else None
     if json_:
         typer.echo(json.dumps({**to_dict(checked), "estimate": vars(expected) if expected else None}, indent=2))

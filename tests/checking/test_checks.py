@@ -453,6 +453,13 @@ def _(data):
     (data / "dataset.yaml").write_text("validation: [a, z]")
 
 
+@bad("mask-of-another-image", "masks/a.png", "masks/h.png", says="8 masks fit other images better than their own; the")
+def _(data):
+    masks = [read(mask(data, stem)) for stem in "abcdefgh"]
+    for stem, moved in zip("abcdefgh", [*masks[1:], masks[0]], strict=True):
+        save(mask(data, stem), moved)
+
+
 # Training and validation
 
 
@@ -537,7 +544,7 @@ def test_neighbouring_sections_on_both_sides_are_found(tmp_path):
 
 
 def test_what_training_refuses_and_no_check_names_is_found_too(tmp_path, monkeypatch):
-    def refuse(folder, val):
+    def refuse(folder, val, **said):
         raise DataError(f"{folder}: something new; mend it")
 
     monkeypatch.setattr("rescrnet.checking.run.load_dataset", refuse)

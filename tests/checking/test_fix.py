@@ -95,6 +95,32 @@ def test_stacks_and_channel_files_become_single_files(tmp_path):
     assert tifffile.imread(tmp_path / "two copy/images/0.tif").shape == (2, 40, 48)
 
 
+def test_masks_saved_as_jpeg_become_what_they_were(tmp_path):
+    for seed, stem in enumerate("abcd"):
+        mask = np.kron(mask_of(seed), np.ones((2, 2), np.uint8))
+        save(tmp_path / f"data/images/{stem}.png", image_of(mask, seed))
+        (tmp_path / "data/masks").mkdir(exist_ok=True)
+        Image.fromarray(LEVELS[mask]).save(tmp_path / f"data/masks/{stem}.jpg", quality=90)
+    write_corrected(check_dataset(tmp_path / "data"), tmp_path / "copy")
+    data = load_dataset(tmp_path / "copy")
+    for seed, sample in enumerate([*data.train, *data.val]):
+        assert (sample.mask == np.kron(mask_of(seed), np.ones((2, 2), np.uint8))).mean() > 0.99
+
+
+def test_numbered_objects_become_classes_on_request(tmp_path):
+    data = good(tmp_path / "data", "abcd")
+    for seed, stem in enumerate("abcd"):
+        objects = np.zeros((40, 48), np.uint8)
+        for number in range(6):
+            objects[2 + 6 * number : 7 + 6 * number, 4 : 30 + seed] = 10 * seed + number + 1
+        save(data / f"masks/{stem}.png", objects)
+    assert check_dataset(data).errors
+    write_corrected(check_dataset(data, said={"instances": 1}), tmp_path / "copy")
+    copy = load_dataset(tmp_path / "copy")
+    assert [entry.name for entry in copy.classes] == ["background", "interior", "boundary"]
+    assert np.unique(copy.train[0].mask).tolist() == [0, 1, 2]
+
+
 def test_unlabelled_pixels_stay_unlabelled(tmp_path):
     data = good(tmp_path / "data")
     (data / "dataset.yaml").write_text("ignore: 77")

@@ -107,7 +107,7 @@ def _main_levels(survey: Survey) -> MaskTable | None:
     if not 2 <= len(levels) <= _MOST_LEVELS or near < _NEARLY_ALL * total:
         return None
     classes = coloured([ClassEntry(name=f"grey {level}", value=level) for level in sorted(levels)])
-    return MaskTable(MaskReader(), classes, counts, antialiased=True)
+    return MaskTable(MaskReader(), classes, counts)
 
 
 def _choose(survey: Survey, table: MaskTable) -> Corrected:

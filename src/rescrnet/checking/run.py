@@ -29,13 +29,16 @@ class Checked:
         return [finding for finding in self.findings if finding.severity is Severity.error]
 
 
-def check_dataset(folder: Path, val: str | None = None, most: int = MOST) -> Checked:
+def check_dataset(
+    folder: Path, val: str | None = None, most: int = MOST, said: Mapping[str, Any] | None = None
+) -> Checked:
     """Look a dataset over, and see whether training would read it; see :func:`~rescrnet.checking.survey.survey`."""
-    seen = survey(folder, val, most)
+    said = said or {}
+    seen = survey(folder, val, most, said)
     checked = Checked(seen, find(seen))
     if not checked.errors and len(seen.items) == seen.total:
         try:
-            load_dataset(folder, val)
+            load_dataset(folder, val, ignore=said.get("ignore"), instances=said.get("instances"))
         except DataError as error:
             seen.faults["loading"] = str(error)
             return Checked(seen, find(seen))

@@ -59,11 +59,6 @@ class Item:
         return files_of(self.pair.image)[0]
 
     @property
-    def mask_file(self) -> Path:
-        """The file of the mask, or of its first layer."""
-        return files_of(next(iter(self.pair.masks.values())))[0]
-
-    @property
     def usable(self) -> bool:
         """Whether image and mask can be read and have one size."""
         return bool(

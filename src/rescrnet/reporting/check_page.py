@@ -18,6 +18,7 @@ from rescrnet.checking.survey import Item, Survey
 from rescrnet.checking.terminal import summary
 from rescrnet.data.images import read_with_alpha, to_display, to_unit, write_atomically
 from rescrnet.data.masks import IGNORE
+from rescrnet.data.origins import files_of
 from rescrnet.errors import DataError
 from rescrnet.inference.files import overlay
 from rescrnet.reporting.figures import Picture, picture, shrunk
@@ -71,16 +72,18 @@ def write_page(checked: Checked, path: Path, expected: str = "") -> None:
 
 
 def _worst_first(checked: Checked) -> list[tuple[Item, list[Finding]]]:
-    """Every image with the findings that name one of its files; errors first, then warnings, then the others."""
+    """Every image with the errors and warnings that name one of its files; the worst first, then the others."""
     by_file: dict[str, list[Finding]] = defaultdict(list)
     for finding in checked.findings:
-        for file in finding.files:
-            by_file[file].append(finding)
+        if finding.severity is not Severity.info:
+            for file in finding.files:
+                by_file[file].append(finding)
     items = []
     for item in checked.survey.items:
-        names = {printable(item.image_file), printable(item.pair.image), printable(item.mask_file)}
-        found = {id(f): f for name in sorted(names) for f in by_file.get(name, [])}
-        items.append((item, sorted(found.values(), key=lambda finding: -finding.severity)))
+        origins = (item.pair.image, *item.pair.masks.values(), *(mask.file for mask in item.masks))
+        names = {printable(name) for origin in origins for name in (origin, *files_of(origin))}
+        found = {id(finding): finding for name in names for finding in by_file.get(name, [])}
+        items.append((item, sorted(found.values(), key=lambda finding: (-finding.severity, finding.check.name))))
     return sorted(items, key=lambda pair: tuple(-finding.severity for finding in pair[1]) or (1,))
 
 

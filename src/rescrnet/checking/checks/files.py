@@ -11,6 +11,7 @@ from rescrnet.checking.survey import Survey
 from rescrnet.data.origins import files_of
 
 _LONGEST = 200  # bytes; results add to the name, and file systems end at 255
+_DESCRIPTIONS = ("dataset.yaml", "dataset.json")
 _FORMS = {".tif": "TIFF", ".tiff": "TIFF", ".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP"}
 
 
@@ -150,10 +151,11 @@ def odd_name(survey: Survey) -> Iterator[Found]:
 @check(Severity.info)
 def other_files(survey: Survey) -> Iterator[Found]:
     """Files that are no images, such as `Thumbs.db` or notes, lie among the images or masks; they are passed over."""
-    if survey.foreign:
-        count = f"{len(survey.foreign)} file{'s' * (len(survey.foreign) > 1)}"
-        reason = f"{count} among the images {'is' if len(survey.foreign) == 1 else 'are'} no image"
-        yield Found(tuple(map(printable, survey.foreign[:20])), reason, "nothing needs to be done")
+    foreign = [file for file in survey.foreign if file.name not in _DESCRIPTIONS]
+    if foreign:
+        count = f"{len(foreign)} file{'s' * (len(foreign) > 1)}"
+        reason = f"{count} among the images {'is' if len(foreign) == 1 else 'are'} no image"
+        yield Found(tuple(map(printable, foreign[:20])), reason, "nothing needs to be done")
 
 
 @check(Severity.info)

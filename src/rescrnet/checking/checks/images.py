@@ -17,7 +17,7 @@ _FEW = 4  # training images
 
 def of_items(items: Iterable[Item], reason: str, remedy: str) -> Iterator[Found]:
     """One finding about the images of all ``items``, none where there are none."""
-    if files := tuple(printable(item.image_file) for item in items):
+    if files := tuple(printable(item.pair.image) for item in items):
         yield Found(files, reason, remedy)
 
 

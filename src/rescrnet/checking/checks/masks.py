@@ -10,13 +10,13 @@ from rescrnet.checking.look import ImageFacts, MaskFacts
 from rescrnet.checking.survey import Item, Survey
 from rescrnet.data.encodings import INDEX_LIMIT
 from rescrnet.data.masks import MaskTable
-from rescrnet.data.origins import Origin, files_of
+from rescrnet.data.origins import Origin
 
 
 def of_masks(masks: Sequence[MaskFacts], reason: str, remedy: str) -> Iterator[Found]:
     """One finding about all ``masks``, none where there are none."""
     if masks:
-        yield Found(tuple(printable(files_of(mask.file)[0]) for mask in masks), reason, remedy)
+        yield Found(tuple(printable(mask.file) for mask in masks), reason, remedy)
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -16,13 +16,14 @@ _UNLABELLED = 0.5
 _CLEARLY = 2.0  # times more explained by another than by its own
 _RELATED = 0.1  # share of the variance that a mask must explain to be taken for that of the image
 _MIRRORED = 0.15  # the same of a mirrored one; a few large objects can reach a tenth by chance
+_MANY = 3  # masks with one and the same fault become one finding
 _FEWEST_CELLS = 400  # on smaller images masks fit by chance
 
 
 def of_item_masks(items: Sequence[Item], reason: str, remedy: str) -> Iterator[Found]:
     """One finding about the masks of all ``items``, none where there are none."""
     if items:
-        yield Found(tuple(printable(item.mask_file) for item in items), reason, remedy)
+        yield Found(tuple(printable(next(iter(item.pair.masks.values()))) for item in items), reason, remedy)
 
 
 def _comparable(survey: Survey) -> list[tuple[Item, ClassFacts]]:
@@ -153,6 +154,7 @@ def mask_of_another_image(survey: Survey) -> Iterator[Found]:
     pairs = dict(enumerate(_comparable(survey)))
     greys = {number: item.image.reduced for number, (item, _) in pairs.items() if item.image}
     fits = cross_explained({number: facts.maps for number, (_, facts) in pairs.items()}, greys)
+    wrong: list[tuple[Item, str]] = []
     for number, row in fits.items():
         best = max(row, key=lambda other: row[other])
         if best != number and row[best] > max(_RELATED, _CLEARLY * row[number], row[number] + _RELATED):
@@ -160,7 +162,14 @@ def mask_of_another_image(survey: Survey) -> Iterator[Found]:
                 f"fits {printable(pairs[best][0].image_file.name)} better than its own image: it explains "
                 f"{row[best]:.0%} of that and {row[number]:.0%} of its own"
             )
-            yield from of_item_masks([pairs[number][0]], reason, "look at both and pair them rightly")
+            wrong.append((pairs[number][0], reason))
+    if len(wrong) > _MANY:
+        reason = f"{len(wrong)} masks fit other images better than their own; the first {wrong[0][1]}"
+        wrong_items = [item for item, _ in wrong]
+        yield from of_item_masks(wrong_items, reason, "look whether the names of images or masks are shifted")
+        return
+    for item, reason in wrong:
+        yield from of_item_masks([item], reason, "look at both and pair them rightly")
 
 
 @check(Severity.warning)
