@@ -61,6 +61,7 @@ def test_layouts_of_other_programs_are_recognised(tmp_path, train, val):
         ("01.tif", "01-labels.tif"),
         ("01.tif", "01_cp_masks.png"),
         ("01.tif", "01_seg.tif"),
+        ("01.ome.tif", "01.png"),
         ("raw-01.tif", "gt-01.png"),
         ("cell 1.tif", "cell 1 Mask.png"),
         (unicodedata.normalize("NFC", "Präparat.tif"), unicodedata.normalize("NFD", "Präparat_mask.png")),

@@ -19,7 +19,7 @@ from rescrnet.checking.look import (
 )
 from rescrnet.data.declared import declared
 from rescrnet.data.encodings import mask_table
-from rescrnet.data.layouts import Found, Pair, Split, look_through, split_off
+from rescrnet.data.layouts import Contents, Pair, Split, look_through, split_off
 from rescrnet.data.mask_files import read_labels
 from rescrnet.data.masks import DatasetFile, MaskTable
 from rescrnet.data.origins import Origin, Page, count_pages, files_of
@@ -155,7 +155,7 @@ def _describe(seen: Survey, said: Mapping[str, Any]) -> None:
         seen.faults["description"] = str(error)
 
 
-def _split(seen: Survey, found: Found, val: str | None) -> None:
+def _split(seen: Survey, found: Contents, val: str | None) -> None:
     if not found.split.train:
         return
     try:

@@ -48,7 +48,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Found:
+class Contents:
     """What a dataset folder holds.
 
     Attributes:
@@ -81,7 +81,7 @@ def find_pairs(folder: Path) -> Split:
     return found.split
 
 
-def look_through(folder: Path) -> Found:
+def look_through(folder: Path) -> Contents:
     """Like :func:`find_pairs`, but all that is wrong is returned beside the pairs that are right."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a folder of images and masks")
@@ -93,7 +93,7 @@ def look_through(folder: Path) -> Found:
         ) from None
 
 
-def _from_table(folder: Path, table: Path) -> Found:
+def _from_table(folder: Path, table: Path) -> Contents:
     rows, problems = read_table(table)
     pairs: dict[str, list[Pair]] = {"train": [], "val": []}
     for row in rows:
@@ -103,10 +103,10 @@ def _from_table(folder: Path, table: Path) -> Found:
     if not rows and not problems:
         problems.append(Problem("no-images", (table,), str(table), "lists no images", "expected a row for each"))
     split = Split(pairs["train"], pairs["val"])
-    return Found("a table", split, problems + _inconsistencies(split, table), [folder], [])
+    return Contents("a table", split, problems + _inconsistencies(split, table), [folder], [])
 
 
-def _from_folders(folders: Folders) -> Found:
+def _from_folders(folders: Folders) -> Contents:
     pairs: list[list[Pair]] = []
     problems, searched = list(folders.problems), list[Path]()
     foreign: list[Path] = []
@@ -122,7 +122,7 @@ def _from_folders(folders: Folders) -> Found:
     split = Split(pairs[0], pairs[1])
     if folders.val:
         problems += _inconsistencies(split, folders.val.images)
-    return Found(folders.layout, split, problems, searched, foreign)
+    return Contents(folders.layout, split, problems, searched, foreign)
 
 
 def _pairs_in(part: Part, listings: dict[Path, Listing]) -> tuple[list[Pair], list[Problem]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 _AFFIXES = (
     "masks|mask|msk|labels|label|labelled|labeled|lbl|segmentations|segmentation|seg|annotations|annotation|"
-    "groundtruth|gt|cp|images|image|img|raw"
+    "groundtruth|gt|cp|images|image|img|raw|ome"
 )
 _AFFIX = re.compile(rf"(?:^(?:{_AFFIXES})[ _.-]+|[ _.-]+(?:{_AFFIXES})$)")
 _MASK = re.compile(r"(?:^|[ _.-])(?:masks?|msk|label(?:s|led|ed)?|lbl|seg(?:mentations?)?|annotations?|gt)(?:$|[ _.-])")
@@ -27,6 +27,7 @@ class Problem:
         subject: which of them to name in one line.
         reason: what was found.
         remedy: what to do.
+        others: how many other files have the same problem.
     """
 
     kind: str
@@ -34,13 +35,15 @@ class Problem:
     subject: str
     reason: str
     remedy: str
+    others: int = 0
 
     def __str__(self) -> str:
-        return f"{self.subject}: {self.reason}; {self.remedy}"
+        more = f" (and {self.others} more)" if self.others else ""
+        return f"{self.subject}: {self.reason}{more}; {self.remedy}"
 
 
 def name_of(stem: str) -> str:
-    """What is left of a file's stem without case and without words such as ``mask``, ``label`` or ``img``."""
+    """What is left of a file's stem without case and without words such as ``mask``, ``label``, ``img`` or ``ome``."""
     name, before = unicodedata.normalize("NFC", stem).casefold(), None
     while name != before:
         before, name = name, _AFFIX.sub("", name, count=1)
@@ -121,6 +124,5 @@ def _ambiguous(files: Sequence[Path]) -> Problem:
 def _without_partner(files: Sequence[Path], kind: str, reason: str, folder: Path) -> list[Problem]:
     if not files:
         return []
-    more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
-    first = min(files)
-    return [Problem(kind, tuple(sorted(files)), str(first), reason + more, f"expected {folder / first.stem}.*")]
+    first, others = min(files), len(files) - 1
+    return [Problem(kind, tuple(sorted(files)), str(first), reason, f"expected {folder / first.stem}.*", others)]

@@ -18,6 +18,7 @@ from rescrnet.data.splits import on_both_sides
 from rescrnet.errors import DataError
 
 _MOST_COMPARED = 100  # images; each is compared with each
+_MOST_PIXELS = 100_000_000  # since all are held in memory at once
 _SHIFT = 3.0  # spreads of the training images' brightness
 
 
@@ -50,9 +51,10 @@ def same_image_twice(survey: Survey) -> Iterator[Found]:
 @check(Severity.warning)
 def same_place_on_both_sides(survey: Survey) -> Iterator[Found]:
     """A validation image overlaps a training image: a copy with other contrast, a crop, or a neighbouring field of
-    view. Looked for among up to 100 images."""
+    view. Looked for among up to 100 images, 100 megapixels in all."""
     items = [item for item, facts in survey.images if facts.low < facts.high and not facts.not_finite]
-    if len({item.part for item in items}) < 2 or len(items) > _MOST_COMPARED:
+    pixels = sum(item.image.size[0] * item.image.size[1] for item in items if item.image)
+    if len({item.part for item in items}) < 2 or len(items) > _MOST_COMPARED or pixels > _MOST_PIXELS:
         return
     for overlap in find_overlaps([read_image(item.pair.image) for item in items]):
         pair = [items[overlap.first], items[overlap.second]]
