@@ -21,6 +21,7 @@ from rescrnet.checking.run import check_dataset
 from rescrnet.checking.terminal import show
 from rescrnet.data.dataset import load_dataset
 from rescrnet.errors import RescrnetError
+from rescrnet.reporting.check_page import write_page
 
 FAST = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 QUIET = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
@@ -34,6 +35,7 @@ LAYOUTS = {  # where image and mask number n go
     "flat": ("{}", "{}-labels"),
     "classes": ("images/{}", "masks/cell/{}"),
     "channels": ("images/{}_c1", "masks/{}"),
+    "stacks": ("images/{}", "masks/{}"),
 }
 FORMS = ("png", "png", "png", "tif", "tif", "jpg", "bmp", "TIFF", "gif", "txt")
 KINDS = ("noise", "noise", "noise", "constant", "dark", "nan", "grey rgb")
@@ -60,6 +62,7 @@ def datasets(draw):
         "mask form": draw(st.sampled_from(["png", "png", "tif", "bmp", "jpg"])),
         "breaks": draw(st.lists(st.tuples(st.sampled_from(BROKEN), st.integers(0, 7)), max_size=0 if sound else 2)),
         "extras": draw(st.dictionaries(st.sampled_from(sorted(EXTRAS)), st.integers(0, 5), max_size=0 if sound else 1)),
+        "val": draw(st.sampled_from([None, None, "0.5", "a0"])),
         "seed": draw(st.integers(0, 999)),
     }
 
@@ -95,6 +98,13 @@ def write(folder, drawn):
         odd = drawn["odd mask"] if number == len(drawn["images"]) - 1 else None
         mask = _mask(random, drawn["size"], odd or drawn["mask"])
         files.append(save(folder / f"{places[1].format(f'a{number}')}.{drawn['mask form']}", mask))
+        if drawn["layout"] == "classes":
+            files.append(save(folder / f"masks/wall/a{number}.png", random.random(drawn["size"]) < 0.1))
+        elif drawn["layout"] == "stacks" and isinstance(mask, np.ndarray):
+            for place, page in zip(places, (_image(random, {**drawn, "channels": 1}, kind), mask), strict=True):
+                pages = np.stack([page] * random.integers(1, 4))
+                how = {"photometric": "minisblack", "metadata": {"axes": "ZYXC"[: pages.ndim]}}
+                tifffile.imwrite(folder / f"{place.format(f's{number}')}.tif", pages, **how)
     for how, place in drawn["breaks"]:
         with suppress(OSError):
             spoil(random, files[place % len(files)], how)
@@ -171,7 +181,7 @@ def save(path, array):
 def spoil(random, path, how):
     content = path.read_bytes() or b"\0\0"
     if how == "cut":
-        path.write_bytes(content[: random.integers(1, len(content))])
+        path.write_bytes(content[: random.integers(len(content))])
     elif how == "empty":
         path.write_bytes(b"")
     elif how == "garbage":
@@ -207,9 +217,9 @@ def outcome(function, *arguments):
         return error
 
 
-def see(folder):
+def see(folder, val=None, *, page=False):
     """Check a dataset as the command does, and hold training and the corrected copy against what was found."""
-    checked = outcome(check_dataset, folder)
+    checked = outcome(check_dataset, folder, val)
     if isinstance(checked, RescrnetError):
         ENDS["refused"] += 1
         return
@@ -218,13 +228,15 @@ def see(folder):
     json.dumps(to_dict(checked), ensure_ascii=False).encode()
     assert all(finding.files and finding.reason and finding.remedy for finding in checked.findings)
     ENDS["found" if checked.errors else "ready"] += 1
-    loaded = outcome(load_dataset, folder)
+    loaded = outcome(load_dataset, folder, val)
     assert checked.errors or not isinstance(loaded, RescrnetError), loaded
+    if page:
+        write_page(checked, folder / "page.html")
     corrected = outcome(write_corrected, checked, folder / "corrected copy")
     if not isinstance(corrected, RescrnetError):
         ENDS["fixed"] += 1
-        left = check_dataset(folder / "corrected copy").errors
-        assert checked.errors or not left, left
+        left = outcome(check_dataset, folder / "corrected copy", val)
+        assert checked.errors or val or not left.errors, left.errors
 
 
 @settings(max_examples=3000, phases=[Phase.explicit, Phase.generate, Phase.shrink], **QUIET)
@@ -232,7 +244,7 @@ def see(folder):
 def test_no_dataset_ends_in_a_traceback(drawn):
     with tempfile.TemporaryDirectory(dir=FAST) as folder:
         write(Path(folder), drawn)
-        see(Path(folder))
+        see(Path(folder), drawn["val"], page=drawn["seed"] % 20 == 0)
 
 
 def test_the_random_datasets_end_in_every_way():
