@@ -36,7 +36,7 @@ def refused(monkeypatch, capsys, tmp_path):
         with pytest.raises(SystemExit) as caught:
             main()
         shown = capsys.readouterr()
-        lines = [line for line in shown.err.splitlines() if line.startswith("rescrnet: ")]
+        lines = [line for line in shown.err.splitlines() if re.match("rescrnet: (?!warning: )", line)]
         assert caught.value.code == code, shown.err
         assert len(lines) == 1, shown.err
         assert shown.err.splitlines()[-1] == lines[0]

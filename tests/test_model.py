@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import rescrnet
-from rescrnet.errors import DataError, ModelError, UsageError
+from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 
 
 def test_save_and_load_is_exact(model, tmp_path):
@@ -99,3 +99,22 @@ def test_a_damaged_or_foreign_file_is_one_clear_line(run, tmp_path, how, message
 def test_a_device_that_is_not_there_is_refused(model):
     with pytest.raises(UsageError, match=r"--device npu: is unknown; expected auto, cpu, cuda or mps"):
         model.to("npu")
+
+
+def test_a_model_of_the_first_format_still_loads(model, tmp_path):
+    card = json.loads(model.card.model_dump_json())
+    for key in ("histogram", "ignore", "instances"):
+        del card[key]
+    weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
+    save_file(weights, tmp_path / "old.safetensors", {"rescrnet": json.dumps({**card, "format": 1})})
+    old = rescrnet.load(tmp_path / "old.safetensors")
+    assert (old.card.format, old.card.histogram, old.card.ignore, old.card.instances) == (2, None, [], None)
+    old.warn_if_unlike(np.zeros((5, 5, 1), np.float32), "says nothing")
+
+
+def test_an_image_far_from_those_of_training_is_warned_of_by_name(model):
+    image = np.random.default_rng(0).random((40, 50, 1), dtype=np.float32) / 100
+    with pytest.warns(
+        RescrnetWarning, match=r"^dark\.tif: the intensities, .* lie far from .*the prediction may be wrong"
+    ):
+        model.warn_if_unlike(image, "dark.tif")

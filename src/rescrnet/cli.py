@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from rescrnet import __version__
-from rescrnet.errors import OutputError, RescrnetError, UsageError
+from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
 
 if TYPE_CHECKING:
     from rescrnet.checking.run import Checked
@@ -331,6 +332,8 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 def main() -> None:
     """Run the command line. What a user can mend ends in one line on standard error and a non-zero exit code."""
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", RescrnetWarning)  # the same of another file is news
     try:
         raise SystemExit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
     except RescrnetError as error:
@@ -345,6 +348,21 @@ def main() -> None:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
         _fail(OutputError(f"{error.filename or 'disk'}: {error.strerror}"))
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Our own warnings as one line; those of libraries as Python shows them."""
+    if issubclass(category, RescrnetWarning):
+        print(f"rescrnet: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _fail(error: RescrnetError) -> None:

@@ -11,6 +11,10 @@ class RescrnetError(Exception):
     exit_code = 1
 
 
+class RescrnetWarning(UserWarning):
+    """Something that a user should look at; the result is there nevertheless."""
+
+
 class DataError(RescrnetError, ValueError):
     """An image, a mask or a data folder is not what it must be."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rescrnet.config import MaskValues, NetworkConfig
+from rescrnet.data.histogram import Histogram
 from rescrnet.data.images import match_channels, to_unit, write_atomically
 from rescrnet.data.intensity import Intensity
 from rescrnet.data.masks import ClassEntry
-from rescrnet.errors import DataError, ModelError, UsageError
+from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 from rescrnet.nn.build import Network, build_network
 
 FORMAT = 2
@@ -39,6 +41,8 @@ class ModelCard(BaseModel):
     in_channels: PositiveInt
     classes: list[ClassEntry] = Field(min_length=2)
     intensity: Intensity
+    histogram: Histogram | None = None
+    """Of the training images; models that were imported, or trained before there was one, have none."""
     resize: tuple[int, int] | None = None
     ignore: MaskValues = []
     """Values of unlabelled pixels in the masks that it was trained with."""
@@ -109,6 +113,15 @@ class SegmentationModel:
             logits = self.network(_resized(x, self.card.resize))
             probabilities = _resized(logits.float().softmax(1), (unit.shape[0], unit.shape[1]))
         return np.asarray(probabilities[0].cpu().numpy(), dtype=np.float32)
+
+    def warn_if_unlike(self, unit: NDArray[np.float32], name: object) -> None:
+        """Warn of an image, YXC in the unit range, whose intensities lie far outside those of the training images.
+
+        A :class:`~rescrnet.errors.RescrnetWarning` names it. Of a large image a part that stands for it will do.
+        """
+        if self.card.histogram and (reason := self.card.histogram.unlike(unit)):
+            message = f"{name}: {reason}; the prediction may be wrong: look at it"
+            warnings.warn(message, RescrnetWarning, stacklevel=2)
 
     def tensor(self, unit: NDArray[np.float32]) -> Tensor:
         """An image, YXC in the unit range → what the network reads, (1, C, Y, X)."""

@@ -12,6 +12,9 @@ from rescrnet.errors import DataError, OutputError
 from rescrnet.inference.files import Outputs, find_inputs, overlay, predict_files
 from tests.folders import noise, save
 
+# Noise is far from the images of training, as it should be; test_model.py and test_sparse.py have the warning.
+pytestmark = pytest.mark.filterwarnings("ignore::rescrnet.errors.RescrnetWarning")
+
 
 @pytest.fixture
 def images(tmp_path):

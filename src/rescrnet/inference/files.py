@@ -100,6 +100,7 @@ def _check_overlays(files: Iterable[Path]) -> None:
 
 def _predict_file(model: SegmentationModel, file: Path, folder: Path, outputs: Outputs) -> None:
     image = match_channels(read_image(file), model.card.in_channels, file)
+    model.warn_if_unlike(image, file)
     probabilities = model.predict(image, file)
     mask = probabilities.argmax(0).astype(np.uint8)
     save_png(folder / f"{file.stem}.png", mask)

@@ -24,6 +24,8 @@ from rescrnet.training.folder import Row
 
 LARGEST = 900
 """Longest side of a picture, pixels."""
+UNLABELLED = "#ffffff"
+"""The colour of unlabelled pixels."""
 _LOSSLESS = 512 * 512  # larger micrographs are stored as JPEG, a fifth of the size of PNG
 _SMALL = 256  # pictures up to this wide are shown at least at their own size, so their pixels may stay sharp
 
@@ -106,11 +108,11 @@ def shrunk(image: Image.Image, longest: int, resampling: Image.Resampling) -> Im
 
 
 def _palette(mask: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
-    """Class indices in the colours of the classes, unlabelled pixels white."""
+    """Class indices in the colours of the classes, and of unlabelled pixels."""
     image = Image.fromarray(mask)
     values = [value for colour in colours for value in hex_to_rgb(colour)]
     if (mask == IGNORE).any():
-        values += [255] * (3 * (IGNORE + 1) - len(values))
+        values += [*hex_to_rgb(UNLABELLED)] * (IGNORE + 1 - len(colours))
     image.putpalette(values)
     return image
 

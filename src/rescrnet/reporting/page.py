@@ -17,7 +17,7 @@ from rescrnet.data.dataset import Sample
 from rescrnet.data.images import write_atomically
 from rescrnet.errors import DataError
 from rescrnet.model import load
-from rescrnet.reporting.figures import LARGEST, Picture, loss_curves, pictures, tanimoto_curve
+from rescrnet.reporting.figures import LARGEST, UNLABELLED, Picture, loss_curves, pictures, tanimoto_curve
 from rescrnet.reporting.summary import AGREEMENT, METRICS, SPLITS, accuracy, count, in_words, mean_iou, percent, score
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.scoring.evaluate import Evaluation, Split, evaluate
@@ -77,7 +77,7 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
         **_scores(evaluation),
         summary=in_words(facts, Path(facts["dataset"]["folder"]).name, evaluation),
         images=_image_rows(seen, evaluation, model.colours),
-        colours=model.colours,
+        colours=[*model.colours, UNLABELLED],
     )
     path = folder.path / "report.html"
     write_atomically(path, lambda partial: partial.write_text(html, encoding="utf-8"))

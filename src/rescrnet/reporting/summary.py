@@ -95,7 +95,7 @@ def in_words(facts: Mapping[str, Any], dataset: str, evaluation: Evaluation) -> 
     """
     return [
         _training(facts, dataset),
-        " ".join([_agreement(evaluation), *_best_and_worst(evaluation)]),
+        " ".join([_agreement(evaluation, _pixels(facts)), *_best_and_worst(evaluation)]),
         _caution(evaluation.split),
     ]
 
@@ -112,14 +112,20 @@ def _training(facts: Mapping[str, Any], dataset: str) -> str:
     return text
 
 
-def _agreement(evaluation: Evaluation) -> str:
+def _pixels(facts: Mapping[str, Any]) -> str:
+    """The pixels that are scored."""
+    unlabelled = len(facts["dataset"].get("table", [])) > len(facts["dataset"]["classes"])
+    return "labelled pixels" if unlabelled else "pixels"
+
+
+def _agreement(evaluation: Evaluation, pixels: str) -> str:
     counts = evaluation.counts
     tanimoto = counts.pooled()["tanimoto"] or 0.0
     word = next((word for least, word in AGREEMENT.items() if tanimoto >= least), "poor")
     images = count(len(evaluation.images), f"{SPLITS[evaluation.split]} image")
     return (
-        f"On {images}, the model gives {percent(accuracy(counts))} of all pixels the class that they have in the true "
-        f"masks. The agreement is {word}: the Tanimoto coefficient, 1 if perfect, is {score(tanimoto)}."
+        f"On {images}, the model gives {percent(accuracy(counts))} of all {pixels} the class that they have in the "
+        f"true masks. The agreement is {word}: the Tanimoto coefficient, 1 if perfect, is {score(tanimoto)}."
     )
 
 

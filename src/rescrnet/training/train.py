@@ -17,6 +17,7 @@ from rescrnet import errors
 from rescrnet.checking.run import warnings_of
 from rescrnet.config import Config, resolve
 from rescrnet.data.dataset import Dataset, load_dataset
+from rescrnet.data.histogram import Histogram
 from rescrnet.data.intensity import Intensity
 from rescrnet.data.output import check_free
 from rescrnet.errors import DataError, UsageError
@@ -215,6 +216,7 @@ def _card(dataset: Dataset, config: Config) -> ModelCard:
         in_channels=dataset.channels,
         classes=dataset.classes,
         intensity=Intensity.fit((sample.image for sample in dataset.train), config.data.intensity),
+        histogram=Histogram.fit(sample.image for sample in dataset.train),
         resize=config.data.resize,
         ignore=list(dataset.table.ignore),
         instances=dataset.table.reader.instances,

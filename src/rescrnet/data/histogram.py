@@ -1,0 +1,110 @@
+"""The intensities of the training images in a few numbers, and whether those of another image lie far outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from scipy.ndimage import gaussian_filter
+
+_PERCENTS = (0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
+_LOW, _MEDIAN, _HIGH = 1, 5, 9  # places of 1, 50 and 99 percent
+_PIXELS = 1_000_000  # of an image that percentiles are taken from
+_SIDE = 1024  # of the middle of an image that detail is taken from
+_DETAIL = 4.0  # pixels: what varies more slowly is no detail
+
+# Measured on four published and two synthetic datasets: images of one dataset stay below 0.55 of the limit, images
+# squeezed into a sixteenth of the range reach 1.4 of it or more, a fluorescence dataset 1.7 of the limit of another.
+# Two kinds of electron microscopy may have the same intensities, and then nothing tells them apart.
+_LIMIT, _PER_SPREAD, _PER_IMAGE = 0.05, 1.5, 0.15
+_CLEAR = 0.05  # detail this asymmetric is dark on bright, or bright on dark
+
+
+class Channel(BaseModel):
+    """One channel of the training images.
+
+    Attributes:
+        levels: percentiles of all images together, of values in the unit range of their file type.
+        spread: largest distance of one image's levels to these, in units of the range from 1 to 99 percent.
+        asymmetry: of detail, the smallest and the largest of an image; negative where it is dark on bright.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    levels: tuple[float, ...]
+    spread: float
+    asymmetry: tuple[float, float]
+
+    def distance(self, levels: NDArray[np.float64]) -> float:
+        """How far ``levels`` lie from those of training, in units of the range from 1 to 99 percent."""
+        known = np.array(self.levels)
+        return float(np.abs(levels - known).mean() / max(known[_HIGH] - known[_LOW], 1e-6))
+
+
+class Histogram(BaseModel):
+    """The intensities of the training images, stored with a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int
+    channels: tuple[Channel, ...]
+
+    @classmethod
+    def fit(cls, images: Iterable[NDArray[np.float32]]) -> Histogram:
+        """Summarise images, YXC float32 in the unit range of their file type."""
+        sampled = [(_sample(image), _asymmetry(image)) for image in images]
+        together = _levels(np.concatenate([pixels for pixels, _ in sampled]))
+        channels = []
+        for place, levels in enumerate(together):
+            known = Channel(levels=tuple(levels.tolist()), spread=0, asymmetry=(0, 0))
+            spread = max(known.distance(_levels(pixels)[place]) for pixels, _ in sampled)
+            sides = [float(asymmetry[place]) for _, asymmetry in sampled]
+            channels.append(known.model_copy(update={"spread": spread, "asymmetry": (min(sides), max(sides))}))
+        return cls(images=len(sampled), channels=tuple(channels))
+
+    def unlike(self, image: NDArray[np.float32]) -> str | None:
+        """What is far outside of the training images about ``image``, in words; none where nothing is.
+
+        Args:
+            image: YXC float32 in the unit range, or a part of it that stands for the whole; as many channels.
+        """
+        asymmetry = _asymmetry(image)
+        for place, (channel, levels) in enumerate(zip(self.channels, _levels(_sample(image)), strict=True)):
+            name = f" of channel {place + 1}" if len(self.channels) > 1 else ""
+            limit = _LIMIT + _PER_SPREAD * channel.spread + _PER_IMAGE / self.images
+            if channel.distance(levels) > limit:
+                return (
+                    f"the intensities{name}, {_range(levels)}, lie far from those of the training images, "
+                    f"{_range(channel.levels)} (1, 50 and 99 percent, in shares of the file type's range)"
+                )
+            low, high = channel.asymmetry
+            if (low > _CLEAR and asymmetry[place] < -_CLEAR) or (high < -_CLEAR and asymmetry[place] > _CLEAR):
+                now, then = ("dark on bright", "bright on dark") if low > 0 else ("bright on dark", "dark on bright")
+                return f"detail{name} is {now} but {then} in the training images: is the contrast inverted?"
+        return None
+
+
+def _range(levels: Iterable[float]) -> str:
+    values = list(levels)
+    return ", ".join(f"{values[place]:.3g}" for place in (_LOW, _MEDIAN, _HIGH))
+
+
+def _sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    pixels = image.reshape(-1, image.shape[-1])
+    return pixels[:: max(1, len(pixels) // _PIXELS)]
+
+
+def _levels(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Percentiles of pixels (n, C): (C, levels)."""
+    return np.percentile(pixels.astype(np.float64), _PERCENTS, axis=0).T
+
+
+def _asymmetry(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """For each channel, from -1 to 1, how much farther detail reaches to the bright than to the dark side."""
+    top, left = (max(0, (n - _SIDE) // 2) for n in image.shape[:2])
+    part = image[top : top + _SIDE, left : left + _SIDE]
+    detail = part - gaussian_filter(part, (_DETAIL, _DETAIL, 0))
+    low, high = np.percentile(detail, (2, 98), axis=(0, 1))
+    return np.asarray((high + low) / np.maximum(high - low, 1e-9), dtype=np.float64)
