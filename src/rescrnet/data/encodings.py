@@ -15,6 +15,7 @@ from rescrnet.data.instances import CLASSES, look_like_instances
 from rescrnet.data.mask_files import STRAYS
 from rescrnet.data.masks import (
     STRAY_CODE,
+    UNLABELLED,
     ClassEntry,
     DatasetFile,
     MaskFiles,
@@ -32,6 +33,7 @@ _NEIGHBOURS = 2  # grey levels this close are one class: 127 and 128
 _MOST_LEVELS = 16
 _CHANNELS = {0x000000: "background", 0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
 _VOID = (255, 65535)  # beside class indices they are unlabelled pixels, in many programs
+_FEW_CODES = 1 << 16
 _AREA = 0.1  # a class has at least this share of its pixels in 2×2 squares of its own, an antialiased edge has not
 _ONE_EDGE_VALUE = 0.5  # a value that more edge pixels than this have is a thin class, not a mixture
 
@@ -60,13 +62,19 @@ class _Seen:
 
 
 def _count(codes: NDArray[np.int64]) -> tuple[Counter[int], Counter[int]]:
-    values, inverse = np.unique(codes, return_inverse=True)
-    places = inverse.reshape(codes.shape)
-    first = places[:-1, :-1]
-    square = (first == places[1:, :-1]) & (first == places[:-1, 1:]) & (first == places[1:, 1:])
-    counts = (np.bincount(found.ravel(), minlength=len(values)) for found in (places, first[square]))
-    pixels, squares = (Counter(dict(zip(values.tolist(), n.tolist(), strict=True))) for n in counts)
-    return pixels, squares
+    """Pixels of every code, and those that begin a 2×2 square of one code."""
+    corner = codes[:-1, :-1]
+    square = (corner == codes[1:, :-1]) & (corner == codes[:-1, 1:]) & (corner == codes[1:, 1:])
+    return _tally(codes.ravel()), _tally(corner[square])
+
+
+def _tally(codes: NDArray[np.int64]) -> Counter[int]:
+    if codes.size and int(codes.max()) < _FEW_CODES:  # counting in places takes a tenth of the time of sorting
+        counts = np.bincount(codes - UNLABELLED)
+        values = np.flatnonzero(counts)
+        return Counter(dict(zip((values + UNLABELLED).tolist(), counts[values].tolist(), strict=True)))
+    found, pixels = np.unique(codes, return_counts=True)
+    return Counter(dict(zip(found.tolist(), pixels.tolist(), strict=True)))
 
 
 def mask_table(masks: Sequence[MaskFiles], declared: DatasetFile | None, where: Path) -> MaskTable:
