@@ -238,3 +238,15 @@ def test_a_thin_class_is_no_edge(tmp_path):
     mask[20:80, 20:80] = 255
     mask[20:80, [20, 79]] = mask[[20, 79], 20:80] = 128  # an outline one pixel wide, between 0 and 255
     assert names(mask_table(files(tmp_path, mask), None, tmp_path)) == ["grey 0", "grey 128", "grey 255"]
+
+
+def test_a_permuted_class_order_permutes_the_indices_and_nothing_else(tmp_path):
+    (pair,) = files(tmp_path, stripes(0, 128, 255, 77))
+    entries = [ClassEntry(name=str(value), value=value) for value in (0, 128, 255)]
+    for order in ((0, 1, 2), (2, 0, 1), (1, 0, 2)):
+        declared = DatasetFile(classes=[entries[place] for place in order], ignore=77)
+        table = mask_table([pair], declared, tmp_path)
+        np.testing.assert_array_equal(table.decode(pair), stripes(*(order.index(place) for place in range(3)), IGNORE))
+        assert sorted(table.rows()) == sorted(
+            mask_table([pair], DatasetFile(classes=entries, ignore=77), tmp_path).rows()
+        )
