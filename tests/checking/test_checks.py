@@ -488,7 +488,7 @@ def _(data):
     (data / "table.csv").write_text("\n".join(["image,mask,group,split", *lines]))
 
 
-@bad("brightness-differs", "images/h.png", says="is far brighter or darker than every training image")
+@bad("intensities-differ", "images/h.png", says="the intensities, .*, lie far from those of the training images")
 def _(data):
     save(image(data, "h"), read(image(data, "h")) // 6)
 

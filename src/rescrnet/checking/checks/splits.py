@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-import numpy as np
-
 from rescrnet.checking.checks.images import of_items
 from rescrnet.checking.findings import Found, Severity, check, printable
 from rescrnet.checking.survey import Item, Survey
+from rescrnet.data.histogram import Histogram
 from rescrnet.data.images import read_image
 from rescrnet.data.layouts import groups_in
 from rescrnet.data.origins import Page, files_of
@@ -19,7 +18,7 @@ from rescrnet.errors import DataError
 
 _MOST_COMPARED = 100  # images; each is compared with each
 _MOST_PIXELS = 100_000_000  # since all are held in memory at once
-_SHIFT = 3.0  # spreads of the training images' brightness
+_FEWEST = 3  # training images that tell what is usual
 
 
 def _by_digest(survey: Survey) -> list[list[Item]]:
@@ -48,14 +47,19 @@ def same_image_twice(survey: Survey) -> Iterator[Found]:
             yield from of_items(group, "is the same image under different names", "remove one of them")
 
 
+def _held_together(survey: Survey) -> list[Item]:
+    """The images to compare with each other, where they fit into memory together; else none."""
+    items = [item for item, facts in survey.images if facts.low < facts.high and not facts.not_finite]
+    pixels = sum(item.image.size[0] * item.image.size[1] for item in items if item.image)
+    both = len({item.part for item in items}) == 2
+    return items if both and len(items) <= _MOST_COMPARED and pixels <= _MOST_PIXELS else []
+
+
 @check(Severity.warning)
 def same_place_on_both_sides(survey: Survey) -> Iterator[Found]:
     """A validation image overlaps a training image: a copy with other contrast, a crop, or a neighbouring field of
     view. Looked for among up to 100 images, 100 megapixels in all."""
-    items = [item for item, facts in survey.images if facts.low < facts.high and not facts.not_finite]
-    pixels = sum(item.image.size[0] * item.image.size[1] for item in items if item.image)
-    if len({item.part for item in items}) < 2 or len(items) > _MOST_COMPARED or pixels > _MOST_PIXELS:
-        return
+    items = _held_together(survey)
     for overlap in find_overlaps([read_image(item.pair.image) for item in items]):
         pair = [items[overlap.first], items[overlap.second]]
         alike = pair[0].image and pair[1].image and pair[0].image.digest == pair[1].image.digest
@@ -97,22 +101,17 @@ def neighbouring_sections(survey: Survey) -> Iterator[Found]:
 
 
 @check(Severity.warning)
-def brightness_differs(survey: Survey) -> Iterator[Found]:
-    """Validation images are far brighter or darker than all training images, as if from another microscope or
-    staining."""
-    levels = {part: [f.levels[1:] for i, f in survey.images if i.part == part] for part in ("train", "val")}
-    if len(levels["train"]) < 3 or not levels["val"]:
+def intensities_differ(survey: Survey) -> Iterator[Found]:
+    """The intensities of a validation image lie far from those of the training images, as if from another microscope
+    or staining; the same is looked for when a model predicts. Among up to 100 images, 100 megapixels in all."""
+    items = _held_together(survey)
+    train = [item for item in items if item.part == "train"]
+    if len(train) < _FEWEST or len({item.image.channels for item in items if item.image}) > 1:
         return
-    train = np.array(levels["train"])
-    middle = np.median(train, 0)
-    spread = np.maximum(np.abs(train - middle).max(0), 0.05)
-    far = [
-        item
-        for item, facts in survey.images
-        if item.part == "val" and (np.abs(np.array(facts.levels[1:]) - middle) > _SHIFT * spread).any()
-    ]
-    reason = "is far brighter or darker than every training image"
-    yield from of_items(far, reason, "train on images of that kind too, or validate on others")
+    histogram = Histogram.fit(read_image(item.pair.image) for item in train)
+    for item in items:
+        if item.part == "val" and (reason := histogram.unlike(read_image(item.pair.image))):
+            yield from of_items([item], reason, "train on images of that kind too, or validate on others")
 
 
 @check(Severity.info)
