@@ -13,7 +13,7 @@ from rescrnet.checking.survey import MOST, Survey, survey
 from rescrnet.data.dataset import load_dataset
 from rescrnet.errors import DataError
 
-__all__ = ["Checked", "check_dataset", "checks"]
+__all__ = ["CHECKS", "Checked", "check_dataset", "checks"]  # importing the checks enters them
 
 
 @dataclass(frozen=True)
