@@ -14,8 +14,7 @@ from rescrnet.checking.survey import Item, Survey, shares
 _RARE = 2e-3  # share of pixels
 _UNLABELLED = 0.5
 _CLEARLY = 2.0  # times more explained by another than by its own
-_RELATED = 0.1  # share of the variance that a mask must explain to be taken for that of the image
-_MIRRORED = 0.15  # the same of a mirrored one; a few large objects can reach a tenth by chance
+_RELATED = 0.15  # so much more must be explained; a few large objects explain a tenth by chance
 _MANY = 3  # masks with one and the same fault become one finding
 _FEWEST_CELLS = 400  # on smaller images masks fit by chance
 
@@ -157,7 +156,7 @@ def mask_of_another_image(survey: Survey) -> Iterator[Found]:
     wrong: list[tuple[Item, str]] = []
     for number, row in fits.items():
         best = max(row, key=lambda other: row[other])
-        if best != number and row[best] > max(_RELATED, _CLEARLY * row[number], row[number] + _RELATED):
+        if best != number and row[best] > max(_CLEARLY * row[number], row[number] + _RELATED):
             reason = (
                 f"fits {printable(pairs[best][0].image_file.name)} better than its own image: it explains "
                 f"{row[best]:.0%} of that and {row[number]:.0%} of its own"
@@ -180,7 +179,7 @@ def mask_mirrored(survey: Survey) -> Iterator[Found]:
             own = float(explained(facts.maps, [item.image.reduced])[0])
             ways = turned(facts.maps, item.image.reduced)
             best = max(ways, key=lambda way: ways[way])
-            if ways[best] > max(_MIRRORED, _CLEARLY * own, own + _RELATED):
+            if ways[best] > max(_CLEARLY * own, own + _RELATED):
                 reason = f"fits its image far better {best} ({ways[best]:.0%} of it explained, {own:.0%} as it is)"
                 yield from of_item_masks([item], reason, "look at both and turn the mask back")
 
