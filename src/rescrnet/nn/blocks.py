@@ -19,12 +19,17 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
-def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """1×1 convolution with bias, He-normal."""
-    conv = nn.Conv2d(in_channels, out_channels, 1)
-    he_normal_(conv.weight, fan_in=in_channels)
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return conv
+class Pointwise(nn.Conv2d):
+    """1×1 convolution with bias, He-normal; a matrix product, for its gradient takes half as long."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+        he_normal_(self.weight, fan_in=in_channels)
+        nn.init.zeros_(self.bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) → (N, out, H, W)."""
+        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
 
 
 class SeparableConv2d(nn.Module):
@@ -36,7 +41,7 @@ class SeparableConv2d(nn.Module):
         self.depthwise = nn.Parameter(torch.empty(in_channels, 1, kernel_size, kernel_size))
         # Keras counts the channels into the fan of a depthwise kernel, and the paper's network was started so.
         he_normal_(self.depthwise, fan_in=in_channels * kernel_size**2)
-        self.pointwise = pointwise(in_channels, out_channels)
+        self.pointwise = Pointwise(in_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, out, H, W)."""
@@ -78,7 +83,7 @@ class ConvResBlock(nn.Module):
             )
             for kernel_size, dilation in zip(kernel_sizes, dilations, strict=True)
         )
-        self.shortcut = nn.Sequential(pointwise(in_channels, self.out_channels), batch_norm(self.out_channels))
+        self.shortcut = nn.Sequential(Pointwise(in_channels, self.out_channels), batch_norm(self.out_channels))
 
     def forward(self, x: Tensor, edges: Edges = WHOLE) -> Tensor:
         """(N, in, H, W) → (N, out_channels, H, W), less ``reach`` pixels at every side that ``edges`` calls a cut."""
@@ -99,7 +104,7 @@ class LSTMResBlock(nn.Module):
 
     def __init__(self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1) -> None:
         super().__init__()
-        self.project = nn.Sequential(pointwise(in_channels, classes), nn.LeakyReLU(SLOPE))
+        self.project = nn.Sequential(Pointwise(in_channels, classes), nn.LeakyReLU(SLOPE))
         self.rows = BidirectionalConvLSTM(classes, filters, dropout)
         self.columns = BidirectionalConvLSTM(classes, filters, dropout)
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from rescrnet.config import NetworkConfig, validate
 from rescrnet.errors import UsageError
-from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, pointwise
+from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, Pointwise
 
 
 class ResCRNet(nn.Module):
@@ -50,7 +50,7 @@ class ResCRNet(nn.Module):
         for _ in range(config.m):
             head.append(LSTMResBlock(width, classes, config.lstm_filters, config.recurrent_dropout))
             width = classes
-        self.head = nn.Sequential(*head or [pointwise(width, classes), nn.LeakyReLU(SLOPE)])
+        self.head = nn.Sequential(*head or [Pointwise(width, classes), nn.LeakyReLU(SLOPE)])
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) float, intensities scaled → logits (N, classes, H, W)."""
