@@ -21,15 +21,19 @@ UNLABELLED = 200  # a value that the masks do not hold
 LENGTH, WIDTH = 24, 5  # of a stroke, pixels
 
 
-def strokes(mask: NDArray[np.uint8], share: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The mask with ``share`` of its pixels under strokes, begun in each class equally often, the rest unlabelled."""
+def strokes(mask: NDArray[np.uint8], share: float, rng: np.random.Generator, anywhere: bool) -> NDArray[np.uint8]:
+    """The mask with ``share`` of its pixels under strokes, the rest unlabelled.
+
+    Strokes begin in each class equally often, or ``anywhere``, in each class as often as its area has it.
+    """
     painted = np.zeros(mask.shape, bool)
     classes = np.unique(mask)
     turn = 0
     while painted.mean() < share:
-        own = mask == classes[turn % len(classes)]
+        begun = ~painted if anywhere else ~painted & (mask == classes[turn % len(classes)])
         turn += 1
-        row, column = rng.choice(np.argwhere(own & ~painted))
+        row, column = rng.choice(np.argwhere(begun))
+        own = mask == mask[row, column]
         angle = rng.uniform(0, np.pi)
         reach = LENGTH / 2 * np.array([np.cos(angle), np.sin(angle)])
         stroke = Image.new("1", mask.shape[::-1])
@@ -46,11 +50,14 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="new folder")
     parser.add_argument("--share", type=float, default=0.05, help="share of pixels that stay labelled")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--anywhere", action="store_true", help="begin strokes anywhere, not in each class equally often"
+    )
     arguments = parser.parse_args()
     shutil.copytree(arguments.data, arguments.out)
     rng = np.random.default_rng(arguments.seed)
     for file in sorted(arguments.out.glob("*_local/masks/msk/*.png")):
-        sparse = strokes(np.asarray(Image.open(file)), arguments.share, rng)
+        sparse = strokes(np.asarray(Image.open(file)), arguments.share, rng, arguments.anywhere)
         Image.fromarray(sparse).save(file)
         values, counts = np.unique(sparse, return_counts=True)
         print(file.name, dict(zip(values.tolist(), (counts / sparse.size).round(4).tolist(), strict=True)))

@@ -75,7 +75,7 @@ def estimate(config: Config, channels: int, classes: int, train_pixels: list[int
     return Estimate(seconds, memory, step, config.preset, settings.epochs)
 
 
-_BARE = 350 << 20  # of a process that has imported PyTorch and done nothing, bytes; measured with version 2.13
+_BARE = 220 << 20  # of a process that has imported PyTorch and done nothing, bytes; measured with version 2.13
 
 
 def _step(network: torch.nn.Module, config: Config, channels: int, classes: int, side: int) -> None:
