@@ -7,6 +7,9 @@ from torch import Tensor, nn
 from rescrnet.config import NetworkConfig, validate
 from rescrnet.errors import UsageError
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, Pointwise
+from rescrnet.ops.separable import WHOLE, Edges
+
+State = tuple[Tensor, ...]
 
 
 class ResCRNet(nn.Module):
@@ -59,32 +62,55 @@ class ResCRNet(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → what the convolutional blocks make of it, (N, width, H, W)."""
-        return _JOIN[self.config.name](self, x)
+        state: State = (x,)
+        for index in range(len(self.blocks)):
+            state = self.stage(index, state)
+        return state[0]
 
-    def _chain(self, x: Tensor) -> Tensor:
-        for block in self.blocks:
-            x = block(x)
-        return x
+    def stage(self, index: int, state: State, edges: Edges = WHOLE) -> State:
+        """One convolutional block, and what its variant adds to it.
 
-    def _dense(self, x: Tensor) -> Tensor:
-        """Every block from the third adds what came before it."""
-        stem, *blocks = self.blocks
-        x = total = stem(x)
-        for index, block in enumerate(blocks):
-            x = block(x)
-            if index > 0:
-                x = x + total
-            total = total + x if index == 0 else x
-        return x
+        A state is what the blocks to come read: the output of the block before, and in a very dense network also the
+        sum of the outputs so far; (N, width, H, W) each. At a cut the result is ``block.reach`` pixels shorter.
+        """
+        block = self.blocks[index]
+        made = block(state[0], edges)
+        return _JOIN[self.config.name](index, made, edges.crop(state[-1], block.reach))
 
-    def _very_dense(self, x: Tensor) -> Tensor:
-        """Every block adds the outputs of all before it."""
-        stem, *blocks = self.blocks
-        x = total = stem(x)
-        for block in blocks:
-            x = total + block(x)
-            total = total + x
-        return x
+    def project(self, features: Tensor) -> Tensor:
+        """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits."""
+        first = self.head[0]
+        projected: Tensor = first.project(features) if isinstance(first, LSTMResBlock) else self.head(features)
+        return projected
+
+    @property
+    def reaches(self) -> list[int]:
+        """How far each convolutional block sees: pixels to every side."""
+        return [block.reach for block in self.blocks]  # type: ignore[misc]
+
+    @property
+    def lstm_blocks(self) -> list[LSTMResBlock]:
+        """The ConvLSTM residual blocks, in order."""
+        return [block for block in self.head if isinstance(block, LSTMResBlock)]
 
 
-_JOIN = {"res-cr-net": ResCRNet._chain, "dense": ResCRNet._dense, "very-dense": ResCRNet._very_dense}
+def _chain(index: int, made: Tensor, total: Tensor) -> State:
+    return (made,)
+
+
+def _dense(index: int, made: Tensor, total: Tensor) -> State:
+    """Every block from the third adds what came before it."""
+    if index == 0:
+        return (made,)
+    return (made, total + made) if index == 1 else (made + total,)
+
+
+def _very_dense(index: int, made: Tensor, total: Tensor) -> State:
+    """Every block adds the outputs of all before it."""
+    if index == 0:
+        return (made,)
+    made = total + made
+    return made, total + made
+
+
+_JOIN = {"res-cr-net": _chain, "dense": _dense, "very-dense": _very_dense}
