@@ -81,6 +81,11 @@ class SegmentationModel:
         """The colours that show the classes, ``"#rrggbb"``."""
         return [entry.display for entry in self.card.classes]
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self._device
+
     def to(self, device: str | torch.device) -> Self:
         """Move to a device: ``auto``, ``cpu``, ``cuda``, ``mps`` or a torch device."""
         self._device = pick_device(device) if isinstance(device, str) else device

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rescrnet.inference.features import Region, regions, roll_features
+from rescrnet.inference.features import regions, roll_features
+from rescrnet.inference.region import Region
 from rescrnet.nn.network import ResCRNet
 
 VARIANTS = {

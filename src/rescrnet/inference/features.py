@@ -17,45 +17,13 @@ At an edge of the image nothing is cropped: there the blocks pad with zeros, as 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rescrnet.ops.separable import Edges
+from rescrnet.inference.region import Region
 from rescrnet.nn.network import ResCRNet, State
-
-
-class Region(NamedTuple):
-    """Rows from y0 up to y1 and columns from x0 up to x1 of an image."""
-
-    y0: int
-    y1: int
-    x0: int
-    x1: int
-
-    @property
-    def height(self) -> int:
-        """Number of rows."""
-        return self.y1 - self.y0
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return self.x1 - self.x0
-
-    def grown(self, reach: int, shape: tuple[int, int]) -> Region:
-        """The region with ``reach`` pixels more to every side, as far as an image of ``shape`` (Y, X) goes."""
-        return Region(
-            max(0, self.y0 - reach),
-            min(shape[0], self.y1 + reach),
-            max(0, self.x0 - reach),
-            min(shape[1], self.x1 + reach),
-        )
-
-    def edges(self, shape: tuple[int, int]) -> Edges:
-        """Which sides of the region are edges of an image of ``shape`` (Y, X)."""
-        return Edges(self.y0 == 0, self.y1 == shape[0], self.x0 == 0, self.x1 == shape[1])
+from rescrnet.ops.separable import Edges
 
 
 Read = Callable[[Region], Tensor]

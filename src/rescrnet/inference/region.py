@@ -1,0 +1,52 @@
+"""Rectangles of an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from rescrnet.ops.separable import Edges
+
+
+class Region(NamedTuple):
+    """Rows from y0 up to y1 and columns from x0 up to x1 of an image."""
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return self.y1 - self.y0
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.x1 - self.x0
+
+    @property
+    def transposed(self) -> Region:
+        """The same part of the image whose rows are the columns of this one."""
+        return Region(self.x0, self.x1, self.y0, self.y1)
+
+    def grown(self, reach: int, shape: tuple[int, int]) -> Region:
+        """The region with ``reach`` pixels more to every side, as far as an image of ``shape`` (Y, X) goes."""
+        return Region(
+            max(0, self.y0 - reach),
+            min(shape[0], self.y1 + reach),
+            max(0, self.x0 - reach),
+            min(shape[1], self.x1 + reach),
+        )
+
+    def edges(self, shape: tuple[int, int]) -> Edges:
+        """Which sides of the region are edges of an image of ``shape`` (Y, X)."""
+        return Edges(self.y0 == 0, self.y1 == shape[0], self.x0 == 0, self.x1 == shape[1])
+
+
+def grid(shape: tuple[int, int], height: int, width: int) -> Iterator[tuple[tuple[int, int], Region]]:
+    """The cells of an image of ``shape`` (Y, X), row by row: ((row, column), region); the last ones may be smaller."""
+    for row, y0 in enumerate(range(0, shape[0], height)):
+        for column, x0 in enumerate(range(0, shape[1], width)):
+            yield (row, column), Region(y0, min(shape[0], y0 + height), x0, min(shape[1], x0 + width))

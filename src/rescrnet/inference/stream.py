@@ -1,0 +1,280 @@
+"""The prediction of an image of any size as tasks, exactly that of the whole image, in bounded memory.
+
+The network is a convolutional part, then for each ConvLSTM block four scans. They are phases, one after the other; the
+tasks of a phase write disjoint parts of a map on disk and mark themselves done:
+
+``features``
+    Tiles, each from the image with its halo, projected to the classes: the map x.
+``columns 1``, ``columns 0``, ``rows 1``, ``rows 0`` of each block
+    A scan over the columns or rows of x, backward (1) or forward (0), cut into strips, in order, and each strip into
+    segments. What a strip's segment needs of the strip before is its state, which the marks of that strip hold::
+
+          strip i - 1   │  segment j - 1  │  segment j   │  segment j + 1  │
+                        └────────────╲────┴──────────────┴────╱────────────┘
+          strip i                     ╲▁▁▁│  segment j   │▁▁▁╱      one column wider with every row back
+
+    In a recurrence of kernel 3 a pixel sees one column more to each side with every row, so a segment reads as many
+    columns more as its strip has rows. The forward scans add what the backward ones made, the last one all of it: its
+    result is the x of the next block, or the logits.
+
+Neither the tiling nor the order of tasks that do not wait for each other changes a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rescrnet.data.images import match_channels, to_unit
+from rescrnet.errors import DataError, UsageError
+from rescrnet.inference.features import roll_features
+from rescrnet.inference.region import Region, grid
+from rescrnet.inference.scratch import BlockMap, Marks
+from rescrnet.model import SegmentationModel
+from rescrnet.nn.network import ResCRNet
+
+FEATURES = "features"
+
+
+class Source(Protocol):
+    """An image that is read by region."""
+
+    shape: tuple[int, int, int]
+    """Y, X and channels."""
+    dtype: np.dtype[Any]
+
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """(y1 - y0, x1 - x0, channels), values as stored."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How an image is cut; pixels."""
+
+    tile: tuple[int, int]
+    """Height and width of a tile."""
+    rows: int
+    """Rows of a tile computed at a time."""
+    strip: int
+    """Rows (or columns) of a strip of a scan."""
+    segment: int
+    """Width of a segment of a strip, at least ``strip``."""
+    block: int = 64
+    """Side of a block of the maps on disk."""
+
+
+class Task(NamedTuple):
+    """One tile, or one segment of one strip of a scan."""
+
+    phase: str
+    row: int
+    column: int
+
+    @property
+    def name(self) -> str:
+        """The name of its mark within its phase."""
+        return f"{self.row}-{self.column}"
+
+
+class _Scan(NamedTuple):
+    block: int
+    columns: bool
+    direction: int
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The prediction of one image, in a folder.
+
+    Attributes:
+        model: a Res-CR-Net that does not resize its images.
+        source: the image.
+        name: what to call the image in messages.
+        folder: for the maps and marks; several processes may share it.
+        sizes: how to cut the image.
+        probabilities: keep them too, not only the classes.
+    """
+
+    model: SegmentationModel
+    source: Source
+    name: str
+    folder: Path
+    sizes: Sizes
+    probabilities: bool = False
+    _scans: dict[str, _Scan] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        scans = {}
+        for block in range(len(self.network.lstm_blocks)):
+            for axis in ("columns", "rows"):
+                for direction in (1, 0):
+                    scans[f"{block}-{axis}-{direction}"] = _Scan(block, axis == "columns", direction)
+        object.__setattr__(self, "_scans", scans)
+
+    @property
+    def network(self) -> ResCRNet:
+        """The network of the model. Raises :class:`UsageError` where it cannot be streamed."""
+        return streamable(self.model)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the image."""
+        return self.source.shape[0], self.source.shape[1]
+
+    @property
+    def phases(self) -> list[str]:
+        """The phases in order; each needs all of those before it."""
+        return [FEATURES, *self._scans]
+
+    def tasks(self, phase: str) -> Iterator[tuple[Task, int]]:
+        """The tasks of a phase with the pixels of each, in an order in which each comes after those it needs."""
+        cells = list(self._cells(phase))
+        if phase in self._scans and self._scans[phase].direction:
+            cells.reverse()
+        for (row, column), region in cells:
+            yield Task(phase, row, column), region.height * region.width
+
+    def needs(self, task: Task) -> list[Task]:
+        """The tasks of the same phase that must be done before ``task``."""
+        if task.phase == FEATURES:
+            return []
+        shape, before = self._oriented(task.phase), task.row + (1 if self._scans[task.phase].direction else -1)
+        if not 0 <= before * self.sizes.strip < shape[0]:
+            return []
+        columns = range(max(0, task.column - 1), min(-(-shape[1] // self.sizes.segment), task.column + 2))
+        return [Task(task.phase, before, column) for column in columns]
+
+    def maps(self) -> dict[str, BlockMap]:
+        """The maps on disk by name."""
+        channels, blocks = self.network.classes, len(self.network.lstm_blocks)
+        wanted = {"mask": (1, np.uint8)}
+        if self.probabilities:
+            wanted["probabilities"] = (channels, np.float32)
+        for name in ["x0", "backward", "columns"] * (blocks > 0) + ["x1"] * (blocks > 1):
+            wanted[name] = (channels, np.float32)
+        return {
+            name: BlockMap(self.folder / f"{name}.map", count, self.shape, dtype, self.sizes.block)
+            for name, (count, dtype) in wanted.items()
+        }
+
+    def marks(self, phase: str) -> Marks:
+        """The marks of a phase."""
+        return Marks(self.folder / phase)
+
+    def run(self, task: Task) -> None:
+        """Do one task. Raises :class:`DataError` where the image does not fit the model."""
+        with torch.inference_mode():
+            left = self._run_tile(task) if task.phase == FEATURES else self._run_scan(task)
+        self.marks(task.phase).put(task.name, left)
+
+    def _cells(self, phase: str) -> Iterator[tuple[tuple[int, int], Region]]:
+        if phase == FEATURES:
+            return grid(self.shape, *self.sizes.tile)
+        return grid(self._oriented(phase), self.sizes.strip, self.sizes.segment)
+
+    def _oriented(self, phase: str) -> tuple[int, int]:
+        """Steps of a scan, and the length of its lines."""
+        return self.shape[::-1] if self._scans[phase].columns else self.shape
+
+    def _run_tile(self, task: Task) -> NDArray[Any]:
+        """The smallest and the largest value of the tile."""
+        height, width = self.sizes.tile
+        y0, x0 = task.row * height, task.column * width
+        tile = Region(y0, min(self.shape[0], y0 + height), x0, min(self.shape[1], x0 + width))
+        maps, least, largest = self.maps(), np.inf, -np.inf
+
+        def read(region: Region) -> Tensor:
+            nonlocal least, largest
+            unit = self._read_unit(region)
+            least, largest = min(least, float(unit.min())), max(largest, float(unit.max()))
+            return self.model.tensor(unit).to(self.model.device)
+
+        for region, features in roll_features(self.network, read, tile, self.shape, self.sizes.rows):
+            projected = self.network.project(features)
+            written = self._write(maps, "x0" if self._scans else None, projected, region)
+        _sync(maps, written)
+        return np.array([least, largest])
+
+    def _read_unit(self, region: Region) -> NDArray[np.float32]:
+        unit = match_channels(to_unit(self.source.read(*region)), self.model.card.in_channels, self.name)
+        if not np.isfinite(unit).all():
+            raise DataError(f"{self.name}: holds NaN or infinite values; expected finite intensities; mend them")
+        return unit
+
+    def _run_scan(self, task: Task) -> NDArray[Any]:
+        """The state after the strip."""
+        scan, shape, maps = self._scans[task.phase], self._oriented(task.phase), self.maps()
+        y0, x0 = task.row * self.sizes.strip, task.column * self.sizes.segment
+        y1, x1 = min(shape[0], y0 + self.sizes.strip), min(shape[1], x0 + self.sizes.segment)
+        core, wide = Region(y0, y1, x0, x1), Region(y0, y1, x0, x1).grown(y1 - y0, shape)._replace(y0=y0, y1=y1)
+        inside = slice(core.x0 - wide.x0, core.x1 - wide.x0)
+
+        def get(name: str, region: Region) -> Tensor:
+            found = maps[name].read(region.transposed if scan.columns else region)
+            found = found.transpose(0, 2, 1) if scan.columns else found
+            return torch.from_numpy(found)[None].to(self.model.device)
+
+        block = self.network.lstm_blocks[scan.block]
+        x = get(f"x{scan.block % 2}", wide)
+        lstm = block.columns if scan.columns else block.rows
+        made, state = lstm.scan(x, scan.direction, self._state(task, wide))
+        made, state, x = made[..., inside], state[..., inside], x[..., inside]
+        if not scan.direction:
+            made = made + get("backward", core)
+        if task.phase.endswith("rows-0"):
+            made = (x + made) + get("columns", core)
+        region = core.transposed if scan.columns else core
+        made = made.transpose(2, 3) if scan.columns else made
+        _sync(maps, self._write(maps, *self._result(scan, made), region))
+        return state.cpu().numpy()
+
+    def _state(self, task: Task, wide: Region) -> Tensor | None:
+        before = self.needs(task)
+        if not before:
+            return None
+        marks = self.marks(task.phase)
+        states = np.concatenate([marks.get(each.name) for each in before], axis=-1)
+        start = wide.x0 - before[0].column * self.sizes.segment
+        return torch.from_numpy(states[..., start : start + wide.width]).to(self.model.device)
+
+    def _result(self, scan: _Scan, made: Tensor) -> tuple[str | None, Tensor]:
+        """The map that a scan writes, none after the last, and what it writes there."""
+        if scan.direction:
+            return "backward", made
+        if scan.columns:
+            return "columns", made
+        following = self.network.lstm_blocks[scan.block + 1 :]
+        return (f"x{(scan.block + 1) % 2}", following[0].project(made)) if following else (None, made)
+
+    def _write(self, maps: dict[str, BlockMap], name: str | None, values: Tensor, region: Region) -> list[str]:
+        """Write to one map; without a name these are logits, and become the classes. The maps written to."""
+        if name is not None:
+            maps[name].write(region, values[0].cpu().numpy())
+            return [name]
+        probabilities = values[0].float().softmax(0).cpu().numpy()
+        maps["mask"].write(region, probabilities.argmax(0)[None].astype(np.uint8))
+        if self.probabilities:
+            maps["probabilities"].write(region, probabilities)
+        return ["mask", "probabilities"][: 1 + self.probabilities]
+
+
+def _sync(maps: dict[str, BlockMap], names: list[str]) -> None:
+    for name in names:
+        maps[name].sync()
+
+
+def streamable(model: SegmentationModel) -> ResCRNet:
+    """The network of ``model``, or :class:`UsageError` where it has to see the whole image at once."""
+    if not isinstance(model.network, ResCRNet):
+        raise UsageError(f"network '{model.card.network.name}': sees the whole image at once and cannot be streamed")
+    if model.card.resize is not None:
+        size = "×".join(map(str, model.card.resize))
+        raise UsageError(f"the model resizes every image to {size} and cannot be streamed; train one without resize")
+    return model.network
