@@ -23,6 +23,18 @@ class Picture:
         return self.array[y0:y1, x0:x1]
 
 
+class Canvas:
+    """A sink into an array."""
+
+    def __init__(self, *shape):
+        self.array = np.full(shape, -1, np.float32 if len(shape) == 3 else np.int16)
+        self.dtypes = set()
+
+    def write(self, y0, x0, block):
+        self.array[y0 : y0 + block.shape[0], x0 : x0 + block.shape[1]] = block
+        self.dtypes.add(block.dtype)
+
+
 def picture(height, width, channels=1, seed=0):
     """Noise of 16 bits, (Y, X, C)."""
     return np.random.default_rng(seed).integers(0, 65536, (height, width, channels), dtype=np.uint16)

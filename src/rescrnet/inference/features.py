@@ -1,8 +1,9 @@
 """The convolutional part of the network on one tile of an image, exactly, rolled downwards a few rows at a time.
 
 Every block sees ``reach`` pixels to each side, so a tile reads more than it makes: its halo. The halo is cropped block
-by block, so that no block computes what a later one throws away. Downwards nothing is computed twice but inside a block:
-each keeps the last ``2·reach`` rows that it has read, and a few new rows of its input make as many of its output::
+by block, so that no block computes what a later one throws away. Downwards nothing is computed twice but inside a
+block: each keeps the last ``2·reach`` rows that it has read, and a few new rows of its input make as many of its
+output::
 
       rows read, x          ┌────────┐                  new rows of the image
         kept by block 0  ▒▒▒└───┬────┘
@@ -17,6 +18,7 @@ At an edge of the image nothing is cropped: there the blocks pad with zeros, as 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -24,7 +26,6 @@ from torch import Tensor
 from rescrnet.inference.region import Region
 from rescrnet.nn.network import ResCRNet, State
 from rescrnet.ops.separable import Edges
-
 
 Read = Callable[[Region], Tensor]
 
@@ -54,7 +55,7 @@ def roll_features(
     """
     extents = regions(tile, network.reaches, shape)
     states = _read_states(read, extents[0], rows)
-    for index, (source, target) in enumerate(zip(extents[:-1], extents[1:], strict=True)):
+    for index, (source, target) in enumerate(pairwise(extents)):
         states = _roll(network, index, states, source, target, shape, rows)
     top = tile.y0
     for state in states:
@@ -121,4 +122,4 @@ def _cropped(state: State, made: Region, target: Region) -> State:
 
 def _split(state: State, rows: int) -> list[State]:
     """``rows`` rows at a time; the last part has what is left."""
-    return list(zip(*(x.split(rows, dim=2) for x in state), strict=True))
+    return list(zip(*(torch.split(x, rows, dim=2) for x in state), strict=True))

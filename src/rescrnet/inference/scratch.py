@@ -37,17 +37,21 @@ class BlockMap:
         self.path, self.channels, self.shape, self.block = path, channels, shape, block
         self.dtype = np.dtype(dtype)
         self._grid = (-(-shape[0] // block), -(-shape[1] // block))
-        self._block_bytes = channels * block * block * self.dtype.itemsize
+        self._block_bytes: int = channels * block * block * self.dtype.itemsize
 
     @property
     def size(self) -> int:
         """Bytes of the file."""
         return self._grid[0] * self._grid[1] * self._block_bytes
 
+    def exists(self) -> bool:
+        """Whether the file is there, in full."""
+        return self.path.is_file() and self.path.stat().st_size == self.size
+
     def create(self) -> None:
-        """Make the file, or keep the one that is there. Raises :class:`OSError` where the disk has no room for it."""
-        with self.path.open("ab") as file:
-            if hasattr(os, "posix_fallocate"):
+        """Make the file. Raises :class:`OSError` where the disk has no room for it."""
+        with self.path.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):  # so that the disk cannot turn out to be full later on
                 os.posix_fallocate(file.fileno(), 0, self.size)
             else:
                 file.truncate(self.size)
@@ -89,14 +93,14 @@ class BlockMap:
 
     def _get(self, file: FileIO, line: Region) -> NDArray[Any]:
         blocks = np.empty((line.width // self.block, self.channels, self.block, self.block), self.dtype)
-        view = memoryview(blocks).cast("B")
+        view = memoryview(blocks.data).cast("B")
         while view and (count := file.readinto(view)):
             view = view[count:]
         return blocks.transpose(1, 2, 0, 3).reshape(self.channels, self.block, line.width)
 
     def _put(self, file: FileIO, line: NDArray[Any]) -> None:
         blocks = line.reshape(self.channels, self.block, -1, self.block).transpose(2, 0, 1, 3)
-        view = memoryview(np.ascontiguousarray(blocks)).cast("B")
+        view = memoryview(np.ascontiguousarray(blocks).data).cast("B")
         while view:
             view = view[file.write(view) :]
 

@@ -22,6 +22,7 @@ Neither the tiling nor the order of tasks that do not wait for each other change
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,14 +34,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rescrnet.data.images import match_channels, to_unit
-from rescrnet.errors import DataError, UsageError
+from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.inference.features import roll_features
+from rescrnet.inference.memory import text_of
 from rescrnet.inference.region import Region, grid
 from rescrnet.inference.scratch import BlockMap, Marks
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
 
 FEATURES = "features"
+SCANS_SHARE = 0.2  # of the time, about; for the time left
 
 
 class Source(Protocol):
@@ -52,6 +55,13 @@ class Source(Protocol):
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
         """(y1 - y0, x1 - x0, channels), values as stored."""
+
+
+class Sink(Protocol):
+    """What takes a result by region, in any order, some of it a second time after an interruption."""
+
+    def write(self, y0: int, x0: int, block: NDArray[Any]) -> object:
+        """Take a block whose first pixel is at row y0, column x0."""
 
 
 @dataclass(frozen=True)
@@ -96,18 +106,20 @@ class Stream:
     Attributes:
         model: a Res-CR-Net that does not resize its images.
         source: the image.
+        mask: gets the class indices, uint8 (rows, columns).
+        probabilities: gets them where they are wanted, float32 (rows, columns, classes).
         name: what to call the image in messages.
         folder: for the maps and marks; several processes may share it.
         sizes: how to cut the image.
-        probabilities: keep them too, not only the classes.
     """
 
     model: SegmentationModel
     source: Source
+    mask: Sink
+    probabilities: Sink | None
     name: str
     folder: Path
     sizes: Sizes
-    probabilities: bool = False
     _scans: dict[str, _Scan] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -153,16 +165,28 @@ class Stream:
 
     def maps(self) -> dict[str, BlockMap]:
         """The maps on disk by name."""
-        channels, blocks = self.network.classes, len(self.network.lstm_blocks)
-        wanted = {"mask": (1, np.uint8)}
-        if self.probabilities:
-            wanted["probabilities"] = (channels, np.float32)
-        for name in ["x0", "backward", "columns"] * (blocks > 0) + ["x1"] * (blocks > 1):
-            wanted[name] = (channels, np.float32)
-        return {
-            name: BlockMap(self.folder / f"{name}.map", count, self.shape, dtype, self.sizes.block)
-            for name, (count, dtype) in wanted.items()
-        }
+        blocks = len(self.network.lstm_blocks)
+        names = ["x0", "backward", "columns"] * (blocks > 0) + ["x1"] * (blocks > 1)
+        settings = (self.network.classes, self.shape, np.float32, self.sizes.block)
+        return {name: BlockMap(self.folder / f"{name}.map", *settings) for name in names}
+
+    def prepare(self) -> None:
+        """Make the maps. Raises :class:`OutputError` where the disk has no room for them."""
+        missing = [each for each in self.maps().values() if not each.exists()]
+        needed, there = sum(each.size for each in missing), shutil.disk_usage(self.folder).free
+        if needed > there:
+            raise OutputError(
+                f"{self.folder}: {text_of(needed)} of scratch space are needed for {self.name} and {text_of(there)} "
+                "are free; make room there or choose another disk with --scratch"
+            )
+        for each in missing:
+            each.create()
+
+    def share(self, phase: str) -> float:
+        """About how much of the time a phase takes, of 1."""
+        if not self._scans:
+            return 1.0
+        return 1 - SCANS_SHARE if phase == FEATURES else SCANS_SHARE / len(self._scans)
 
     def marks(self, phase: str) -> Marks:
         """The marks of a phase."""
@@ -184,29 +208,20 @@ class Stream:
         return self.shape[::-1] if self._scans[phase].columns else self.shape
 
     def _run_tile(self, task: Task) -> NDArray[Any]:
-        """The smallest and the largest value of the tile."""
+        """Nothing that another task needs."""
         height, width = self.sizes.tile
         y0, x0 = task.row * height, task.column * width
         tile = Region(y0, min(self.shape[0], y0 + height), x0, min(self.shape[1], x0 + width))
-        maps, least, largest = self.maps(), np.inf, -np.inf
+        for region, features in roll_features(self.network, self._read, tile, self.shape, self.sizes.rows):
+            self._write("x0" if self._scans else None, self.network.project(features), region)
+        self._sync("x0" if self._scans else None)
+        return np.zeros(0)
 
-        def read(region: Region) -> Tensor:
-            nonlocal least, largest
-            unit = self._read_unit(region)
-            least, largest = min(least, float(unit.min())), max(largest, float(unit.max()))
-            return self.model.tensor(unit).to(self.model.device)
-
-        for region, features in roll_features(self.network, read, tile, self.shape, self.sizes.rows):
-            projected = self.network.project(features)
-            written = self._write(maps, "x0" if self._scans else None, projected, region)
-        _sync(maps, written)
-        return np.array([least, largest])
-
-    def _read_unit(self, region: Region) -> NDArray[np.float32]:
+    def _read(self, region: Region) -> Tensor:
         unit = match_channels(to_unit(self.source.read(*region)), self.model.card.in_channels, self.name)
         if not np.isfinite(unit).all():
             raise DataError(f"{self.name}: holds NaN or infinite values; expected finite intensities; mend them")
-        return unit
+        return self.model.tensor(unit).to(self.model.device)
 
     def _run_scan(self, task: Task) -> NDArray[Any]:
         """The state after the strip."""
@@ -232,7 +247,9 @@ class Stream:
             made = (x + made) + get("columns", core)
         region = core.transposed if scan.columns else core
         made = made.transpose(2, 3) if scan.columns else made
-        _sync(maps, self._write(maps, *self._result(scan, made), region))
+        target, made = self._result(scan, made)
+        self._write(target, made, region)
+        self._sync(target)
         return state.cpu().numpy()
 
     def _state(self, task: Task, wide: Region) -> Tensor | None:
@@ -253,21 +270,19 @@ class Stream:
         following = self.network.lstm_blocks[scan.block + 1 :]
         return (f"x{(scan.block + 1) % 2}", following[0].project(made)) if following else (None, made)
 
-    def _write(self, maps: dict[str, BlockMap], name: str | None, values: Tensor, region: Region) -> list[str]:
-        """Write to one map; without a name these are logits, and become the classes. The maps written to."""
+    def _write(self, name: str | None, values: Tensor, region: Region) -> None:
+        """Write to a map; without its name these are logits, and become the result."""
         if name is not None:
-            maps[name].write(region, values[0].cpu().numpy())
-            return [name]
+            self.maps()[name].write(region, values[0].cpu().numpy())
+            return
         probabilities = values[0].float().softmax(0).cpu().numpy()
-        maps["mask"].write(region, probabilities.argmax(0)[None].astype(np.uint8))
-        if self.probabilities:
-            maps["probabilities"].write(region, probabilities)
-        return ["mask", "probabilities"][: 1 + self.probabilities]
+        self.mask.write(region.y0, region.x0, probabilities.argmax(0).astype(np.uint8))
+        if self.probabilities is not None:
+            self.probabilities.write(region.y0, region.x0, np.moveaxis(probabilities, 0, -1))
 
-
-def _sync(maps: dict[str, BlockMap], names: list[str]) -> None:
-    for name in names:
-        maps[name].sync()
+    def _sync(self, name: str | None) -> None:
+        if name is not None:
+            self.maps()[name].sync()
 
 
 def streamable(model: SegmentationModel) -> ResCRNet:

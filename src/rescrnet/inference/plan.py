@@ -1,0 +1,138 @@
+"""How to predict an image within a given memory: whole, or cut into tiles and strips, and what it takes of the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rescrnet.config import NetworkConfig
+from rescrnet.errors import UsageError
+from rescrnet.inference.memory import PROGRAM, text_of
+from rescrnet.inference.stream import Sizes
+from rescrnet.model import SegmentationModel
+from rescrnet.nn.network import ResCRNet
+
+_FLOAT = 4  # bytes
+_BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every page and sector
+_STRIP, _SEGMENT = 128, 4096
+_TILE_HEIGHT = 8192  # tiles this high waste little above and below, and are done again in a minute after a kill
+_BLOCK_FACTOR = 3
+_SCAN_FACTOR = 2
+_UNET_FACTOR = 100
+_HEADROOM = 0.95  # of what the program leaves is planned with
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the parts of a network hold at once. The factors are measured (docs/scaling.md).
+
+    Attributes:
+        classes: number of classes.
+        config: of the network.
+        reaches: how far each convolutional block sees, pixels.
+        widths: channels that each block reads, and then those that the last one makes.
+    """
+
+    classes: int
+    config: NetworkConfig
+    reaches: list[int]
+    widths: list[int]
+
+    @classmethod
+    def of(cls, network: ResCRNet) -> Cost:
+        """The cost of a network."""
+        config = network.config
+        branches = config.per_block("kernel_sizes")
+        widths = [
+            filters * (len(sizes) if config.merge == "concatenate" else 1)
+            for filters, sizes in zip(config.per_block("filters"), branches, strict=True)
+        ]
+        return cls(network.classes, config, network.reaches, [network.in_channels, *widths])
+
+    def block(self, index: int) -> int:
+        """Bytes a pixel while block ``index`` works."""
+        filters: int = self.config.per_block("filters")[index]
+        state = self.widths[index] * (2 if self.config.name == "very-dense" else 1)
+        return _FLOAT * _BLOCK_FACTOR * (state + self.widths[index] + 2 * self.widths[index + 1] + 2 * filters)
+
+    def whole(self, shape: tuple[int, int]) -> int:
+        """Bytes for a whole image of ``shape`` (Y, X)."""
+        return shape[0] * shape[1] * max(self.block(index) for index in range(len(self.reaches)))
+
+    def tile(self, width: int, rows: int, image_width: int) -> int:
+        """Bytes for a tile of ``width`` columns rolled down ``rows`` at a time."""
+        kept, most = 0, 0
+        for index, reach in enumerate(self.reaches):
+            across = min(image_width, width + 2 * sum(self.reaches[index:]))
+            state = self.widths[index] * (2 if self.config.name == "very-dense" else 1)
+            kept += _FLOAT * state * 2 * reach * across
+            most = max(most, self.block(index) * (rows + 2 * reach) * across)
+        return kept + most
+
+    def waste(self, width: int, rows: int, image_width: int) -> float:
+        """Work for such a tile as a multiple of its share of a whole image's."""
+        work = 0.0
+        for index, reach in enumerate(self.reaches):
+            across = min(image_width, width + 2 * sum(self.reaches[index + 1 :]) + reach)
+            # Of the two convolutions of a branch the first is done again on the rows that the second reaches.
+            work += self.widths[index + 1] * across / width * (1 + reach / rows / 2)
+        return work / sum(self.widths[1:])
+
+    def scan(self, strip: int, segment: int, length: int) -> int:
+        """Bytes for a segment of a strip of lines of ``length``."""
+        states = self.config.lstm_filters * self.classes
+        return _FLOAT * _SCAN_FACTOR * (5 * states + 4 * self.classes) * strip * min(length, segment + 2 * strip)
+
+
+def plan(network: ResCRNet, shape: tuple[int, int], memory: int, program: int = PROGRAM) -> Sizes | None:
+    """How to cut an image of ``shape`` (Y, X) so that the process stays within ``memory`` bytes; none: not at all.
+
+    ``program`` bytes of it are taken before anything is predicted. The same arguments give the same sizes everywhere.
+
+    Raises:
+        UsageError: the memory is too small for the smallest tile.
+    """
+    cost = Cost.of(network)
+    room = int((memory - program) * _HEADROOM)
+    if cost.whole(shape) <= room:
+        return None
+    tiles = [each for each in _tiles(shape) if cost.tile(*each, shape[1]) <= room]
+    scans = [each for each in _scans(shape) if cost.scan(*each, max(shape)) <= room]
+    if not tiles or not scans:
+        least = max(
+            min(cost.tile(*each, shape[1]) for each in _tiles(shape)),
+            min(cost.scan(*each, max(shape)) for each in _scans(shape)),
+        )
+        needed = text_of(int(program + least / _HEADROOM), up=True)
+        raise UsageError(f"--memory {text_of(memory)}: is too little for this model; give at least {needed}")
+    width, rows = min(tiles, key=lambda each: cost.waste(each[0], each[1], shape[1]))
+    strip, segment = max(scans, key=lambda each: each[1])
+    tile = (_even(shape[0], _TILE_HEIGHT), _even(shape[1], width))
+    return Sizes(tile=tile, rows=rows, strip=strip, segment=segment, block=_BLOCK)
+
+
+def whole_bytes(model: SegmentationModel, shape: tuple[int, int]) -> int:
+    """Memory for an image of ``shape`` (Y, X) at once, by any network, bytes."""
+    shape = model.card.resize or shape
+    if isinstance(model.network, ResCRNet):
+        return PROGRAM + Cost.of(model.network).whole(shape)
+    return PROGRAM + shape[0] * shape[1] * _FLOAT * _UNET_FACTOR
+
+
+def _tiles(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Widths of tiles and rows at a time to choose from."""
+    for width in range(_BLOCK, min(4096, shape[1] + _BLOCK) + 1, _BLOCK):
+        for rows in (8, 16, 32, 64, 96, 128, 192, 256):
+            yield min(width, shape[1]), rows
+
+
+def _scans(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Strips and segments to choose from."""
+    for segment in (256, 512, 1024, 2048, _SEGMENT):
+        yield min(_STRIP, segment // 4), segment
+
+
+def _even(size: int, largest: int) -> int:
+    """The side of parts of ``size``, none larger than ``largest``, that are about equal and end between blocks."""
+    parts = -(-size // largest)
+    return min(largest, -(-size // parts // _BLOCK) * _BLOCK) if parts > 1 else size

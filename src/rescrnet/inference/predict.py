@@ -1,0 +1,185 @@
+"""Predict an image of any size within a given memory: whole where that fits, else streamed through a scratch folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from rescrnet.errors import OutputError, UsageError
+from rescrnet.inference.memory import allowance, text_of
+from rescrnet.inference.plan import plan, whole_bytes
+from rescrnet.inference.stream import Sink, Sizes, Source, Stream, Task, streamable
+from rescrnet.model import SegmentationModel
+
+_FORMAT = 1  # of a scratch folder
+_JOB = "job.json"
+
+
+class Engine(Protocol):
+    """What does the tasks of a phase: this process, or a cluster."""
+
+    def run(self, stream: Stream, tasks: list[Task]) -> Iterator[Task]:
+        """Do ``tasks``, each after those that it needs, and yield each when it is done."""
+
+
+class InThisProcess:
+    """One task after the other, in order."""
+
+    def run(self, stream: Stream, tasks: list[Task]) -> Iterator[Task]:
+        """Do ``tasks`` and yield each when it is done."""
+        for task in tasks:
+            stream.run(task)
+            yield task
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a prediction may use.
+
+    Attributes:
+        memory: resident bytes of each process that computes, all in all.
+        scratch: folder for what does not fit into memory, and for what an interrupted prediction goes on from; none for
+            a temporary one, which does not outlive the prediction.
+        engine: what does the work.
+    """
+
+    memory: int = field(default_factory=allowance)
+    scratch: Path | None = None
+    engine: Engine = field(default_factory=InThisProcess)
+
+
+def predict_array(
+    model: SegmentationModel,
+    source: Source,
+    mask: Sink,
+    probabilities: Sink | None = None,
+    *,
+    name: str = "image",
+    resources: Resources | None = None,
+    sizes: Sizes | None = None,
+    advance: Callable[[float], object] = lambda pixels: None,
+) -> None:
+    """Predict one image of any size.
+
+    The result is that of :meth:`SegmentationModel.predict`, to rounding (1e-5 in probability), however much memory
+    there is. An image that does not fit is streamed: see :mod:`rescrnet.inference.stream`.
+
+    Args:
+        model: the trained model.
+        source: the image; has ``shape`` (Y, X, C), ``dtype`` and ``read(y0, y1, x0, x1)``.
+        mask: gets the class indices; its ``write(y0, x0, block)`` is called with uint8 (rows, columns), every pixel
+            once but after an interruption, in any order.
+        probabilities: gets them likewise, float32 (rows, columns, classes).
+        name: what to call the image in messages, and what tells it from others in a scratch folder.
+        resources: memory, scratch folder and engine; by default half of the free memory and this process.
+        sizes: how to cut the image; by default what fits the memory.
+        advance: called with the number of pixels done since the last call; they add up to those of the image.
+
+    Raises:
+        DataError: the image does not fit the model, or holds NaN or infinite values.
+        OutputError: the scratch folder is full or cannot be used.
+        UsageError: the memory is too little, or the model sees the whole image at once and that does not fit.
+    """
+    resources = resources or Resources()
+    shape = (source.shape[0], source.shape[1])
+    if sizes is None:
+        sizes = _sizes(model, shape, resources.memory, name)
+    if sizes is None:
+        found = model.predict(source.read(0, shape[0], 0, shape[1]), name)
+        mask.write(0, 0, found.argmax(0).astype(np.uint8))
+        if probabilities is not None:
+            probabilities.write(0, 0, np.moveaxis(found, 0, -1))
+        advance(shape[0] * shape[1])
+        return
+    with _folder(resources.scratch) as folder:
+        sizes = _resumed(folder, _facts(model, source, name, probabilities), sizes)
+        stream = Stream(model, source, mask, probabilities, name=name, folder=folder, sizes=sizes)
+        _run(stream, resources.engine, advance)
+
+
+def _sizes(model: SegmentationModel, shape: tuple[int, int], memory: int, name: str) -> Sizes | None:
+    try:
+        network = streamable(model)
+    except UsageError as error:
+        needed = whole_bytes(model, shape)
+        if needed > memory:
+            size = f"{shape[0]}×{shape[1]}"
+            raise UsageError(
+                f"{name}: {size} pixels at once need about {text_of(needed)} of memory and {text_of(memory)} are "
+                f"allowed; {error}, or give more with --memory"
+            ) from None
+        return None
+    return plan(network, shape, memory)
+
+
+def _run(stream: Stream, engine: Engine, advance: Callable[[float], object]) -> None:
+    try:
+        stream.prepare()
+        for phase in stream.phases:
+            share = stream.share(phase)
+            pixels = dict(stream.tasks(phase))
+            done = stream.marks(phase).done()
+            advance(share * sum(count for task, count in pixels.items() if task.name in done))
+            for task in engine.run(stream, [task for task in pixels if task.name not in done]):
+                advance(share * pixels[task])
+    except OSError as error:
+        if isinstance(error, OutputError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise OutputError(
+            f"{stream.folder}: the disk is full; make room there and repeat the command, it goes on where it stopped, "
+            "or choose another disk with --scratch"
+        ) from None
+
+
+@contextlib.contextmanager
+def _folder(scratch: Path | None) -> Iterator[Path]:
+    """A temporary folder, or ``scratch``; that one stays where it is when something stops the prediction."""
+    if scratch is None:
+        with tempfile.TemporaryDirectory(prefix="rescrnet-") as folder:
+            yield Path(folder)
+        return
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{scratch}: cannot be used as scratch folder ({error.strerror}); choose another") from None
+    yield scratch
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _facts(model: SegmentationModel, source: Source, name: str, probabilities: Sink | None) -> dict[str, Any]:
+    """What must be the same for a prediction to go on from a scratch folder."""
+    digest = hashlib.sha256(model.card.model_dump_json().encode())
+    for weight in model.network.state_dict().values():
+        digest.update(weight.cpu().numpy().tobytes())
+    image = {"image": name, "shape": list(source.shape), "dtype": str(source.dtype)}
+    return {"format": _FORMAT, "model": digest.hexdigest(), **image, "probabilities": probabilities is not None}
+
+
+def _resumed(folder: Path, facts: dict[str, Any], sizes: Sizes) -> Sizes:
+    """The sizes that the scratch folder was begun with; a folder of another prediction is emptied and begun anew."""
+    job = folder / _JOB
+    try:
+        stored = json.loads(job.read_text(encoding="utf-8"))
+        if stored["facts"] == facts:
+            return Sizes(**{**stored["sizes"], "tile": tuple(stored["sizes"]["tile"])})
+    except FileNotFoundError:
+        if any(folder.iterdir()):
+            raise OutputError(f"{folder}: holds other files; choose an empty or new scratch folder") from None
+    except (ValueError, KeyError, TypeError):
+        pass  # not whole: begun anew like one of another prediction
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    partial = job.with_suffix(".partial")
+    partial.write_text(json.dumps({"facts": facts, "sizes": asdict(sizes)}), encoding="utf-8")
+    partial.replace(job)
+    return sizes
