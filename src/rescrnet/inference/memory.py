@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import re
 import sys
@@ -13,6 +15,7 @@ PROGRAM = 320_000_000  # resident with everything imported and a model loaded, a
 SHARE = 0.5  # of the free memory is used where nobody says how much
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _CGROUP = Path("/sys/fs/cgroup")
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def bytes_of(text: str) -> int:
@@ -63,3 +66,16 @@ def free() -> int:
     except (OSError, ValueError):
         return available
     return available if limit == "max" else min(available, max(0, int(limit) - used))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, to use it again, where the C library is glibc.
+
+    Otherwise every large array comes on fresh pages, which the system first clears: about half of the time of a
+    prediction.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        c = ctypes.CDLL(None)
+        if hasattr(c, "gnu_get_libc_version"):
+            c.mallopt(_M_MMAP_MAX, 0)
+            c.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

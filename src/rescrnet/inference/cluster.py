@@ -1,0 +1,118 @@
+"""Prediction on many processes and machines: Dask distributed runs the tasks of a stream.
+
+The workers share the scratch folder, the images and the results by path, and each loads the model once. A task does the
+same wherever it runs, so one worker or many make the same bytes, and a worker that dies costs no more than its task.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from rescrnet.errors import OutputError, RescrnetError, UsageError
+from rescrnet.inference.memory import keep_freed_memory
+from rescrnet.inference.stream import Stream, Task
+from rescrnet.model import SegmentationModel, load
+
+_MODEL = "model.safetensors"
+_FAILURES = 20  # workers that may die over one task until it is held to be the cause
+_one_at_a_time = Lock()  # memory is planned for one task a process
+
+
+class Cluster:
+    """An engine whose tasks run on the workers of a Dask client."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def run(self, stream: Stream, tasks: list[Task]) -> Iterator[Task]:
+        """Have ``tasks`` done, each after those that it needs, and yield each when it is done."""
+        from distributed import KilledWorker, as_completed
+
+        stream.model.save(stream.folder / _MODEL)
+        settings = (stream.source, stream.mask, stream.probabilities, stream.name, stream.folder, stream.sizes)
+        futures: dict[Task, Any] = {}
+        for task in tasks:
+            needs = [futures[each] for each in stream.needs(task) if each in futures]
+            futures[task] = self._client.submit(_run, str(stream.model.device), settings, task, needs, pure=False)
+        task_of = {future.key: task for task, future in futures.items()}
+        try:
+            for future in as_completed(list(futures.values()), loop=self._client.loop):
+                future.result()
+                yield task_of[future.key]
+        except KilledWorker:
+            raise RescrnetError(
+                f"{stream.name}: {_FAILURES} workers in turn died over the same task; look into their logs, they may "
+                "have too little memory (--memory says what each may use); the same command goes on"
+            ) from None
+        finally:
+            self._client.cancel(list(futures.values()))
+
+
+@contextlib.contextmanager
+def cluster(workers: int | None = None, address: str | None = None) -> Iterator[Cluster]:
+    """A local cluster of so many processes, or the one whose scheduler is at ``address``.
+
+    Raises :class:`UsageError` where Dask distributed is not installed or the scheduler cannot be reached.
+    """
+    try:
+        import dask
+        from distributed import Client, LocalCluster
+    except ImportError:
+        option = "--workers" if address is None else "--dask"
+        raise UsageError(
+            f"{option}: needs Dask distributed, which is not installed; pip install 'rescrnet[scale]'"
+        ) from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with contextlib.ExitStack() as stack:
+        if address is None:
+            threads = max(1, (os.cpu_count() or 1) // (workers or 1))
+            stack.enter_context(
+                dask.config.set(
+                    {
+                        "distributed.scheduler.allowed-failures": _FAILURES,
+                        # One thread of Dask's, as many of PyTorch's as there are cores for.
+                        "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": threads,
+                    }
+                )
+            )
+            address = stack.enter_context(
+                LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    memory_limit=0,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
+                )
+            )
+        try:
+            client = stack.enter_context(Client(address, set_as_default=False))
+        except (OSError, ValueError, TimeoutError) as error:
+            raise UsageError(
+                f"--dask {address}: no scheduler answers there ({' '.join(str(error).split())}); expected an address "
+                "such as tcp://host:8786"
+            ) from None
+        yield Cluster(client)
+
+
+def _run(device: str, settings: tuple[Any, ...], task: Task, needs: list[None]) -> None:
+    with _one_at_a_time:
+        keep_freed_memory()
+        source, mask, probabilities, name, folder, sizes = settings
+        file = Path(folder) / _MODEL
+        if not file.is_file():
+            raise OutputError(f"{folder}: a worker does not see this scratch folder; choose one on a shared disk")
+        model = _load(file, file.stat().st_mtime_ns, device)
+        Stream(model, source, mask, probabilities, name, folder, sizes).run(Task(*task))
+
+
+@lru_cache(maxsize=1)
+def _load(file: Path, changed: int, device: str) -> SegmentationModel:
+    return load(file, device)
