@@ -173,25 +173,41 @@ def predict(
     model: Model,
     inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     out: Out,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write them, TIFF float32.")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write them, float32.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the classes over the image.")] = False,
+    format_: Annotated[str | None, typer.Option("--format", help="png, tiff or ome-zarr; else as the image.")] = None,
+    level: Annotated[int, typer.Option(min=0, help="Of an image pyramid, 0 the finest.")] = 0,
+    fill_missing: Annotated[bool, typer.Option("--fill-missing", help="Take missing chunks for empty.")] = False,
+    memory: Annotated[str | None, typer.Option(help="A process's most, as 1GB; else half of what is free.")] = None,
+    scratch: Annotated[Path | None, typer.Option(help="Folder for large images; else beside the results.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine.")] = None,
+    dask: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Segment images: a class-index mask for each, and classes.json."""
-    from rich.console import Console
-    from rich.progress import Progress
+    """Segment images of any size: a class-index mask for each, and classes.json."""
+    if workers is not None and dask is not None:
+        raise UsageError("--workers, --dask: give one of them; a Dask scheduler has workers of its own")
 
     from rescrnet.data.output import check_free
-    from rescrnet.inference.files import Outputs, find_inputs, predict_files
+    from rescrnet.inference.cluster import engine
+    from rescrnet.inference.files import Inputs, Outputs, find_inputs, predict_files
+    from rescrnet.inference.memory import allowance, bytes_of, keep_freed_memory
+    from rescrnet.inference.predict import Resources
+    from rescrnet.inference.progress import progress
     from rescrnet.model import load
 
     check_free(out)
+    allowed = bytes_of(memory) if memory is not None else allowance()
     files, loaded = find_inputs(inputs), load(model, device)
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("predicting", total=len(files))
-        wanted = Outputs(probabilities, overlay)
-        masks = predict_files(loaded, files, out, wanted, done=lambda file: progress.advance(task))
+    keep_freed_memory()
+    wanted, reading = Outputs(probabilities, overlay, format_), Inputs(level, fill_missing)
+    try:
+        with engine(workers, dask) as running, progress(len(files)) as advance:
+            resources = Resources(allowed, scratch=scratch, engine=running)
+            masks = predict_files(loaded, files, out, wanted, reading=reading, resources=resources, advance=advance)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     typer.echo(f"{len(masks)} mask{'s' * (len(masks) > 1)} in {out}")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from rescrnet.config import MaskValues, NetworkConfig
 from rescrnet.data.histogram import Histogram
-from rescrnet.data.images import match_channels, to_unit, write_atomically
+from rescrnet.data.images import check_finite, match_channels, to_unit, write_atomically
 from rescrnet.data.intensity import Intensity
 from rescrnet.data.masks import ClassEntry
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
@@ -110,8 +110,11 @@ class SegmentationModel:
             raise DataError(f"{name}: has shape {image.shape}, expected one image, YX or YXC")
         exact = image.ndim == 3 and image.shape[-1] == self.card.in_channels
         unit = match_channels(to_unit(image, alpha=False if exact else None), self.card.in_channels, name)
-        if not np.isfinite(unit).all():
-            raise DataError(f"{name}: holds NaN or infinite values; expected finite intensities; mend them")
+        check_finite(unit, name)
+        return self.predict_unit(unit)
+
+    def predict_unit(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class probabilities (classes, Y, X) of an image YXC in the unit range, with the model's channels."""
         self.network.eval()
         with torch.inference_mode():
             x = self.tensor(unit).to(self._device)

@@ -35,13 +35,14 @@ def list_images(folder: Path) -> list[Path]:
     )
 
 
-def by_stem(files: Iterable[Path]) -> dict[str, Path]:
+def by_stem(files: Iterable[Path], stem_of: Callable[[Path], str] = lambda file: file.stem) -> dict[str, Path]:
     """The files by stem. Raises :class:`DataError` naming two files of one stem."""
     found: dict[str, Path] = {}
     for file in files:
-        if file.stem in found:
-            raise DataError(f"{found[file.stem]} and {file}: two files of one stem; remove or rename one")
-        found[file.stem] = file
+        stem = stem_of(file)
+        if stem in found:
+            raise DataError(f"{found[stem]} and {file}: two files of one stem; remove or rename one")
+        found[stem] = file
     return found
 
 
@@ -189,6 +190,12 @@ def scale_to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
     """Integers divided by the largest value of their type, floats as they are: float32, the same shape."""
     scale = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1
     return np.ascontiguousarray(array, dtype=np.float32) / np.float32(scale)
+
+
+def check_finite(unit: NDArray[np.float32], name: object) -> None:
+    """Raise :class:`DataError` where a value is NaN or infinite."""
+    if not np.isfinite(unit).all():
+        raise DataError(f"{name}: holds NaN or infinite values; expected finite intensities; mend them")
 
 
 def match_channels(image: NDArray[np.float32], channels: int, name: object) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from rescrnet.errors import OutputError, RescrnetError, UsageError
 from rescrnet.inference.memory import keep_freed_memory
+from rescrnet.inference.predict import Engine, InThisProcess
 from rescrnet.inference.stream import Stream, Task
 from rescrnet.model import SegmentationModel, load
 
@@ -53,6 +54,13 @@ class Cluster:
             ) from None
         finally:
             self._client.cancel(list(futures.values()))
+
+
+def engine(workers: int | None = None, address: str | None = None) -> contextlib.AbstractContextManager[Engine]:
+    """What does the work: this process, or a :func:`cluster` where workers or an address are asked for."""
+    if workers is None and address is None:
+        return contextlib.nullcontext(InThisProcess())
+    return cluster(workers, address)
 
 
 @contextlib.contextmanager

@@ -2,50 +2,79 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from rescrnet.data.images import (
-    by_stem,
-    colourise,
-    list_images,
-    match_channels,
-    read_image,
-    to_display,
-    write_atomically,
-)
+from rescrnet.data.images import by_stem, check_finite, colourise, scale_to_unit, to_display, write_atomically
 from rescrnet.data.output import check_free, write_folder
-from rescrnet.errors import DataError
+from rescrnet.data.raw import RawArray
+from rescrnet.data.sinks import Sink, open_sink, output_paths, pick_kind, scratch_bytes
+from rescrnet.data.sources import image_stem, list_sources, open_source, wrap
+from rescrnet.data.stack import Source, Stack
+from rescrnet.data.zarr_reader import is_zarr
+from rescrnet.errors import DataError, OutputError, UsageError
+from rescrnet.inference.memory import text_of
+from rescrnet.inference.predict import Resources, cut, digest, predict_array
+from rescrnet.inference.region import grid
+from rescrnet.inference.scratch import Marks
 from rescrnet.model import SegmentationModel
+
+_SCRATCH = ".scratch"
+_LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What to write beside the masks."""
+    """What to write and how.
+
+    Attributes:
+        probabilities: beside the masks.
+        overlay: the classes over the image, for the eye, beside the masks.
+        kind: ``png``, ``tiff`` or ``ome-zarr``; none for the kind of the image.
+    """
 
     probabilities: bool = False
     overlay: bool = False
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """How to read images.
+
+    Attributes:
+        level: of a pyramid, 0 the finest.
+        fill_missing: take missing chunks of a Zarr for empty rather than lost.
+    """
+
+    level: int = 0
+    fill_missing: bool = False
+
+    def open(self, file: Path) -> Stack:
+        """The planes of an image file."""
+        return open_source(file, self.level, fill_missing=self.fill_missing)
 
 
 def find_inputs(inputs: Iterable[str | Path]) -> list[Path]:
-    """The image files that ``inputs``, files and folders, mean. Raises :class:`DataError` for what is not there."""
+    """The images that ``inputs``, files and folders, mean. Raises :class:`DataError` for what is not there."""
     files: list[Path] = []
     for path in map(Path, inputs):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; expected images")
-        found = list_images(path) if path.is_dir() else [path]
+        found = list_sources(path) if path.is_dir() and not is_zarr(path) else [path]
         if not found:
-            raise DataError(f"{path}: holds no images; expected PNG, TIFF, JPEG or BMP files")
+            raise DataError(f"{path}: holds no images; expected PNG, TIFF, JPEG, BMP, NumPy or Zarr files")
         files += found
-    return list(by_stem(dict.fromkeys(files)).values())
+    return list(by_stem(dict.fromkeys(files), image_stem).values())
 
 
 def predict_files(
@@ -53,62 +82,218 @@ def predict_files(
     inputs: Iterable[str | Path],
     out: str | Path,
     outputs: Outputs = Outputs(),
-    done: Callable[[Path], object] = lambda file: None,
+    *,
+    reading: Inputs = Inputs(),
+    resources: Resources | None = None,
+    advance: Callable[[float], object] = lambda images: None,
 ) -> list[Path]:
-    """Predict images into a new folder.
+    """Predict images of any size into a new folder.
 
     For ``cell.tif`` the folder gets ``cell.png``, class indices as 8-bit grey of the size of the image, and as asked
-    ``cell_probabilities.tif`` (classes, Y, X) float32 and ``cell_overlay.png`` for the eye. ``classes.json`` says
-    which index is which class. The folder appears when all of it is complete.
+    ``cell_probabilities.tif`` (classes, Y, X) float32 and ``cell_overlay.png`` for the eye; large images and stacks
+    become ``cell.ome.tif`` or ``cell.ome.zarr``, as they came (:func:`rescrnet.data.sinks.pick_kind`).
+    ``classes.json`` says which index is which class. The folder appears when all of it is complete. An interrupted
+    prediction of large images goes on where it stopped when it is called again.
 
     Args:
         model: the trained model.
         inputs: image files and folders of them.
         out: a new folder.
         outputs: what else to write.
-        done: called with every image file when it is predicted.
+        reading: how to read the images.
+        resources: memory, scratch folder and engine.
+        advance: called with the number of images done since the last call, in fractions.
 
     Returns:
         The masks.
 
     Raises:
         DataError: an image is missing, not readable, or does not fit the model.
-        OutputError: the folder holds files already, or cannot be written.
+        OutputError: the folder holds files already, or cannot be written, or the scratch folder is full.
+        UsageError: the memory is too little.
     """
-    out = Path(out)
+    out, resources = Path(out), resources or Resources()
     check_free(out)
     files = find_inputs(inputs)
     if outputs.overlay:
         _check_overlays(files)
+    pick_kind(wrap(np.zeros((1, 1))), outputs.kind)
+    facts = [digest(model), [_stamp(file) for file in files], asdict(outputs), asdict(reading)]
+    masks: list[Path] = []
 
     def write(folder: Path) -> None:
-        for file in files:
-            _predict_file(model, file, folder, outputs)
-            done(file)
+        scratch = _scratch_folder(folder, resources.scratch, facts)
+        for index, file in enumerate(files):
+            prediction = _Prediction(model, file, outputs, reading, folder, scratch / str(index), resources)
+            masks.extend(prediction.run(advance))
         (folder / "classes.json").write_text(json.dumps(_legend(model), indent=2) + "\n", encoding="utf-8")
+        shutil.rmtree(scratch, ignore_errors=True)
 
-    write_folder(out, write)
-    return [out / f"{file.stem}.png" for file in files]
+    def keep(error: BaseException, folder: Path) -> bool:
+        streamed = any(_scratch_folder(folder, resources.scratch, facts).glob("*/*/job.json"))
+        return streamed and not isinstance(error, DataError | UsageError)
+
+    write_folder(out, write, facts, keep)
+    return [out / path.name for path in masks]
+
+
+def _scratch_folder(folder: Path, scratch: Path | None, facts: object) -> Path:
+    """Within the unfinished folder itself, or in ``scratch`` under a name that no other prediction has."""
+    if scratch is None:
+        return folder / _SCRATCH
+    name = hashlib.sha256(json.dumps([str(folder), facts]).encode()).hexdigest()[:12]
+    return scratch / f"rescrnet-{name}"
+
+
+def _stamp(file: Path) -> list[Any]:
+    status = file.stat()
+    return [str(file.absolute()), status.st_size, status.st_mtime_ns]
 
 
 def _check_overlays(files: Iterable[Path]) -> None:
-    stems = by_stem(files)
+    stems = by_stem(files, image_stem)
     for stem, file in stems.items():
         if other := stems.get(f"{stem}_overlay"):
             raise DataError(f"{other}: its mask would have the name of the overlay of {file}; rename it")
 
 
-def _predict_file(model: SegmentationModel, file: Path, folder: Path, outputs: Outputs) -> None:
-    image = match_channels(read_image(file), model.card.in_channels, file)
-    model.warn_if_unlike(image, file)
-    probabilities = model.predict(image, file)
-    mask = probabilities.argmax(0).astype(np.uint8)
-    save_png(folder / f"{file.stem}.png", mask)
-    if outputs.probabilities:
-        path = folder / f"{file.stem}_probabilities.tif"
-        tifffile.imwrite(path, probabilities, photometric="minisblack", metadata={"axes": "CYX"})
-    if outputs.overlay:
-        save_png(folder / f"{file.stem}_overlay.png", overlay(image, mask, model.colours))
+@dataclass(frozen=True)
+class _Prediction:
+    """One image file."""
+
+    model: SegmentationModel
+    file: Path
+    outputs: Outputs
+    reading: Inputs
+    folder: Path
+    scratch: Path
+    resources: Resources
+
+    def run(self, advance: Callable[[float], object]) -> list[Path]:
+        """Write the results, or leave those that are there; the masks."""
+        stack, stem = self.reading.open(self.file), image_stem(self.file)
+        kind = pick_kind(stack, self.outputs.kind)
+        wanted = [output_paths(self.folder, stem, stack, kind)]
+        if self.outputs.probabilities:
+            wanted.append(output_paths(self.folder, stem, stack, kind, probabilities=True))
+        overlay = [self.folder / f"{stem}_overlay.png"] if self.outputs.overlay else []
+        if all(path.exists() for path in [*wanted[0], *wanted[-1], *overlay]):
+            advance(1)
+            return wanted[0]
+        for path in [*wanted[0], *wanted[-1], *overlay]:  # of an interrupted prediction, and not all of them
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        self._check(stack)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        sinks = [
+            open_sink(paths, stack, self.model.card.classes, self.scratch, kind, probabilities=index == 1)
+            for index, paths in enumerate(wanted)
+        ]
+        self._predict_planes(stack, sinks, advance)
+        if overlay:
+            self._write_overlay(overlay[0], stack, sinks[0])
+        for sink in sinks:
+            sink.finish()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return wanted[0]
+
+    def _predict_planes(self, stack: Stack, sinks: list[Sink], advance: Callable[[float], object]) -> None:
+        marks = Marks(self.scratch / "planes")
+        for index, (_, source) in enumerate(stack):
+            share = 1 / len(stack) / (source.shape[0] * source.shape[1])
+            if str(index) in marks.done():
+                advance(1 / len(stack))
+                continue
+            predict_array(
+                self.model,
+                self._unpacked(source, index),
+                *(_PlaneSink(sink, index) for sink in sinks),
+                name=source.name,
+                resources=replace(self.resources, scratch=self.scratch / f"plane-{index}"),
+                advance=lambda pixels, share=share: advance(pixels * share),  # type: ignore[misc]
+            )
+            marks.put(str(index), np.zeros(0))
+            (self.scratch / f"plane-{index}.npy").unlink(missing_ok=True)
+
+    def _check(self, stack: Stack) -> None:
+        """Refuse what cannot end well, before anything is computed."""
+        channels, expected = stack[0].source.shape[2], self.model.card.in_channels
+        if channels != expected and (channels, expected) != (3, 1):
+            raise DataError(
+                f"{self.file}: has {channels} channel{'s' * (channels > 1)}, expected {expected}; convert the image"
+            )
+        if len(stack) == 1:
+            _check_not_constant(stack[0].source)
+        if self.outputs.overlay:
+            needed = stack.size[0] * stack.size[1] * 32  # bytes of the picture and of what it is drawn from
+            if len(stack) > 1 or needed > self.resources.memory - self.resources.program:
+                raise UsageError(
+                    f"{self.file}: --overlay draws one picture that fits the memory; leave it out and open the mask "
+                    "over the image in napari, QuPath or Fiji"
+                )
+        classes = len(self.model.classes)
+        needed = scratch_bytes(stack, classes)
+        needed += scratch_bytes(stack, classes, probabilities=True) if self.outputs.probabilities else 0
+        self._check_room(needed)
+
+    def _check_room(self, needed: int) -> None:
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        there = shutil.disk_usage(self.scratch).free
+        if any(self.scratch.iterdir()) or needed <= there:
+            return
+        raise OutputError(
+            f"{self.scratch}: about {text_of(needed)} of scratch space are needed for {self.file} and "
+            f"{text_of(there)} are free; make room there or choose another disk with --scratch"
+        )
+
+    def _unpacked(self, source: Source, index: int) -> Any:
+        """The plane, or where every read would decode all of it and it is streamed, a copy that reads by region."""
+        shape = (source.shape[0], source.shape[1])
+        if source.segment_bytes < _LARGE_PIECE or cut(self.model, shape, self.resources, source.name) is None:
+            return source
+        if source.segment_bytes > self.resources.memory - self.resources.program:
+            raise UsageError(
+                f"{self.file}: is compressed in pieces of {text_of(source.segment_bytes)}, more than --memory "
+                f"{text_of(self.resources.memory)} leaves room for; save it tiled, as OME-TIFF or OME-Zarr, or give "
+                "more memory"
+            )
+        file = self.scratch / f"plane-{index}.npy"
+        if not file.is_file():
+            partial = file.with_suffix(".part")
+            array = RawArray.create(partial, source.shape, source.dtype)
+            for _, region in grid(shape, max(1, _LARGE_PIECE // (shape[1] * source.dtype.itemsize)), shape[1]):
+                array[(slice(region.y0, region.y1), slice(region.x0, region.x1), slice(None))] = source.read(*region)
+            partial.replace(file)
+        return wrap(RawArray.open(file), "yxc", name=source.name)[0].source
+
+    def _write_overlay(self, path: Path, stack: Stack, sink: Sink) -> None:
+        height, width = stack.size
+        image = scale_to_unit(stack[0].source.read(0, height, 0, width))
+        check_finite(image, self.file)
+        mask = sink.array[(0, slice(0, height), slice(0, width))]
+        save_png(path, overlay(image, mask, self.model.colours))
+
+
+@dataclass(frozen=True)
+class _PlaneSink:
+    """One plane of a result."""
+
+    sink: Sink
+    plane: int
+
+    def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
+        """Take a block."""
+        self.sink.write(y0, x0, block, self.plane)
+
+
+def _check_not_constant(source: Source) -> None:
+    """Raise :class:`DataError` where all pixels are alike. Of any other image little is read."""
+    first = None
+    for _, region in grid((source.shape[0], source.shape[1]), 256, 1024):
+        block = source.read(*region)
+        first = block[0, 0, 0] if first is None else first
+        if (block != first).any():
+            return
+    raise DataError(f"{source.name}: every pixel has the same value, {first}; expected an image; remove it")
 
 
 def _legend(model: SegmentationModel) -> list[dict[str, Any]]:

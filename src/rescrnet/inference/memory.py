@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import os
 import re
-import sys
 from pathlib import Path
 
 from rescrnet.errors import UsageError
@@ -15,7 +14,7 @@ PROGRAM = 320_000_000  # resident with everything imported and a model loaded, a
 SHARE = 0.5  # of the free memory is used where nobody says how much
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _CGROUP = Path("/sys/fs/cgroup")
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def bytes_of(text: str) -> int:
@@ -38,14 +37,16 @@ def text_of(count: int, *, up: bool = False) -> str:
     return f"{rounded / 10**digits:g}{unit}B"
 
 
-def resident() -> int:
-    """The largest resident memory of this process so far, bytes, in steps of 64 MB; 0 where it is not known."""
-    if sys.platform == "win32":
-        return 0
-    import resource
+def taken() -> int:
+    """The memory that this process has before it predicts, bytes: at least :data:`PROGRAM`, in steps of 64 MB.
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return -(-peak // 2**26) * 2**26
+    Coarse, so that the same prediction is planned alike in every process like this one.
+    """
+    try:
+        resident = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return PROGRAM
+    return PROGRAM if resident <= PROGRAM else -(-resident // 2**26) * 2**26
 
 
 def allowance() -> int:
@@ -71,11 +72,10 @@ def free() -> int:
 def keep_freed_memory() -> None:
     """Let this process keep the memory that it frees, to use it again, where the C library is glibc.
 
-    Otherwise every large array comes on fresh pages, which the system first clears: about half of the time of a
-    prediction.
+    Otherwise most arrays come on fresh pages, which the system first clears; that can take longer than computing them.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         c = ctypes.CDLL(None)
         if hasattr(c, "gnu_get_libc_version"):
-            c.mallopt(_M_MMAP_MAX, 0)
+            c.mallopt(_M_MMAP_THRESHOLD, 2**25)  # its largest; above it a heap with holes would take too much
             c.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -115,8 +115,8 @@ def whole_bytes(model: SegmentationModel, shape: tuple[int, int]) -> int:
     """Memory for an image of ``shape`` (Y, X) at once, by any network, bytes."""
     shape = model.card.resize or shape
     if isinstance(model.network, ResCRNet):
-        return PROGRAM + Cost.of(model.network).whole(shape)
-    return PROGRAM + shape[0] * shape[1] * _FLOAT * _UNET_FACTOR
+        return Cost.of(model.network).whole(shape)
+    return shape[0] * shape[1] * _FLOAT * _UNET_FACTOR
 
 
 def _tiles(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from rescrnet.errors import OutputError, UsageError
-from rescrnet.inference.memory import allowance, text_of
+from rescrnet.inference.memory import allowance, taken, text_of
 from rescrnet.inference.plan import plan, whole_bytes
-from rescrnet.inference.stream import Sink, Sizes, Source, Stream, Task, streamable
+from rescrnet.inference.region import Region
+from rescrnet.inference.stream import Sink, Sizes, Source, Stream, Task, read_unit, streamable
 from rescrnet.model import SegmentationModel
 
 _FORMAT = 1  # of a scratch folder
@@ -48,12 +49,14 @@ class Resources:
 
     Attributes:
         memory: resident bytes of each process that computes, all in all.
+        program: how much of it the program itself takes.
         scratch: folder for what does not fit into memory, and for what an interrupted prediction goes on from; none for
             a temporary one, which does not outlive the prediction.
         engine: what does the work.
     """
 
     memory: int = field(default_factory=allowance)
+    program: int = field(default_factory=taken)
     scratch: Path | None = None
     engine: Engine = field(default_factory=InThisProcess)
 
@@ -93,9 +96,9 @@ def predict_array(
     resources = resources or Resources()
     shape = (source.shape[0], source.shape[1])
     if sizes is None:
-        sizes = _sizes(model, shape, resources.memory, name)
+        sizes = cut(model, shape, resources, name)
     if sizes is None:
-        found = model.predict(source.read(0, shape[0], 0, shape[1]), name)
+        found = model.predict_unit(read_unit(model, source, Region(0, shape[0], 0, shape[1]), name))
         mask.write(0, 0, found.argmax(0).astype(np.uint8))
         if probabilities is not None:
             probabilities.write(0, 0, np.moveaxis(found, 0, -1))
@@ -107,11 +110,13 @@ def predict_array(
         _run(stream, resources.engine, advance)
 
 
-def _sizes(model: SegmentationModel, shape: tuple[int, int], memory: int, name: str) -> Sizes | None:
+def cut(model: SegmentationModel, shape: tuple[int, int], resources: Resources, name: str) -> Sizes | None:
+    """How to cut an image of ``shape`` (Y, X); none where it is predicted whole. Raises as :func:`predict_array`."""
+    memory = resources.memory
     try:
         network = streamable(model)
     except UsageError as error:
-        needed = whole_bytes(model, shape)
+        needed = resources.program + whole_bytes(model, shape)
         if needed > memory:
             size = f"{shape[0]}×{shape[1]}"
             raise UsageError(
@@ -119,7 +124,7 @@ def _sizes(model: SegmentationModel, shape: tuple[int, int], memory: int, name: 
                 f"allowed; {error}, or give more with --memory"
             ) from None
         return None
-    return plan(network, shape, memory)
+    return plan(network, shape, memory, resources.program)
 
 
 def _run(stream: Stream, engine: Engine, advance: Callable[[float], object]) -> None:
@@ -156,13 +161,18 @@ def _folder(scratch: Path | None) -> Iterator[Path]:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
+def digest(model: SegmentationModel) -> str:
+    """What tells a model from every other: a hash of its card and its weights."""
+    hashed = hashlib.sha256(model.card.model_dump_json().encode())
+    for weight in model.network.state_dict().values():
+        hashed.update(weight.cpu().numpy().tobytes())
+    return hashed.hexdigest()
+
+
 def _facts(model: SegmentationModel, source: Source, name: str, probabilities: Sink | None) -> dict[str, Any]:
     """What must be the same for a prediction to go on from a scratch folder."""
-    digest = hashlib.sha256(model.card.model_dump_json().encode())
-    for weight in model.network.state_dict().values():
-        digest.update(weight.cpu().numpy().tobytes())
     image = {"image": name, "shape": list(source.shape), "dtype": str(source.dtype)}
-    return {"format": _FORMAT, "model": digest.hexdigest(), **image, "probabilities": probabilities is not None}
+    return {"format": _FORMAT, "model": digest(model), **image, "probabilities": probabilities is not None}
 
 
 def _resumed(folder: Path, facts: dict[str, Any], sizes: Sizes) -> Sizes:

@@ -33,8 +33,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rescrnet.data.images import match_channels, to_unit
-from rescrnet.errors import DataError, OutputError, UsageError
+from rescrnet.data.images import check_finite, match_channels, scale_to_unit
+from rescrnet.errors import OutputError, UsageError
 from rescrnet.inference.features import roll_features
 from rescrnet.inference.memory import text_of
 from rescrnet.inference.region import Region, grid
@@ -218,10 +218,7 @@ class Stream:
         return np.zeros(0)
 
     def _read(self, region: Region) -> Tensor:
-        unit = match_channels(to_unit(self.source.read(*region)), self.model.card.in_channels, self.name)
-        if not np.isfinite(unit).all():
-            raise DataError(f"{self.name}: holds NaN or infinite values; expected finite intensities; mend them")
-        return self.model.tensor(unit).to(self.model.device)
+        return self.model.tensor(read_unit(self.model, self.source, region, self.name)).to(self.model.device)
 
     def _run_scan(self, task: Task) -> NDArray[Any]:
         """The state after the strip."""
@@ -283,6 +280,13 @@ class Stream:
     def _sync(self, name: str | None) -> None:
         if name is not None:
             self.maps()[name].sync()
+
+
+def read_unit(model: SegmentationModel, source: Source, region: Region, name: str) -> NDArray[np.float32]:
+    """A region of an image in the unit range, with the channels of the model, YXC. Raises :class:`DataError`."""
+    unit = match_channels(scale_to_unit(source.read(*region)), model.card.in_channels, name)
+    check_finite(unit, name)
+    return unit
 
 
 def streamable(model: SegmentationModel) -> ResCRNet:
