@@ -73,9 +73,8 @@ class ResCRNet(nn.Module):
         A state is what the blocks to come read: the output of the block before, and in a very dense network also the
         sum of the outputs so far; (N, width, H, W) each. At a cut the result is ``block.reach`` pixels shorter.
         """
-        block = self.blocks[index]
-        made = block(state[0], edges)
-        return _JOIN[self.config.name](index, made, edges.crop(state[-1], block.reach))
+        made = self.blocks[index](state[0], edges)
+        return _JOIN[self.config.name](index, made, edges.crop(state[-1], self.reaches[index]))
 
     def project(self, features: Tensor) -> Tensor:
         """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits."""
