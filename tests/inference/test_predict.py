@@ -128,19 +128,19 @@ def test_without_a_scratch_folder_nothing_is_left(model, tmp_path, monkeypatch):
 
 def test_the_need_for_scratch_space_is_known_beforehand(model, tmp_path, mount):
     disk = mount("size=100k")
-    with pytest.raises(OutputError, match=r"172KB of scratch space are needed for image and \d+KB are free; make room"):
+    with pytest.raises(OutputError, match=r"147KB of scratch space are needed for image and \d+KB are free; make room"):
         predicted(model, picture(*SHAPE), sizes=SMALL, resources=Resources(scratch=disk / "s"))
 
 
 def test_a_disk_that_fills_up_is_one_line_and_the_prediction_goes_on_when_there_is_room(model, tmp_path, mount):
-    disk = mount("size=600k")
+    disk = mount("size=4m")
 
     class Fills(InThisProcess):
         def run(self, stream, tasks):
             for task in super().run(stream, tasks):
                 if task.phase == "0-rows-1":
                     with pytest.raises(OSError), (disk / "other").open("wb") as file:
-                        file.write(bytes(10**6))
+                        file.write(bytes(10**7))
                 yield task
 
     image, mask, probabilities = picture(*SHAPE), Canvas(*SHAPE), Canvas(*SHAPE, 3)
@@ -203,8 +203,11 @@ def test_grey_in_three_channels_is_grey(model, sizes):
     ids=["unet", "resize"],
 )
 def test_a_model_that_needs_the_whole_image_says_so_where_that_does_not_fit(settings, says):
-    with pytest.raises(UsageError, match=rf"image: 9000×9000 pixels at once need about .*GB .* allowed; {says}"):
-        predict_array(model_of(**settings), Picture(np.empty((9000, 9000, 1), np.uint8)), None)
+    image, model = Picture(np.empty((9000, 9000, 1), np.uint8)), model_of(**settings)
+    with pytest.raises(
+        UsageError, match=rf"image: 9000×9000 pixels at once need about .*GB of memory and 1GB are allowed; {says}"
+    ):
+        predict_array(model, image, None, resources=Resources(memory=10**9))
 
 
 def test_a_job_that_was_not_written_whole_is_begun_anew(model, tmp_path):

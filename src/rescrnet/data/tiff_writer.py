@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import tifffile
@@ -44,6 +46,7 @@ def write_tiff(path: Path, levels: Sequence[RawArray], axes: Sequence[Axis], cla
     letters = "".join(axis.name for axis in outer).upper()
     lengths = [axis.length for axis in outer]
     size = pixel_size(axes)
+    identity = {"UUID": str(_identity(base))}
     with tifffile.TiffWriter(path, bigtiff=2 * _bytes(levels) > _CLASSIC, ome=True) as file:
         for number, level in enumerate(levels):
             extra = (
@@ -51,7 +54,8 @@ def write_tiff(path: Path, levels: Sequence[RawArray], axes: Sequence[Axis], cla
                 if number
                 else {
                     "subifds": len(levels) - 1,
-                    "metadata": _metadata(letters + "C" * probabilities + "YX", outer, size, classes, probabilities),
+                    "metadata": identity
+                    | _metadata(letters + "C" * probabilities + "YX", outer, size, classes, probabilities),
                 }
             )
             tile = tuple(min(_TILE, -(-n // 16) * 16) for n in level.shape[-2:])
@@ -63,6 +67,14 @@ def write_tiff(path: Path, levels: Sequence[RawArray], axes: Sequence[Axis], cla
                 **(options if size else {**options, "resolutionunit": "NONE"}),
                 **extra,
             )
+
+
+def _identity(base: RawArray) -> UUID:
+    """The name that OME gives every file, made from its content: the same result makes the same bytes."""
+    digest = hashlib.sha256()
+    for tile in _tiles(base, (_TILE, _TILE)):
+        digest.update(tile.tobytes())
+    return UUID(bytes=digest.digest()[:16], version=5)
 
 
 def _tiles(level: RawArray, tile: tuple[int, ...]) -> Iterator[NDArray[Any]]:

@@ -248,6 +248,9 @@ class _Prediction:
     def _unpacked(self, source: Source, index: int) -> Any:
         """The plane, or where every read would decode all of it and it is streamed, a copy that reads by region."""
         shape = (source.shape[0], source.shape[1])
+        file = self.scratch / f"plane-{index}.npy"
+        if file.is_file():
+            return wrap(RawArray.open(file), "yxc", name=source.name)[0].source
         if source.segment_bytes < _LARGE_PIECE or cut(self.model, shape, self.resources, source.name) is None:
             return source
         if source.segment_bytes > self.resources.memory - self.resources.program:
@@ -256,13 +259,12 @@ class _Prediction:
                 f"{text_of(self.resources.memory)} leaves room for; save it tiled, as OME-TIFF or OME-Zarr, or give "
                 "more memory"
             )
-        file = self.scratch / f"plane-{index}.npy"
-        if not file.is_file():
-            partial = file.with_suffix(".part")
-            array = RawArray.create(partial, source.shape, source.dtype)
-            for _, region in grid(shape, max(1, _LARGE_PIECE // (shape[1] * source.dtype.itemsize)), shape[1]):
-                array[(slice(region.y0, region.y1), slice(region.x0, region.x1), slice(None))] = source.read(*region)
-            partial.replace(file)
+        partial = file.with_suffix(".part")
+        array = RawArray.create(partial, source.shape, source.dtype)
+        rows = max(1, source.segment_bytes // (shape[1] * source.shape[2] * source.dtype.itemsize))
+        for _, region in grid(shape, rows, shape[1]):
+            array[(slice(region.y0, region.y1), slice(region.x0, region.x1), slice(None))] = source.read(*region)
+        partial.replace(file)
         return wrap(RawArray.open(file), "yxc", name=source.name)[0].source
 
     def _write_overlay(self, path: Path, stack: Stack, sink: Sink) -> None:

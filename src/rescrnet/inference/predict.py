@@ -95,8 +95,8 @@ def predict_array(
     """
     resources = resources or Resources()
     shape = (source.shape[0], source.shape[1])
-    if sizes is None:
-        sizes = cut(model, shape, resources, name)
+    facts = _facts(model, source, name, probabilities)
+    sizes = _begun_with(resources.scratch, facts) or sizes or cut(model, shape, resources, name)
     if sizes is None:
         found = model.predict_unit(read_unit(model, source, Region(0, shape[0], 0, shape[1]), name))
         mask.write(0, 0, found.argmax(0).astype(np.uint8))
@@ -105,7 +105,7 @@ def predict_array(
         advance(shape[0] * shape[1])
         return
     with _folder(resources.scratch) as folder:
-        sizes = _resumed(folder, _facts(model, source, name, probabilities), sizes)
+        _begin(folder, facts, sizes)
         stream = Stream(model, source, mask, probabilities, name=name, folder=folder, sizes=sizes)
         _run(stream, resources.engine, advance)
 
@@ -175,21 +175,28 @@ def _facts(model: SegmentationModel, source: Source, name: str, probabilities: S
     return {"format": _FORMAT, "model": digest(model), **image, "probabilities": probabilities is not None}
 
 
-def _resumed(folder: Path, facts: dict[str, Any], sizes: Sizes) -> Sizes:
-    """The sizes that the scratch folder was begun with; a folder of another prediction is emptied and begun anew."""
-    job = folder / _JOB
+def _begun_with(folder: Path | None, facts: dict[str, Any]) -> Sizes | None:
+    """The sizes of the prediction that a scratch folder holds, if it is this one."""
+    if folder is None:
+        return None
     try:
-        stored = json.loads(job.read_text(encoding="utf-8"))
+        stored = json.loads((folder / _JOB).read_text(encoding="utf-8"))
         if stored["facts"] == facts:
             return Sizes(**{**stored["sizes"], "tile": tuple(stored["sizes"]["tile"])})
-    except FileNotFoundError:
-        if any(folder.iterdir()):
-            raise OutputError(f"{folder}: holds other files; choose an empty or new scratch folder") from None
-    except (ValueError, KeyError, TypeError):
-        pass  # not whole: begun anew like one of another prediction
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # there is none, or it is not whole
+    return None
+
+
+def _begin(folder: Path, facts: dict[str, Any], sizes: Sizes) -> None:
+    """Make a scratch folder that of this prediction: as it is, or emptied if it is that of another one."""
+    if _begun_with(folder, facts) == sizes:
+        return
+    job = folder / _JOB
+    if any(folder.iterdir()) and not job.is_file():
+        raise OutputError(f"{folder}: holds other files; choose an empty or new scratch folder")
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     partial = job.with_suffix(".partial")
     partial.write_text(json.dumps({"facts": facts, "sizes": asdict(sizes)}), encoding="utf-8")
     partial.replace(job)
-    return sizes
