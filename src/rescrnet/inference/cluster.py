@@ -23,6 +23,7 @@ from rescrnet.model import SegmentationModel, load
 
 _MODEL = "model.safetensors"
 _FAILURES = 20  # workers that may die over one task until it is held to be the cause
+_PATIENCE = 10  # seconds for a scheduler to answer
 _one_at_a_time = Lock()  # memory is planned for one task a process
 
 
@@ -101,7 +102,7 @@ def cluster(workers: int | None = None, address: str | None = None) -> Iterator[
                 )
             )
         try:
-            client = stack.enter_context(Client(address, set_as_default=False))
+            client = stack.enter_context(Client(address, timeout=_PATIENCE, set_as_default=False))
         except (OSError, ValueError, TimeoutError) as error:
             raise UsageError(
                 f"--dask {address}: no scheduler answers there ({' '.join(str(error).split())}); expected an address "
