@@ -11,14 +11,16 @@ from rescrnet.inference.memory import PROGRAM, text_of
 from rescrnet.inference.stream import Sizes
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
+from rescrnet.ops.separable import VECTOR, has_kernels
 
 _FLOAT = 4  # bytes
 _BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every page and sector
 _STRIP, _SEGMENT = 128, 4096
 _TILE_HEIGHT = 8192  # tiles this high waste little above and below, and are done again in a minute after a kill
-_BLOCK_FACTOR = 3
-_SCAN_FACTOR = 2
-_UNET_FACTOR = 100
+# Measured peaks as multiples of what the formulas below count, without and with compiled kernels, and some to spare.
+_WHOLE, _TILE = (1.4, 1.0), (5.0, 1.15)
+_WHOLE_SCAN, _SCAN = 32, 2
+_UNET = 100  # channels
 _HEADROOM = 0.95  # of what the program leaves is planned with
 
 
@@ -31,12 +33,14 @@ class Cost:
         config: of the network.
         reaches: how far each convolutional block sees, pixels.
         widths: channels that each block reads, and then those that the last one makes.
+        compiled: whether the blocks have compiled kernels.
     """
 
     classes: int
     config: NetworkConfig
     reaches: list[int]
     widths: list[int]
+    compiled: bool
 
     @classmethod
     def of(cls, network: ResCRNet) -> Cost:
@@ -47,27 +51,35 @@ class Cost:
             filters * (len(sizes) if config.merge == "concatenate" else 1)
             for filters, sizes in zip(config.per_block("filters"), branches, strict=True)
         ]
-        return cls(network.classes, config, network.reaches, [network.in_channels, *widths])
+        compiled = has_kernels() and all(width % VECTOR == 0 for width in config.per_block("filters"))
+        return cls(network.classes, config, network.reaches, [network.in_channels, *widths], compiled)
 
     def block(self, index: int) -> int:
-        """Bytes a pixel while block ``index`` works."""
-        filters: int = self.config.per_block("filters")[index]
-        state = self.widths[index] * (2 if self.config.name == "very-dense" else 1)
-        return _FLOAT * _BLOCK_FACTOR * (state + self.widths[index] + 2 * self.widths[index + 1] + 2 * filters)
+        """Channels held at once while block ``index`` works."""
+        filters: int = self.config.per_block("filters")[index] * len(self.config.per_block("kernel_sizes")[index])
+        joined = self.widths[index + 1] * (self._states(index + 1) + self.config.name.endswith("dense") - 1)
+        # What it reads, in pieces and joined, and cropped for the shortcut; between its convolutions; what it makes.
+        return (2 * self._states(index) + 1) * self.widths[index] + filters + self.widths[index + 1] + joined
 
     def whole(self, shape: tuple[int, int]) -> int:
         """Bytes for a whole image of ``shape`` (Y, X)."""
-        return shape[0] * shape[1] * max(self.block(index) for index in range(len(self.reaches)))
+        states = self.config.lstm_filters * self.classes * (self.config.m > 0)
+        most = max(_WHOLE[self.compiled] * max(map(self.block, range(len(self.reaches)))), _WHOLE_SCAN * states)
+        return int(_FLOAT * shape[0] * shape[1] * most)
 
     def tile(self, width: int, rows: int, image_width: int) -> int:
         """Bytes for a tile of ``width`` columns rolled down ``rows`` at a time."""
         kept, most = 0, 0
         for index, reach in enumerate(self.reaches):
             across = min(image_width, width + 2 * sum(self.reaches[index:]))
-            state = self.widths[index] * (2 if self.config.name == "very-dense" else 1)
-            kept += _FLOAT * state * 2 * reach * across
+            kept += self._states(index) * self.widths[index] * 2 * reach * across
             most = max(most, self.block(index) * (rows + 2 * reach) * across)
-        return kept + most
+        return int(_FLOAT * (kept + _TILE[self.compiled] * most))
+
+    def _states(self, index: int) -> int:
+        """How many maps block ``index`` reads: see :meth:`ResCRNet.stage`."""
+        several = {"very-dense": index > 1, "dense": index == 2}
+        return 2 if several.get(self.config.name, False) else 1
 
     def waste(self, width: int, rows: int, image_width: int) -> float:
         """Work for such a tile as a multiple of its share of a whole image's."""
@@ -81,7 +93,7 @@ class Cost:
     def scan(self, strip: int, segment: int, length: int) -> int:
         """Bytes for a segment of a strip of lines of ``length``."""
         states = self.config.lstm_filters * self.classes
-        return _FLOAT * _SCAN_FACTOR * (5 * states + 4 * self.classes) * strip * min(length, segment + 2 * strip)
+        return _FLOAT * _SCAN * (5 * states + 4 * self.classes) * strip * min(length, segment + 2 * strip)
 
 
 def plan(network: ResCRNet, shape: tuple[int, int], memory: int, program: int = PROGRAM) -> Sizes | None:
@@ -116,7 +128,7 @@ def whole_bytes(model: SegmentationModel, shape: tuple[int, int]) -> int:
     shape = model.card.resize or shape
     if isinstance(model.network, ResCRNet):
         return Cost.of(model.network).whole(shape)
-    return shape[0] * shape[1] * _FLOAT * _UNET_FACTOR
+    return shape[0] * shape[1] * _FLOAT * _UNET
 
 
 def _tiles(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
