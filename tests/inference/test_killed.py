@@ -41,8 +41,10 @@ def start(model, image, out, *options):
 
 
 def end(process):
-    _, err = process.communicate(timeout=120)
-    return process.returncode, err
+    """The code, and what was said last: on a busy machine lines of progress come before it."""
+    _, err = process.communicate(timeout=300)
+    lines = [line for line in err.splitlines() if "% predicted" not in line]
+    return process.returncode, "\n".join(lines)
 
 
 def marks_of(folder):
@@ -89,7 +91,7 @@ def stop(model, image, folder):
 
 def test_ctrl_c_keeps_what_is_done_and_says_that_the_command_goes_on(model, image, tmp_path):
     code, err = stop(model, image, tmp_path)
-    assert (code, err) == (130, "stopped; the same command goes on\n")
+    assert (code, err) == (130, "stopped; the same command goes on")
     assert marks_of(tmp_path / ".out.partial")
 
 

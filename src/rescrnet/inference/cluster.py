@@ -97,7 +97,7 @@ def cluster(workers: int | None = None, address: str | None = None) -> Iterator[
                     threads_per_worker=1,
                     processes=True,
                     memory_limit=0,
-                    dashboard_address=None,
+                    dashboard_address=":0",
                     silence_logs=logging.CRITICAL,
                 )
             )
