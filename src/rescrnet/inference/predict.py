@@ -94,6 +94,7 @@ def predict_array(
         UsageError: the memory is too little, or the model sees the whole image at once and that does not fit.
     """
     resources = resources or Resources()
+    model.network.eval()
     shape = (source.shape[0], source.shape[1])
     facts = _facts(model, source, name, probabilities)
     sizes = _begun_with(resources.scratch, facts) or sizes or cut(model, shape, resources, name)
