@@ -70,8 +70,11 @@ class BlockMap:
         """Set the part of the array in ``region`` to ``values`` (channels, rows, columns)."""
         with self.path.open("r+b", buffering=0) as file:
             for line in self._lines(region):
-                self._seek(file, line)
-                stored = self._get(file, line)
+                if self._covers(region, line):
+                    stored = np.zeros((self.channels, self.block, line.width), self.dtype)
+                else:
+                    self._seek(file, line)
+                    stored = self._get(file, line)
                 _inside(stored, line, region)[:] = values[:, _rows_of(line, region)]
                 self._seek(file, line)
                 self._put(file, stored)
@@ -87,6 +90,12 @@ class BlockMap:
         left, right = region.x0 // side * side, -(-region.x1 // side) * side
         for top in range(region.y0 // side * side, region.y1, side):
             yield Region(top, top + side, left, right)
+
+    def _covers(self, region: Region, line: Region) -> bool:
+        """Whether ``region`` holds all of the blocks of ``line`` but their padding."""
+        (height, width), (y0, y1, x0, x1) = self.shape, region
+        across = x0 <= line.x0 and min(line.x1, width) <= x1
+        return across and y0 <= line.y0 and min(line.y1, height) <= y1
 
     def _seek(self, file: FileIO, line: Region) -> None:
         file.seek((line.y0 // self.block * self._grid[1] + line.x0 // self.block) * self._block_bytes)
