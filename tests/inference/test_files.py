@@ -8,8 +8,10 @@ import tifffile
 from PIL import Image
 
 from rescrnet.data.images import read_image
+from rescrnet.data.sources import open_source
 from rescrnet.errors import DataError, OutputError
-from rescrnet.inference.files import Outputs, find_inputs, overlay, predict_files
+from rescrnet.inference.files import Outputs, _sample, find_inputs, overlay, predict_files
+from rescrnet.inference.stream import Sizes
 from tests.folders import noise, save
 
 # Noise is far from the images of training, as it should be; test_model.py and test_sparse.py have the warning.
@@ -147,3 +149,25 @@ def test_every_image_that_is_done_is_told(model, images, tmp_path):
     done = []
     predict_files(model, [images], tmp_path / "out", advance=done.append)
     assert sum(done) == pytest.approx(2)
+
+
+def test_a_large_image_is_judged_by_a_sample_from_all_over_it(tmp_path):
+    image = np.zeros((1400, 1100), np.uint8)
+    image[700:, 550:] = 7
+    np.save(tmp_path / "large.npy", image)
+    sample = _sample(open_source(tmp_path / "large.npy")[0].source)
+    assert sample.shape[1:] == (1, 1)
+    assert sample.size <= 2**20
+    assert (sample == 7).mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_large_images_go_through_the_same_files_whole_or_streamed(model, tmp_path, monkeypatch):
+    file = tmp_path / "cell.tif"
+    tifffile.imwrite(file, noise((150, 131)), photometric="minisblack")
+    predict_files(model, [file], tmp_path / "whole", Outputs(probabilities=True))
+    sizes = Sizes(tile=(64, 64), rows=16, strip=16, segment=64, block=16)
+    monkeypatch.setattr("rescrnet.inference.predict.cut", lambda *arguments: sizes)
+    predict_files(model, [file], tmp_path / "streamed", Outputs(probabilities=True))
+    assert names(tmp_path / "streamed") == names(tmp_path / "whole")
+    found, expected = (tifffile.imread(tmp_path / out / "cell_probabilities.tif") for out in ("streamed", "whole"))
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from rescrnet.data.images import by_stem, check_finite, colourise, scale_to_unit, to_display, write_atomically
+from rescrnet.data.images import (
+    by_stem,
+    check_finite,
+    colourise,
+    match_channels,
+    scale_to_unit,
+    to_display,
+    write_atomically,
+)
 from rescrnet.data.output import check_free, write_folder
 from rescrnet.data.raw import RawArray
 from rescrnet.data.sinks import Sink, open_sink, output_paths, pick_kind, scratch_bytes
@@ -29,6 +37,7 @@ from rescrnet.inference.scratch import Marks
 from rescrnet.model import SegmentationModel
 
 _SCRATCH = ".scratch"
+_SAMPLE = 2**20  # pixels
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
 
 
@@ -223,6 +232,8 @@ class _Prediction:
             )
         if len(stack) == 1:
             _check_not_constant(stack[0].source)
+        sample = scale_to_unit(_sample(stack[len(stack) // 2].source))
+        self.model.warn_if_unlike(match_channels(sample, expected, self.file), self.file)
         if self.outputs.overlay:
             needed = stack.size[0] * stack.size[1] * 32  # bytes of the picture and of what it is drawn from
             if len(stack) > 1 or needed > self.resources.memory - self.resources.program:
@@ -285,6 +296,16 @@ class _PlaneSink:
     def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
         """Take a block."""
         self.sink.write(y0, x0, block, self.plane)
+
+
+def _sample(source: Source) -> NDArray[Any]:
+    """A small image whole; of a large one 64 squares from all over it, one below the other; (y, x, channels)."""
+    height, width, channels = source.shape
+    if height * width <= _SAMPLE:
+        return source.read(0, height, 0, width)
+    cells = list(grid((height, width), -(-height // 8), -(-width // 8)))
+    parts = [source.read(r.y0, min(r.y1, r.y0 + 128), r.x0, min(r.x1, r.x0 + 128)) for _, r in cells]
+    return np.concatenate([part.reshape(-1, 1, channels) for part in parts])
 
 
 def _check_not_constant(source: Source) -> None:
