@@ -76,6 +76,18 @@ def test_the_compiled_path_equals_the_plain_one_forward_and_gradient(classes, fi
 
 
 @compiled
+def test_the_scan_does_not_depend_on_the_number_of_threads():
+    weights, x, dropout = weights_and_image(size=(1, 9, 67))
+    found, threads = [], torch.get_num_threads()
+    for count in (1, 2, 3, 8):
+        torch.set_num_threads(count)
+        found.append((convlstm(x, weights), convlstm(x, weights, dropout)))
+    torch.set_num_threads(threads)
+    for several in found[1:]:
+        assert all(torch.equal(*pair) for pair in zip(found[0], several, strict=True))
+
+
+@compiled
 def test_the_compiled_hyperbolic_tangent_is_exact_to_rounding_everywhere():
     """One step with open gates is h = tanh(tanh(g)), two functions of one variable in a row."""
     x = torch.cat([torch.linspace(-12, 12, 20001), torch.logspace(-30, 1, 3000, dtype=torch.float64).float()])

@@ -58,8 +58,8 @@ class Cost:
         """Channels held at once while block ``index`` works."""
         filters: int = self.config.per_block("filters")[index] * len(self.config.per_block("kernel_sizes")[index])
         joined = self.widths[index + 1] * (self._states(index + 1) + self.config.name.endswith("dense") - 1)
-        # What it reads, in pieces and joined, and cropped for the shortcut; between its convolutions; what it makes.
-        return (2 * self._states(index) + 1) * self.widths[index] + filters + self.widths[index + 1] + joined
+        # What it reads, in pieces and joined; between its convolutions; what it makes.
+        return 2 * self._states(index) * self.widths[index] + filters + self.widths[index + 1] + joined
 
     def whole(self, shape: tuple[int, int]) -> int:
         """Bytes for a whole image of ``shape`` (Y, X)."""

@@ -1,8 +1,10 @@
 /* The recurrence of bidirectional convolutional LSTMs over the lines of an image, float32, and its gradient.
  *
- * Every direction of every image is a chain of steps of its own, and a chain stays with one thread. A line lies in cache
+ * Every direction of every image is a chain of steps of its own, and a chain stays with one thread; forward, where there
+ * are fewer chains than threads, all threads share a line and wait for each other at every step. A line lies in cache
  * as [channels][pitch], its pixels from MARGIN on, with zeros beyond both ends.
  */
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,18 +73,30 @@ static void put_line(float *to, size pitch, const float *from, size stride, size
     for (size c = 0; c < channels; c++) memcpy(to + c * pitch + MARGIN, from + c * stride, 4 * length);
 }
 
+/* A stretch of a line that one thread works on; `shared` where others have the rest. */
+typedef struct {
+    size from, to;
+    int shared;
+} stretch;
+
+static void wait_for_others(stretch part) {
+    if (part.shared) {
+#pragma omp barrier
+    }
+}
+
 static const float *dropout_of(const scan *s, size direction, size gate, size image) {
     return s->dropout + ((direction * 4 + gate) * s->channels * s->images + image) * s->length;
 }
 
 /* What each gate sees of the state: one copy for all, or with dropout one for each. */
-static void seen_state(const scan *s, size direction, size image, const float *hidden, float *seen) {
+static void seen_state(const scan *s, size direction, size image, const float *hidden, float *seen, stretch part) {
     size pitch = line_pitch(s);
     for (size gate = 0; gate < 4; gate++)
         for (size c = 0; c < s->channels; c++) {
             const float *factor = dropout_of(s, direction, gate, image) + c * s->images * s->length;
             float *to = seen + (gate * s->channels + c) * pitch + MARGIN;
-            for (size l = 0; l < s->length; l++) to[l] = hidden[c * pitch + MARGIN + l] * factor[l];
+            for (size l = part.from; l < part.to; l++) to[l] = hidden[c * pitch + MARGIN + l] * factor[l];
         }
 }
 
@@ -95,12 +109,12 @@ INLINE vector convolve(vector sum, const float *weight, const float *lines, size
 }
 
 static void forward_step(const scan *s, size direction, const float *x, const float *seen, size gate_stride,
-                         float *hidden, float *cell, float *gates) {
+                         float *hidden, float *cell, float *gates, stretch part) {
     size n = s->channels, pitch = line_pitch(s);
     const float *input = s->input + direction * 4 * n * 3 * s->classes, *bias = s->bias + direction * 4 * n;
     const float *recurrent = s->recurrent + direction * 4 * n * 3 * n;
     for (size c = 0; c < n; c++)
-        for (size l = 0; l < s->length; l += LANES) {
+        for (size l = part.from; l < part.to; l += LANES) {
             vector gate[4];
             for (size k = 0; k < 4; k++) {
                 size g = k * n + c;
@@ -114,46 +128,80 @@ static void forward_step(const scan *s, size direction, const float *x, const fl
             store(of_cell, value);
             store(hidden + c * pitch + MARGIN + l, gate[2] * tangent(value));
         }
-    for (size c = 0; c < n; c++) memset(hidden + c * pitch + MARGIN + s->length, 0, 4 * (s->pitch - s->length));
+    for (size c = 0; c < n && part.to == s->length; c++)
+        memset(hidden + c * pitch + MARGIN + s->length, 0, 4 * (s->pitch - s->length));
 }
 
-static void forward_chain(const scan *s, size direction, size image, float *memory) {
-    size n = s->channels, pitch = line_pitch(s), chain = direction * s->images + image, area = s->steps * s->length;
-    float *x = memory, *now = x + s->classes * pitch, *next = now + n * pitch, *seen = next + n * pitch;
-    float *cell = seen + 4 * n * pitch;
-    const float *image_x = s->x + image * s->classes * area;
-    float *out = s->out + chain * s->classes * area, *state = s->state ? s->state + chain * 2 * n * s->length : NULL;
-    for (size c = 0; state && c < n; c++) memcpy(cell + c * s->pitch, state + (n + c) * s->length, 4 * s->length);
-    if (state) put_line(now, pitch, state, s->length, n, s->length);
+/* The floats that a chain needs. */
+static size forward_memory(const scan *s) {
+    return (2 * s->classes + 6 * s->channels) * line_pitch(s) + s->channels * s->pitch;
+}
+
+static void forward_chain(const scan *s, size chain, float *memory, stretch part) {
+    size n = s->channels, pitch = line_pitch(s), area = s->steps * s->length, here = part.to - part.from;
+    size direction = chain / s->images, image = chain % s->images;
+    float *x = memory, *next_x = x + s->classes * pitch, *now = next_x + s->classes * pitch, *next = now + n * pitch;
+    float *seen = next + n * pitch, *cell = seen + 4 * n * pitch;
+    const float *image_x = s->x + image * s->classes * area + part.from;
+    float *out = s->out + chain * s->classes * area + part.from;
+    float *state = s->state ? s->state + chain * 2 * n * s->length + part.from : NULL;
+    int upwards = direction + s->reversed == 1;
+    for (size c = 0; state && c < n; c++)
+        memcpy(cell + c * s->pitch + part.from, state + (n + c) * s->length, 4 * here);
+    if (state) put_line(now + part.from, pitch, state, s->length, n, here);
+    put_line(x + part.from, pitch, image_x + (upwards ? s->steps - 1 : 0) * s->length, area, s->classes, here);
+    wait_for_others(part);
     for (size step = 0; step < s->steps; step++) {
-        size row = direction + s->reversed == 1 ? s->steps - 1 - step : step;
-        put_line(x, pitch, image_x + row * s->length, area, s->classes, s->length);
-        if (s->dropout) seen_state(s, direction, image, now, seen);
+        size row = upwards ? s->steps - 1 - step : step, following = upwards ? row - 1 : row + 1;
+        if (s->dropout) {
+            seen_state(s, direction, image, now, seen, part);
+            wait_for_others(part);
+        }
         forward_step(s, direction, x, s->dropout ? seen : now, s->dropout ? n * pitch : 0, next, cell,
-                     s->gates ? s->gates + (chain * s->steps + step) * 4 * n * s->pitch : NULL);
-        if (s->cells) memcpy(s->cells + (chain * s->steps + step) * n * s->pitch, cell, 4 * n * s->pitch);
+                     s->gates ? s->gates + (chain * s->steps + step) * 4 * n * s->pitch : NULL, part);
+        for (size c = 0; s->cells && c < n; c++)
+            memcpy(s->cells + ((chain * s->steps + step) * n + c) * s->pitch + part.from, cell + c * s->pitch + part.from,
+                   4 * here);
         for (size c = 0; c < s->classes; c++) {
             float *to = out + c * area + row * s->length;
-            memcpy(to, next + c * pitch + MARGIN, 4 * s->length);
+            memcpy(to, next + c * pitch + MARGIN + part.from, 4 * here);
             for (size f = c + s->classes; f < n; f += s->classes)
-                for (size l = 0; l < s->length; l++) to[l] += next[f * pitch + MARGIN + l];
+                for (size l = 0; l < here; l++) to[l] += next[f * pitch + MARGIN + part.from + l];
         }
-        float *other = now;
-        now = next;
-        next = other;
+        if (step + 1 < s->steps)
+            put_line(next_x + part.from, pitch, image_x + following * s->length, area, s->classes, here);
+        wait_for_others(part);
+        float *other = now, *other_x = x;
+        now = next, next = other;
+        x = next_x, next_x = other_x;
     }
     for (size c = 0; state && c < n; c++) {
-        memcpy(state + c * s->length, now + c * pitch + MARGIN, 4 * s->length);
-        memcpy(state + (n + c) * s->length, cell + c * s->pitch, 4 * s->length);
+        memcpy(state + c * s->length, now + c * pitch + MARGIN + part.from, 4 * here);
+        memcpy(state + (n + c) * s->length, cell + c * s->pitch + part.from, 4 * here);
     }
 }
 
 void convlstm_forward(const scan *s) {
-    size floats = (s->classes + 6 * s->channels) * line_pitch(s) + s->channels * s->pitch;
+    size chains = s->directions * s->images, vectors = s->pitch / LANES;
+    if (chains < omp_get_max_threads()) {
+        float *memory = calloc(chains * forward_memory(s), 4);
+        for (size chain = 0; chain < chains; chain++) {
+#pragma omp parallel
+            {
+                size count = omp_get_num_threads(), index = omp_get_thread_num();
+                stretch part = {vectors * index / count * LANES, vectors * (index + 1) / count * LANES, 1};
+                part.to = part.to < s->length ? part.to : s->length;
+                part.from = part.from < s->length ? part.from : s->length;
+                forward_chain(s, chain, memory + chain * forward_memory(s), part);
+            }
+        }
+        free(memory);
+        return;
+    }
 #pragma omp parallel for schedule(dynamic)
-    for (size chain = 0; chain < s->directions * s->images; chain++) {
-        float *memory = calloc(floats, 4);
-        forward_chain(s, chain / s->images, chain % s->images, memory);
+    for (size chain = 0; chain < chains; chain++) {
+        float *memory = calloc(forward_memory(s), 4);
+        forward_chain(s, chain, memory, (stretch){0, s->length, 0});
         free(memory);
     }
 }
@@ -252,7 +300,7 @@ static void backward_chain(const scan *s, size direction, size image, float *mem
         unstep(s, gates, cells, step ? cells - n * s->pitch : NULL, by_hidden, by_cell, by_z);
         put_line(x, pitch, s->x + image * k * area + row * s->length, area, k, s->length);
         state_of(s, step ? gates - 4 * n * s->pitch : NULL, cells - n * s->pitch, hidden);
-        if (s->dropout) seen_state(s, direction, image, hidden, seen);
+        if (s->dropout) seen_state(s, direction, image, hidden, seen, (stretch){0, s->length, 0});
         collect(s, by_z, 4 * n, x, k, of_input);
         for (size gate = 0; gate < 4; gate++)
             collect(s, by_z + gate * n * pitch, n, s->dropout ? seen + gate * n * pitch : hidden, n,

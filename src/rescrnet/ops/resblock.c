@@ -578,23 +578,23 @@ INLINE void mix_pixels(float *out, size channels, const float *scale, const floa
         for (int v = 0; v < vectors; v++) store(out + p * channels + v * LANES, sum[p][v]);
 }
 
-/* out = scale·out + of_x·x + of_y·y + shift, pixel by pixel; every image has its own factors. y may be null. */
+/* out = scale·out + of_x·x + of_y·y + shift, pixel by pixel; every image has its own factors. Images and rows of x lie
+ * x_image and x_row floats apart; those of out and y follow each other. y may be null. */
 void pixel_mix(float *out, const float *x, const float *y, const float *scale, const float *of_x, const float *of_y,
-               const float *shift, size images, size pixels, size channels, size x_channels, size y_channels) {
-    enum { RUN = 128 };
-    size runs = (pixels + RUN - 1) / RUN;
+               const float *shift, size images, size height, size width, size channels, size x_channels, size x_image,
+               size x_row, size y_channels) {
 #pragma omp parallel for schedule(static)
-    for (size run = 0; run < images * runs; run++) {
-        size n = run / runs, from = run % runs * RUN, to = MIN(from + RUN, pixels);
+    for (size row = 0; row < images * height; row++) {
+        size n = row / height;
         for (size c = 0; c < channels;) {
             int three = c + 3 * LANES <= channels;
             const float *a = of_x + n * x_channels * channels + c, *b = of_y + (y ? n * y_channels * channels + c : 0);
-            for (size p = from; p < to;) {
-                size at = n * pixels + p;
-                int many = p + PIXELS <= to;
-                float *into = out + at * channels + c;
-                const float *s = scale + n * channels + c, *v = shift + n * channels + c, *of = x + at * x_channels;
-                const float *other = y ? y + at * y_channels : NULL;
+            const float *s = scale + n * channels + c, *v = shift + n * channels + c;
+            for (size p = 0; p < width;) {
+                int many = p + PIXELS <= width;
+                float *into = out + (row * width + p) * channels + c;
+                const float *of = x + n * x_image + row % height * x_row + p * x_channels;
+                const float *other = y ? y + (row * width + p) * y_channels : NULL;
                 if (three && many) mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, PIXELS, 3);
                 else if (three) mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, 1, 3);
                 else if (many) mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, PIXELS, 1);

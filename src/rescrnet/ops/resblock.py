@@ -64,8 +64,7 @@ def infer(
     first, second = _layers(weights, settings)
     y, _ = first.forward(x, affine, settings.slope, edges)
     out, _ = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, edges)
-    if not all(edges):
-        x = edges.crop(x.permute(0, 3, 1, 2), first.reach + second.reach).permute(0, 2, 3, 1).contiguous()
+    x = edges.crop(x.permute(0, 3, 1, 2), first.reach + second.reach).permute(0, 2, 3, 1)
     n = len(x)
     return pixel_mix(out, out.new_ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
 

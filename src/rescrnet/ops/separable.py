@@ -202,13 +202,15 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor]:
 def pixel_mix(out: Tensor, scale: Tensor, shift: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
     """``scale · out + Σ matrix · term + shift``, in place.
 
-    Every image has its own factors: scale and shift (N, C), matrices (N, C_term, C). There are one or two terms.
+    Every image has its own factors: scale and shift (N, C), matrices (N, C_term, C). There are one or two terms; the
+    first may be a crop of a larger image.
     """
     n, height, width, channels = out.shape
-    (x, of_x), (y, of_y) = terms if len(terms) == 2 else (terms[0], (None, None))
-    factors = [None if factor is None else factor.float().contiguous() for factor in (scale, of_x, of_y, shift)]
+    (x, by_x), (y, by_y) = terms if len(terms) == 2 else (terms[0], (None, None))
+    factors = [None if factor is None else factor.float().contiguous() for factor in (scale, by_x, by_y, shift)]
     pointers = [pointer(tensor) for tensor in (out, x, y, *factors)]
-    sizes = [_Size(size) for size in (n, height * width, channels, x.shape[-1], 0 if y is None else y.shape[-1])]
+    of_y = 0 if y is None else y.shape[-1]
+    sizes = [_Size(size) for size in (n, height, width, channels, x.shape[-1], x.stride(0), x.stride(1), of_y)]
     _library().pixel_mix(*pointers, *sizes)
     return out
 
