@@ -1,4 +1,4 @@
-"""All rows of the benchmark side by side: ``python benchmarks/bench.py [--only WORD] [--repeats N]``.
+"""All rows of the benchmark side by side: ``python benchmarks/bench.py [--only WORD …] [--repeats N]``.
 
 Every measurement is a process of its own; ours and theirs take turns, so that a slow minute of the machine meets both.
 The authors' network wants an environment with tensorflow-cpu, tf_keras and pillow: its Python is ``--authors`` or
@@ -211,7 +211,7 @@ def show(found):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", default="", help="rows whose names hold this word")
+    parser.add_argument("--only", nargs="+", default=[""], help="rows whose names hold one of these words")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--authors", default=str(HERE.parent / ".venv-authors" / "bin" / "python"))
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{datetime.date.today()}.json")
@@ -221,7 +221,7 @@ def main():
         print("no environment for the authors' network: see make bench-authors", file=sys.stderr)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        wanted = [row for row in rows(folder) if options.only in row.name]
+        wanted = [row for row in rows(folder) if any(word in row.name for word in options.only)]
         prepare(folder, wanted)
         runs = measured(wanted, python, folder, options.repeats)
         found = [result(row, runs) for row in wanted]
