@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rescrnet.ops.memory import empty
-from rescrnet.ops.native import kernels, pointer
+from rescrnet.ops.native import kernels, pointer, required
 
 _LANES = 16  # the compiled path stores lines by the vector
 
@@ -78,7 +78,7 @@ def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards
         out = torch.empty_like(x, memory_format=torch.contiguous_format)
         scan, _alive = _scan_of(x.contiguous(), weights, None)
         scan.reversed, scan.state, scan.out = upwards, pointer(carried), pointer(out)
-        _library().convlstm_forward(ctypes.byref(scan))
+        required("convlstm").convlstm_forward(ctypes.byref(scan))
         return out, carried.permute(1, 2, 0, 3)
     inputs = _inputs(x, weights)
     inputs = inputs.flip(0) if upwards else inputs
@@ -241,13 +241,6 @@ def _has_kernels(x: Tensor) -> bool:
     )
 
 
-def _library() -> ctypes.CDLL:
-    library = kernels("convlstm")
-    if library is None:
-        raise RuntimeError("there are no compiled kernels here; ask _has_kernels() first")
-    return library
-
-
 def _scan_of(x: Tensor, weights: ScanWeights, dropout: Tensor | None) -> tuple[_Arguments, list[Tensor]]:
     """The arguments of the kernels, and the tensors that must outlive the call."""
     images, classes, steps, length = x.shape
@@ -274,7 +267,7 @@ class _Compiled(torch.autograd.Function):
             chains = (scan.directions, scan.images, scan.steps)
             kept = [empty(*chains, channels, scan.pitch) for channels in (4 * scan.channels, scan.channels)]
             scan.gates, scan.cells = (pointer(tensor) for tensor in kept)
-        _library().convlstm_forward(ctypes.byref(scan))
+        required("convlstm").convlstm_forward(ctypes.byref(scan))
         ctx.save_for_backward(x, dropout, *flat, *kept)
         return out.sum(0)
 
@@ -288,5 +281,5 @@ class _Compiled(torch.autograd.Function):
         by_weights = [tensor.new_empty(len(tensor), scan.images, *tensor.shape[1:]) for tensor in weights]
         scan.gates, scan.cells, scan.gradient, scan.by_x = (pointer(t) for t in (gates, cells, gradient, by_x))
         scan.by_input, scan.by_bias, scan.by_recurrent = (pointer(tensor) for tensor in by_weights)
-        _library().convlstm_backward(ctypes.byref(scan))
+        required("convlstm").convlstm_backward(ctypes.byref(scan))
         return by_x.sum(0), None, *(tensor.sum(1) for tensor in by_weights)

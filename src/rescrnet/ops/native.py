@@ -31,6 +31,14 @@ def kernels(name: str) -> ctypes.CDLL | None:
     return _compiled(name, files("rescrnet.ops").joinpath(f"{name}.c").read_text(encoding="utf-8"))
 
 
+def required(name: str) -> ctypes.CDLL:
+    """The kernels of a path that is taken only where :func:`kernels` has them."""
+    library = kernels(name)
+    if library is None:
+        raise RuntimeError(f"{name}.c has not been compiled here; ask kernels() first")
+    return library
+
+
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     """Where a kernel finds the elements of a contiguous tensor, which must outlive the call."""
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

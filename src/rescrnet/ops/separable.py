@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rescrnet.ops.memory import empty
-from rescrnet.ops.native import kernels, pointer
+from rescrnet.ops.native import kernels, pointer, required
 
 VECTOR = 16  # channels come by the vector
 _PARTS = 32  # parts in which sums over pixels are made, whoever computes them
@@ -110,7 +110,7 @@ class Separable:
         layer = self._layer(x, affine, slope, self._branches(), parts)
         layer.top, layer.left, layer.out_height, layer.out_width = top, left, out_height, out_width
         layer.result, layer.sums = pointer(result), pointer(sums)
-        _library().separable_forward(ctypes.byref(layer))
+        required("resblock").separable_forward(ctypes.byref(layer))
         return result, None if sums is None else _mean_and_variance(sums)
 
     def backward(
@@ -138,7 +138,7 @@ class Separable:
         sums = torch.zeros(parts, 2, channels, dtype=torch.float64) if for_input else None
         layer.gradient, layer.factor = pointer(gradient), pointer(factor)
         layer.input_gradient, layer.affine_sums = pointer(result), pointer(sums)
-        _library().separable_backward(ctypes.byref(layer))
+        required("resblock").separable_backward(ctypes.byref(layer))
         gradients = SeparableGradient(tuple(kernel.sum(0) for kernel in depthwise), pointwise.sum(1), bias.sum(1))
         return result, None if sums is None else sums.sum(0), gradients
 
@@ -185,7 +185,7 @@ def pixel_products(a: Tensor, b: Tensor, pivot: Tensor | None = None) -> tuple[T
     products = a.new_empty(n, parts, a.shape[-1], b.shape[-1])
     pointers = [pointer(tensor) for tensor in (a, b, pivot, pivot)]
     sizes = [_Size(size) for size in (n, height * width, a.shape[-1], b.shape[-1], parts)]
-    _library().pixel_products(*pointers, *sizes, pointer(sums), pointer(products))
+    required("resblock").pixel_products(*pointers, *sizes, pointer(sums), pointer(products))
     return sums.double().sum(1), products.double().sum(1)
 
 
@@ -211,7 +211,7 @@ def pixel_mix(out: Tensor, scale: Tensor, shift: Tensor, *terms: tuple[Tensor, T
     pointers = [pointer(tensor) for tensor in (out, x, y, *factors)]
     of_y = 0 if y is None else y.shape[-1]
     sizes = [_Size(size) for size in (n, height, width, channels, x.shape[-1], x.stride(0), x.stride(1), of_y)]
-    _library().pixel_mix(*pointers, *sizes)
+    required("resblock").pixel_mix(*pointers, *sizes)
     return out
 
 
@@ -219,20 +219,13 @@ def pixel_add(out: Tensor, scale: Tensor, x: Tensor, factor: Tensor, shift: Tens
     """``scale · out + factor · x + shift`` of every channel, (C) each, in place."""
     factors = [tensor.float().contiguous() for tensor in (scale, factor, shift)]
     pointers = [pointer(tensor) for tensor in (out, x, *factors)]
-    _library().pixel_add(*pointers, _Size(out[..., 0].numel()), _Size(out.shape[-1]))
+    required("resblock").pixel_add(*pointers, _Size(out[..., 0].numel()), _Size(out.shape[-1]))
     return out
 
 
 def has_kernels() -> bool:
     """Whether this machine has the compiled kernels."""
     return kernels("resblock") is not None
-
-
-def _library() -> ctypes.CDLL:
-    library = kernels("resblock")
-    if library is None:
-        raise RuntimeError("there are no compiled kernels here; ask has_kernels() first")
-    return library
 
 
 def _parts(pixels: int) -> int:
