@@ -15,10 +15,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Sums are held in registers: as many as there are of them, of 16 or of 8 floats. */
 #ifdef __AVX512F__
 #define LANES 16
+enum { STRIP = 16, MIXED = 8, SQUARE = 8 };
 #else
 #define LANES 8
+enum { STRIP = 8, MIXED = 6, SQUARE = 4 };
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
@@ -29,9 +32,17 @@ typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 typedef int mask_vector __attribute__((vector_size(4 * LANES)));
 typedef long size;
 
-enum { PIXELS = 8, STRIP = 16, TILE_ROWS = 64, TILE_COLUMNS = 448 };
+enum { WIDE = 16 / LANES, PIXELS = 8, TILE_ROWS = 64, TILE_COLUMNS = 448 };
 
 INLINE vector load(const float *from) { return *(const vector *)from; }
+/* Loaded once, though the compiler would rather read it from memory wherever it is used. */
+INLINE vector held(const float *from) {
+    vector value = load(from);
+#ifdef __AVX__
+    __asm__("" : "+v"(value));
+#endif
+    return value;
+}
 INLINE void store(float *to, vector value) { *(vector *)to = value; }
 INLINE vector choose(mask_vector which, vector yes, vector no) {
     return (vector)(((mask_vector)yes & which) | ((mask_vector)no & ~which));
@@ -140,7 +151,7 @@ INLINE void correlate_strip(float *const *lines, size offset, const float *taps,
         for (int t = 0; t < k; t++) w[t] = load(taps + (flip ? (k - 1 - ky) * k + k - 1 - t : ky * k + t) * stride);
 #pragma GCC unroll 32
         for (int j = 0; j < count + k - 1; j++) {
-            vector a = load(line + j * d * LANES);
+            vector a = held(line + j * d * LANES);
 #pragma GCC unroll 8
             for (int t = 0; t < k; t++)
                 if (j - t >= 0 && j - t < count) sum[j - t] += w[t] * a;
@@ -234,42 +245,64 @@ static void correlate_gradient(float *const *lines, size pitch, size from, const
         }
 }
 
-/* ---- pointwise part of a line ---- */
+/* ---- pointwise part of a line, MIXED pixels and 16 channels at a time ---- */
 
 /* result[x] = bias + weight · line[x]; sums of (result - pivot) and its square go to `sums`. */
 static void mix_line(const float *line, size pitch, size channels, const float *weight, const float *bias, size filters,
                      float *result, size stride, size width, int add, double *sums, size sums_stride) {
-    for (size f = 0; f < filters; f += LANES) {
-        vector total = {0}, squares = {0}, pivot = {0};
-        if (sums)
-            for (int i = 0; i < LANES; i++) pivot[i] = sums[f + i];
-        for (size x = 0; x < width; x += PIXELS) {
-            vector sum[PIXELS];
-            for (int p = 0; p < PIXELS; p++) sum[p] = load(bias + f);
+    for (size f = 0; f < filters; f += 16) {
+        vector total[WIDE], squares[WIDE], pivot[WIDE];
+        for (int v = 0; v < WIDE; v++) {
+            total[v] = squares[v] = pivot[v] = (vector){0};
+            for (int i = 0; sums && i < LANES; i++) pivot[v][i] = sums[f + v * LANES + i];
+        }
+        for (size x = 0; x < width; x += MIXED) {
+            vector sum[MIXED][WIDE];
+            for (int p = 0; p < MIXED; p++)
+                for (int v = 0; v < WIDE; v++) sum[p][v] = load(bias + f + v * LANES);
             for (size g = 0; g < channels / LANES; g++) {
                 const float *from = line + (g * pitch + x) * LANES, *w = weight + g * LANES * filters + f;
-#pragma GCC unroll 4
+#pragma GCC unroll 2
                 for (int c = 0; c < LANES; c++) {
-                    vector by = load(w + c * filters);
+                    vector by[WIDE];
+                    for (int v = 0; v < WIDE; v++) by[v] = held(w + c * filters + v * LANES);
 #pragma GCC unroll 8
-                    for (int p = 0; p < PIXELS; p++) sum[p] += by * from[p * LANES + c];
+                    for (int p = 0; p < MIXED; p++)
+                        for (int v = 0; v < WIDE; v++) sum[p][v] += by[v] * from[p * LANES + c];
                 }
             }
-            for (int p = 0; p < MIN(PIXELS, width - x); p++) {
-                float *to = result + (x + p) * stride + f;
-                if (add) sum[p] += load(to);
-                store(to, sum[p]);
-                total += sum[p] - pivot;
-                squares += (sum[p] - pivot) * (sum[p] - pivot);
-            }
+            for (int p = 0; p < MIN(MIXED, width - x); p++)
+                for (int v = 0; v < WIDE; v++) {
+                    float *to = result + (x + p) * stride + f + v * LANES;
+                    if (add) sum[p][v] += load(to);
+                    store(to, sum[p][v]);
+                    total[v] += sum[p][v] - pivot[v];
+                    squares[v] += (sum[p][v] - pivot[v]) * (sum[p][v] - pivot[v]);
+                }
         }
-        if (sums)
-            for (int i = 0; i < LANES; i++) {
-                sums[sums_stride + f + i] += total[i];
-                sums[2 * sums_stride + f + i] += squares[i];
-                sums[3 * sums_stride + f + i] += width;
-            }
+        for (int i = 0; sums && i < 16; i++) {
+            sums[sums_stride + f + i] += total[i / LANES][i % LANES];
+            sums[2 * sums_stride + f + i] += squares[i / LANES][i % LANES];
+            sums[3 * sums_stride + f + i] += width;
+        }
     }
+}
+
+INLINE void unmix_pixels(const float *gradient, size stride, const float *weight, size filters, size channels,
+                         float *to, size pitch, int count) {
+    vector sum[MIXED][WIDE];
+    for (int p = 0; p < count; p++)
+        for (int v = 0; v < WIDE; v++) sum[p][v] = (vector){0};
+#pragma GCC unroll 2
+    for (size f = 0; f < filters; f++) {
+        vector by[WIDE];
+        for (int v = 0; v < WIDE; v++) by[v] = held(weight + f * channels + v * LANES);
+#pragma GCC unroll 8
+        for (int p = 0; p < count; p++)
+            for (int v = 0; v < WIDE; v++) sum[p][v] += by[v] * gradient[p * stride + f];
+    }
+    for (int p = 0; p < count; p++)
+        for (int v = 0; v < WIDE; v++) store(to + (v * pitch + p) * LANES, sum[p][v]);
 }
 
 /* line[x] = weight · gradient[x] for pixels [from, from + count) of an image line, zero beyond the border.
@@ -278,51 +311,48 @@ static void unmixed_line(const float *gradient, size stride, size width, const f
                          size channels, size from, size count, size pitch, float *line) {
     size before = MIN(MAX(-from, 0), count), after = MAX(MIN(width - from, count), before);
     if (!gradient) before = after = 0;
-    for (size g = 0; g < channels / LANES; g++) {
-        float *to = line + g * pitch * LANES;
-        memset(to, 0, 4 * LANES * before);
+    for (size c = 0; c < channels; c += 16) {
+        float *to = line + c * pitch;
+        for (int v = 0; v < WIDE; v++) {
+            memset(to + v * pitch * LANES, 0, 4 * LANES * before);
+            memset(to + (v * pitch + after) * LANES, 0, 4 * LANES * (count - after));
+        }
         size x = before;
-        for (; x + PIXELS <= after; x += PIXELS) {
-            vector sum[PIXELS];
-            for (int p = 0; p < PIXELS; p++) sum[p] = (vector){0};
-            for (size f = 0; f < filters; f++) {
-                vector w = load(weight + f * channels + g * LANES);
-#pragma GCC unroll 8
-                for (int p = 0; p < PIXELS; p++) sum[p] += w * gradient[(from + x + p) * stride + f];
-            }
-            for (int p = 0; p < PIXELS; p++) store(to + (x + p) * LANES, sum[p]);
-        }
-        for (; x < after; x++) {
-            vector sum = {0};
-            for (size f = 0; f < filters; f++)
-                sum += load(weight + f * channels + g * LANES) * gradient[(from + x) * stride + f];
-            store(to + x * LANES, sum);
-        }
-        memset(to + after * LANES, 0, 4 * LANES * (count - after));
+        for (; x + MIXED <= after; x += MIXED)
+            unmix_pixels(gradient + (from + x) * stride, stride, weight + c, filters, channels, to + x * LANES, pitch, MIXED);
+        for (; x < after; x++)
+            unmix_pixels(gradient + (from + x) * stride, stride, weight + c, filters, channels, to + x * LANES, pitch, 1);
     }
 }
 
 /* to[c, f] += sum over a line of line[x, c] * gradient[x, f]; bias likewise. */
 static void mix_gradient(const float *line, size pitch, size channels, const float *gradient, size stride,
                          size filters, size width, float *to, float *bias) {
-    for (size f = 0; f < filters; f += LANES) {
-        vector total = {0};
-        for (size x = 0; x < width; x++) total += load(gradient + x * stride + f);
-        store(bias + f, load(bias + f) + total);
-        for (size c = 0; c < channels; c += 8) {
+    for (size f = 0; f < filters; f += 16) {
+        vector total[WIDE];
+        for (int v = 0; v < WIDE; v++) total[v] = (vector){0};
+        for (size x = 0; x < width; x++)
+            for (int v = 0; v < WIDE; v++) total[v] += load(gradient + x * stride + f + v * LANES);
+        for (int v = 0; v < WIDE; v++) store(bias + f + v * LANES, load(bias + f + v * LANES) + total[v]);
+        for (size c = 0; c < channels; c += SQUARE) {
             const float *from = line + c / LANES * pitch * LANES + c % LANES;
-            vector sum[8];
+            vector sum[SQUARE][WIDE];
 #pragma GCC unroll 8
-            for (int i = 0; i < 8; i++) sum[i] = (vector){0};
+            for (int i = 0; i < SQUARE; i++)
+                for (int v = 0; v < WIDE; v++) sum[i][v] = (vector){0};
+#pragma GCC unroll 2
             for (size x = 0; x < width; x++) {
-                vector by = load(gradient + x * stride + f);
+                vector by[WIDE];
+                for (int v = 0; v < WIDE; v++) by[v] = held(gradient + x * stride + f + v * LANES);
 #pragma GCC unroll 8
-                for (int i = 0; i < 8; i++) sum[i] += by * from[x * LANES + i];
+                for (int i = 0; i < SQUARE; i++)
+                    for (int v = 0; v < WIDE; v++) sum[i][v] += by[v] * from[x * LANES + i];
             }
-            for (int i = 0; i < 8; i++) {
-                float *into = to + (c + i) * filters + f;
-                store(into, load(into) + sum[i]);
-            }
+            for (int i = 0; i < SQUARE; i++)
+                for (int v = 0; v < WIDE; v++) {
+                    float *into = to + (c + i) * filters + f + v * LANES;
+                    store(into, load(into) + sum[i][v]);
+                }
         }
     }
 }
@@ -495,17 +525,19 @@ void separable_backward(const layer *l) {
 /* Add the products of a few channels of a, less their pivot, with those of b over `width` pixels. */
 INLINE void product_line(const float *a, size a_stride, const float *b, size b_stride, size width, float *to,
                          size to_stride, int vectors) {
-    vector sum[8][3];
-    for (int i = 0; i < 8; i++)
+    vector sum[SQUARE][3];
+#pragma GCC unroll 8
+    for (int i = 0; i < SQUARE; i++)
         for (int v = 0; v < vectors; v++) sum[i][v] = (vector){0};
+#pragma GCC unroll 1
     for (size x = 0; x < width; x++) {
         vector by[3];
-        for (int v = 0; v < vectors; v++) by[v] = load(b + x * b_stride + v * LANES);
+        for (int v = 0; v < vectors; v++) by[v] = held(b + x * b_stride + v * LANES);
 #pragma GCC unroll 8
-        for (int i = 0; i < 8; i++)
+        for (int i = 0; i < SQUARE; i++)
             for (int v = 0; v < vectors; v++) sum[i][v] += by[v] * a[x * a_stride + i];
     }
-    for (int i = 0; i < 8; i++)
+    for (int i = 0; i < SQUARE; i++)
         for (int v = 0; v < vectors; v++) {
             float *into = to + i * to_stride + v * LANES;
             store(into, load(into) + sum[i][v]);
@@ -542,7 +574,7 @@ void pixel_products(const float *a, const float *b, const float *pivot_a, const 
             size width = MIN(RUN, last - from);
             lift_pixels(a + (image * pixels + from) * a_channels, pivot_a, a_channels, width, left, NULL);
             lift_pixels(b + (image * pixels + from) * b_channels, pivot_b, b_channels, width, right, sum);
-            for (size i = 0; i < a_channels; i += 8) {
+            for (size i = 0; i < a_channels; i += SQUARE) {
                 size c = 0;
                 for (; c + 3 * LANES <= b_channels; c += 3 * LANES)
                     product_line(left + i, a_channels, right + c, b_channels, width, product + i * b_channels + c,
@@ -557,18 +589,19 @@ void pixel_products(const float *a, const float *b, const float *pivot_a, const 
 
 INLINE void mix_block(const float *x, size x_channels, const float *weight, size stride, vector (*sum)[3], int pixels,
                       int vectors) {
-    for (size c = 0; c < x_channels; c++)
-        for (int v = 0; v < vectors; v++) {
-            vector w = load(weight + c * stride + v * LANES);
+    for (size c = 0; c < x_channels; c++) {
+        vector w[3];
+        for (int v = 0; v < vectors; v++) w[v] = held(weight + c * stride + v * LANES);
 #pragma GCC unroll 8
-            for (int p = 0; p < pixels; p++) sum[p][v] += w * x[p * x_channels + c];
-        }
+        for (int p = 0; p < pixels; p++)
+            for (int v = 0; v < vectors; v++) sum[p][v] += w[v] * x[p * x_channels + c];
+    }
 }
 
 INLINE void mix_pixels(float *out, size channels, const float *scale, const float *x, size x_channels,
                        const float *of_x, const float *y, size y_channels, const float *of_y, const float *shift,
                        int pixels, int vectors) {
-    vector sum[PIXELS][3];
+    vector sum[SQUARE][3];
     for (int p = 0; p < pixels; p++)
         for (int v = 0; v < vectors; v++)
             sum[p][v] = load(shift + v * LANES) + load(scale + v * LANES) * load(out + p * channels + v * LANES);
@@ -591,15 +624,15 @@ void pixel_mix(float *out, const float *x, const float *y, const float *scale, c
             const float *a = of_x + n * x_channels * channels + c, *b = of_y + (y ? n * y_channels * channels + c : 0);
             const float *s = scale + n * channels + c, *v = shift + n * channels + c;
             for (size p = 0; p < width;) {
-                int many = p + PIXELS <= width;
+                int many = p + SQUARE <= width;
                 float *into = out + (row * width + p) * channels + c;
                 const float *of = x + n * x_image + row % height * x_row + p * x_channels;
                 const float *other = y ? y + (row * width + p) * y_channels : NULL;
-                if (three && many) mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, PIXELS, 3);
+                if (three && many) mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, SQUARE, 3);
                 else if (three) mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, 1, 3);
-                else if (many) mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, PIXELS, 1);
+                else if (many) mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, SQUARE, 1);
                 else mix_pixels(into, channels, s, of, x_channels, a, other, y_channels, b, v, 1, 1);
-                p += many ? PIXELS : 1;
+                p += many ? SQUARE : 1;
             }
             c += three ? 3 * LANES : LANES;
         }
