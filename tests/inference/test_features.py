@@ -76,7 +76,7 @@ TILES = {
 def test_a_tile_equals_its_part_of_the_whole(settings, tile, rows, image):
     network, tile = network_of(**settings), Region(*tile)
     whole = network.features(image)[:, :, tile.y0 : tile.y1, tile.x0 : tile.x1]
-    made = list(roll_features(network, reader(image), tile, SHAPE, rows))
+    made = [(region, part.clone()) for region, part in roll_features(network, reader(image), tile, SHAPE, rows)]
     torch.testing.assert_close(torch.cat([part for _, part in made], dim=2), whole, atol=1e-5, rtol=1e-5)
     assert [region.y0 for region, _ in made] == [tile.y0, *(region.y1 for region, _ in made[:-1])]
     assert all(region.height == part.shape[2] <= rows for region, part in made)
@@ -91,13 +91,13 @@ def test_the_halo_is_where_the_gradient_of_one_pixel_ends(settings):
         network.features(image)[0, :, 30, 31].sum().backward()
         seen = image.grad[0].abs().sum(0) > 0
     rows, columns = seen.any(1).nonzero().flatten(), seen.any(0).nonzero().flatten()
-    found = regions(Region(30, 31, 31, 32), network.reaches, (61, 63))[0]
+    found = regions(Region(30, 31, 31, 32), [block.reach for block in network.conv_blocks], (61, 63))[0]
     assert found == (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1)
 
 
 def test_the_halo_of_the_papers_network_is_180_pixels():
     tile = Region(1000, 1001, 1000, 1001)
-    extents = regions(tile, ResCRNet(1, 3).reaches, (2000, 2000))
+    extents = regions(tile, [block.reach for block in ResCRNet(1, 3).conv_blocks], (2000, 2000))
     assert extents[0] == (820, 1181, 820, 1181)
     assert all(outside.width - inside.width == 60 for outside, inside in pairwise(extents))
 

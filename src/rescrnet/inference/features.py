@@ -1,38 +1,37 @@
 """The convolutional part of the network on one tile of an image, exactly, rolled downwards a few rows at a time.
 
-Every block sees ``reach`` pixels to each side, so a tile reads more than it makes: its halo. The halo is cropped block
-by block, so that no block computes what a later one throws away. Downwards nothing is computed twice but inside a
-block: each keeps the last ``2·reach`` rows that it has read, and a few new rows of its input make as many of its
-output::
+Every convolution sees ``reach`` pixels to each side, so a tile reads more than it makes: its halo. The halo is cropped
+convolution by convolution, so that none computes what a later one throws away. Downwards nothing is computed twice:
+every map keeps the rows that are still to be read, and a few new rows of it make as many of the next::
 
-      rows read, x          ┌────────┐                  new rows of the image
-        kept by block 0  ▒▒▒└───┬────┘
-        kept by block 1     ▒▒▒▒└──┬──┐                 each block is `reach` rows behind the one before,
-        kept by block 2         ▒▒▒└──┴──┐              and its rows `reach` columns narrower at a cut
-                                    ▼
-                              rows of the tile
+      image             ┌────────┐                  new rows
+                     ▒▒▒└───┬────┘
+      half of block 0   ▒▒▒▒└──┬──┐                 each map is `reach` rows behind the one before,
+      block 0              ▒▒▒▒└┬─┴─┐               and its rows `reach` columns narrower inside the image
+      half of block 1         ▒▒└───┴──┐
+                                       ▼
+                                 rows of the tile
 
-At an edge of the image nothing is cropped: there the blocks pad with zeros, as they do for a whole image.
+Beyond the image there are zeros, in every map, as when a whole image is predicted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from rescrnet.inference.region import Region
-from rescrnet.nn.network import ResCRNet, State
+from rescrnet.nn.blocks import ConvResBlock
+from rescrnet.nn.network import ResCRNet
 from rescrnet.ops.memory import empty
-from rescrnet.ops.separable import Edges
 
 Read = Callable[[Region], Tensor]
 
 
 def regions(tile: Region, reaches: Sequence[int], shape: tuple[int, int]) -> list[Region]:
-    """What each block reads to make ``tile``; the last entry is the tile itself."""
+    """What each of several steps reads to make ``tile``; the last entry is the tile itself."""
     found = [tile]
     for reach in reversed(reaches):
         found.insert(0, found[0].grown(reach, shape))
@@ -52,86 +51,128 @@ def roll_features(
         rows: computed at a time; decides the memory used, not the result.
 
     Yields:
-        Regions that follow each other and make up the tile, with their features, (1, width, rows, columns).
+        Regions that follow each other and make up the tile, with their features, (1, width, rows, columns), which are
+        good until the next ones are asked for.
     """
-    extents = regions(tile, network.reaches, shape)
-    states = _read_states(read, extents[0], rows)
-    for index, (source, target) in enumerate(pairwise(extents)):
-        states = _roll(network, index, states, source, target, shape, rows)
-    top = tile.y0
-    for state in states:
-        bottom = top + state[0].shape[2]
-        yield Region(top, bottom, tile.x0, tile.x1), state[0]
-        top = bottom
+    blocks = network.conv_blocks
+    source, *extents = regions(tile, [reach for block in blocks for reach in (block.reach // 2,) * 2], shape)
+    state = [_Map(source, rows, blocks[0].reach)]
+    arrivals = _read(read, state[0], rows)
+    for index, block in enumerate(blocks):
+        halfway = _Map(extents[2 * index], rows, block.reach)
+        kept = blocks[index + 1].reach if index + 1 < len(blocks) else 0
+        following = [_Map(extents[2 * index + 1], rows, kept)]
+        arrivals = _first(block, state, halfway, arrivals)
+        arrivals = _second(network, index, state, halfway, following, arrivals)
+        state = following
+    for _ in arrivals:
+        region = state[0].held
+        yield region, state[0].part(region)
+        for each in state:
+            each.drop(region.y1)
 
 
-def _read_states(read: Read, source: Region, rows: int) -> Iterator[State]:
-    for top in range(source.y0, source.y1, rows):
-        yield (read(source._replace(y0=top, y1=min(source.y1, top + rows))),)
+class _Map:
+    """The rows of a map that are still to be read, in a buffer that they move up in.
+
+    Args:
+        region: the rows and columns that there will be, one after the other.
+        rows: at most so many come at a time.
+        kept: at most so many are still to be read when more come.
+    """
+
+    def __init__(self, region: Region, rows: int, kept: int) -> None:
+        self.region, self.rows, self.kept = region, rows, kept
+        self.held = region._replace(y1=region.y0)
+        self._height = min(2 * kept + rows, region.height)
+        self._buffer: Tensor | None = None
+        self._top = 0  # of what is held, in the buffer
+
+    def part(self, region: Region) -> Tensor:
+        """A part of what is held."""
+        if self._buffer is None:
+            raise ValueError("nothing has come yet")
+        top, left = self._top + region.y0 - self.held.y0, region.x0 - self.region.x0
+        return self._buffer[:, :, top : top + region.height, left : left + region.width]
+
+    def room(self, rows: int, channels: int, like: Tensor) -> Tensor:
+        """Where the next rows belong."""
+        if self._buffer is None:
+            self._buffer = _empty(channels, self._height, self.region.width, like)
+        end = self._top + self.held.height
+        if end + rows > self._height:  # the rows held lie in the lower half: what they are copied to does not overlap
+            self._buffer[:, :, : self.held.height] = self._buffer[:, :, self._top : end]
+            self._top, end = 0, self.held.height
+        return self._buffer[:, :, end : end + rows]
+
+    def put(self, part: Tensor) -> None:
+        """Take the next rows, which may be there already."""
+        room = self.room(part.shape[2], part.shape[1], part)
+        if room.data_ptr() != part.data_ptr():
+            room.copy_(part)
+        self.held = self.held._replace(y1=self.held.y1 + part.shape[2])
+
+    def drop(self, y0: int) -> None:
+        """Forget the rows before ``y0``."""
+        y0 = max(y0, self.held.y0)
+        self._top += y0 - self.held.y0
+        self.held = self.held._replace(y0=y0)
+
+    def following(self, source: _Map, reach: int) -> tuple[Region, Region] | None:
+        """The next rows that ``source`` suffices for, and what they see of it."""
+        whole = source.held.y1 == source.region.y1
+        y0, y1 = self.held.y1, self.region.y1 if whole else min(self.region.y1, source.held.y1 - reach)
+        if y1 <= y0:
+            return None
+        wanted = self.region._replace(y0=y0, y1=min(y1, y0 + self.rows))
+        seen = source.region._replace(y0=max(source.region.y0, y0 - reach), y1=min(source.region.y1, wanted.y1 + reach))
+        return wanted, seen
 
 
-def _roll(
-    network: ResCRNet,
-    index: int,
-    states: Iterator[State],
-    source: Region,
-    target: Region,
-    shape: tuple[int, int],
-    rows: int,
-) -> Iterator[State]:
-    """One block rolled over ``source``, of which ``states`` are the rows in turn: the rows of ``target`` in turn."""
-    reach, held, y0 = network.reaches[index], None, source.y0
-    for state in states:
-        held = _joined(held, state)
-        del state
-        y1 = y0 + held[0].shape[2]
-        if y1 < source.y1 and y1 - y0 <= 2 * reach:
-            continue  # not enough for a row yet
-        here = source._replace(y0=y0, y1=y1)
-        edges = here.edges(shape)
-        made = _cropped(network.stage(index, held, edges), _made(here, reach, edges), target)
-        held = _last_rows(held, 2 * reach) if y1 < source.y1 else None
-        y0 = y1 - 2 * reach
-        pieces = _split(made, rows)
-        del made
-        while pieces:
-            yield pieces.pop(0)  # and keeps no hold of it, so that its memory is free as soon as it has been used
+def _empty(channels: int, rows: int, width: int, like: Tensor) -> Tensor:
+    """(1, channels, rows, width), channels last."""
+    if like.device.type == "cpu" and like.dtype == torch.float32:
+        return empty(1, rows, width, channels).permute(0, 3, 1, 2)
+    return like.new_empty(1, rows, width, channels).permute(0, 3, 1, 2)
 
 
-def _made(read: Region, reach: int, edges: Edges) -> Region:
-    """What a block makes of the rows and columns that it reads."""
-    margins = [0 if edge else reach for edge in edges]
-    return Region(read.y0 + margins[0], read.y1 - margins[1], read.x0 + margins[2], read.x1 - margins[3])
+def _read(read: Read, image: _Map, rows: int) -> Iterator[None]:
+    for y0 in range(image.region.y0, image.region.y1, rows):
+        image.put(read(image.region._replace(y0=y0, y1=min(image.region.y1, y0 + rows))))
+        yield
 
 
-def _joined(held: State | None, state: State) -> State:
-    if held is None:
-        return state
-    return tuple(_stacked(*pair) for pair in zip(held, state, strict=True))
+def _first(block: ConvResBlock, state: list[_Map], halfway: _Map, arrivals: Iterator[None]) -> Iterator[None]:
+    """The first half of a block, whenever rows have come."""
+    for _ in arrivals:
+        while step := halfway.following(state[0], block.reach // 2):
+            wanted, seen = step
+            room = halfway.room(wanted.height, block.inner_channels, state[0].part(seen))
+            halfway.put(block.first(state[0].part(seen), wanted.cut_from(seen), room))
+            yield
 
 
-def _stacked(above: Tensor, below: Tensor) -> Tensor:
-    """Rows above rows, channels last; in memory used before, the first touch of which costs as much as the copy."""
-    n, channels, rows, width = above.shape
-    if above.device.type != "cpu" or above.dtype != torch.float32:
-        return torch.cat([above, below], dim=2)
-    out = empty(n, rows + below.shape[2], width, channels).permute(0, 3, 1, 2)
-    out[:, :, :rows] = above
-    out[:, :, rows:] = below
-    return out
+def _second(
+    network: ResCRNet, index: int, state: list[_Map], halfway: _Map, made: list[_Map], arrivals: Iterator[None]
+) -> Iterator[None]:
+    """The second half of a block, and what the variant of the network adds to it."""
+    reach = network.conv_blocks[index].reach // 2
+    for _ in arrivals:
+        while step := made[0].following(halfway, reach):
+            _join(network, index, state, halfway, made, *step)
+            for each in state:
+                each.drop(step[0].y1)
+            halfway.drop(step[0].y1 - reach)
+            yield
 
 
-def _last_rows(state: State, count: int) -> State:
-    return tuple(x[:, :, max(0, x.shape[2] - count) :].clone() for x in state)
-
-
-def _cropped(state: State, made: Region, target: Region) -> State:
-    """The part of ``made`` that lies in ``target``. Only at an edge of the image is more made than is wanted."""
-    rows = slice(max(0, target.y0 - made.y0), min(made.y1, target.y1) - made.y0)
-    columns = slice(target.x0 - made.x0, target.x1 - made.x0)
-    return tuple(x[:, :, rows, columns] for x in state)
-
-
-def _split(state: State, rows: int) -> list[State]:
-    """``rows`` rows at a time; the last part has what is left."""
-    return list(zip(*(torch.split(x, rows, dim=2) for x in state), strict=True))
+def _join(
+    network: ResCRNet, index: int, state: list[_Map], halfway: _Map, made: list[_Map], wanted: Region, seen: Region
+) -> None:
+    block, x = network.conv_blocks[index], state[0].part(wanted)
+    room = made[0].room(wanted.height, block.out_channels, x)
+    out = block.second(halfway.part(seen), x, wanted.cut_from(seen), room)
+    for place, part in enumerate(network.join(index, out, state[-1].part(wanted))):
+        if place == len(made):  # the variant's sum of the outputs so far
+            made.append(_Map(made[0].region, made[0].rows, made[0].kept))
+        made[place].put(part)

@@ -18,7 +18,8 @@ _BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every 
 _STRIP, _SEGMENT = 128, 4096
 _TILE_HEIGHT = 8192  # tiles this high waste little above and below, and are done again in a minute after a kill
 # Measured peaks as multiples of what the formulas below count, without and with compiled kernels, and some to spare.
-_WHOLE, _TILE = (1.4, 1.0), (5.0, 1.15)
+_WHOLE, _WORK = (1.4, 1.0), (6.5, 0.3)
+_AGAIN = (1.0, 0.08)  # part of the work that is done again on the rows around those that are computed
 _WHOLE_SCAN, _SCAN = 32, 2
 _UNET = 50  # channels; measured 33 and 24
 _HEADROOM = 0.95  # of what the program leaves is planned with
@@ -52,14 +53,19 @@ class Cost:
             for filters, sizes in zip(config.per_block("filters"), branches, strict=True)
         ]
         compiled = has_kernels() and all(width % VECTOR == 0 for width in config.per_block("filters"))
-        return cls(network.classes, config, network.reaches, [network.in_channels, *widths], compiled)
+        reaches = [block.reach for block in network.conv_blocks]
+        return cls(network.classes, config, reaches, [network.in_channels, *widths], compiled)
 
     def block(self, index: int) -> int:
         """Channels held at once while block ``index`` works."""
-        filters: int = self.config.per_block("filters")[index] * len(self.config.per_block("kernel_sizes")[index])
         joined = self.widths[index + 1] * (self._states(index + 1) + self.config.name.endswith("dense") - 1)
         # What it reads, in pieces and joined; between its convolutions; what it makes.
-        return 2 * self._states(index) * self.widths[index] + filters + self.widths[index + 1] + joined
+        return 2 * self._states(index) * self.widths[index] + self._inner(index) + self.widths[index + 1] + joined
+
+    def _inner(self, index: int) -> int:
+        """Channels between the convolutions of block ``index``."""
+        filters: int = self.config.per_block("filters")[index]
+        return filters * len(self.config.per_block("kernel_sizes")[index])
 
     def whole(self, shape: tuple[int, int]) -> int:
         """Bytes for a whole image of ``shape`` (Y, X)."""
@@ -69,12 +75,14 @@ class Cost:
 
     def tile(self, width: int, rows: int, image_width: int) -> int:
         """Bytes for a tile of ``width`` columns rolled down ``rows`` at a time."""
-        kept, most = 0, 0
+        kept = work = 0
         for index, reach in enumerate(self.reaches):
             across = min(image_width, width + 2 * sum(self.reaches[index:]))
-            kept += self._states(index) * self.widths[index] * 2 * reach * across
-            most = max(most, self.block(index) * (rows + 2 * reach) * across)
-        return int(_FLOAT * (kept + _TILE[self.compiled] * most))
+            # The rows held of what the block reads and of what lies between its convolutions, with room to move in.
+            maps = self._states(index) * self.widths[index] + self._inner(index)
+            kept += maps * (2 * reach + rows) * across
+            work = max(work, self.block(index) * (rows + reach) * across)
+        return int(_FLOAT * (kept + self.widths[-1] * rows * width + _WORK[self.compiled] * work))
 
     def _states(self, index: int) -> int:
         """How many maps block ``index`` reads: see :meth:`ResCRNet.stage`."""
@@ -86,8 +94,7 @@ class Cost:
         work = 0.0
         for index, reach in enumerate(self.reaches):
             across = min(image_width, width + 2 * sum(self.reaches[index + 1 :]) + reach)
-            # Of the two convolutions of a branch the first is done again on the rows that the second reaches.
-            work += self.widths[index + 1] * across / width * (1 + reach / rows / 2)
+            work += self.widths[index + 1] * across / width * (1 + _AGAIN[self.compiled] * reach / rows)
         return work / sum(self.widths[1:])
 
     def scan(self, strip: int, segment: int, length: int) -> int:
@@ -137,7 +144,7 @@ def whole_bytes(model: SegmentationModel, shape: tuple[int, int]) -> int:
 def _tiles(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """Widths of tiles and rows at a time to choose from."""
     for width in range(_BLOCK, min(4096, shape[1] + _BLOCK) + 1, _BLOCK):
-        for rows in (8, 16, 32, 64, 96, 128, 192, 256):
+        for rows in (8, 16, 24, 32, 48, 64, 96, 128, 192, 256):
             yield min(width, shape[1]), rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from rescrnet.ops.separable import Edges
+from rescrnet.ops.separable import Cut
 
 
 class Region(NamedTuple):
@@ -40,9 +40,9 @@ class Region(NamedTuple):
             min(shape[1], self.x1 + reach),
         )
 
-    def edges(self, shape: tuple[int, int]) -> Edges:
-        """Which sides of the region are edges of an image of ``shape`` (Y, X)."""
-        return Edges(self.y0 == 0, self.y1 == shape[0], self.x0 == 0, self.x1 == shape[1])
+    def cut_from(self, outer: Region) -> Cut:
+        """How much larger ``outer``, in which the region lies, is at each side."""
+        return Cut(self.y0 - outer.y0, outer.y1 - self.y1, self.x0 - outer.x0, outer.x1 - self.x1)
 
 
 def grid(shape: tuple[int, int], height: int, width: int) -> Iterator[tuple[tuple[int, int], Region]]:

@@ -1,6 +1,7 @@
 """The residual blocks of Res-CR-Net (paper, "Architecture of Res-CR-Net", Fig. 2)."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from rescrnet.nn import fused
 from rescrnet.nn.convlstm import BidirectionalConvLSTM, he_normal_
 from rescrnet.ops.depthwise import depthwise_conv2d
-from rescrnet.ops.separable import WHOLE, Edges
+from rescrnet.ops.separable import NO_CUT, Cut
 
 SLOPE = 0.1  # of every LeakyReLU
 
@@ -72,6 +73,7 @@ class ConvResBlock(nn.Module):
         super().__init__()
         self.filters, self.dilations, self.merge, self.dropout = filters, tuple(dilations), merge, dropout
         self.reach = 2 * max(k // 2 * dilation for k, dilation in zip(kernel_sizes, dilations, strict=True))
+        self.inner_channels = filters * len(kernel_sizes)
         self.out_channels = filters * (len(kernel_sizes) if merge == "concatenate" else 1)
         self.activation = nn.Identity() if stem else nn.Sequential(batch_norm(in_channels), nn.LeakyReLU(SLOPE))
         self.branches = nn.ModuleList(
@@ -85,18 +87,39 @@ class ConvResBlock(nn.Module):
         )
         self.shortcut = nn.Sequential(Pointwise(in_channels, self.out_channels), batch_norm(self.out_channels))
 
-    def forward(self, x: Tensor, edges: Edges = WHOLE) -> Tensor:
-        """(N, in, H, W) → (N, out_channels, H, W), less ``reach`` pixels at every side that ``edges`` calls a cut."""
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) → (N, out_channels, H, W)."""
         kept = (
             F.dropout(x.new_ones(len(x), self.out_channels), self.dropout) if self.training and self.dropout else None
         )
-        if fused.applies(self, x):
-            return fused.forward(self, x, edges, kept)
+        if fused.trains(self, x):
+            return fused.train(self, x, kept)
+        out = self.second(self.first(x), x)
+        return out if kept is None else out * kept[:, :, None, None]
+
+    def first(self, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
+        """The first half, up to the first convolution of every branch: (N, in, H, W) → (N, inner_channels, H', W').
+
+        The result is smaller by what is ``cut``, and written to ``out`` where that is given (channels last).
+        """
+        if fused.infers(self, x):
+            return fused.first(self, x, cut, out)
         activated = self.activation(x)
-        branches = [branch(activated) for branch in self.branches]
-        merged = torch.cat(branches, dim=1) if self.merge == "concatenate" else torch.stack(branches).sum(0)
-        out: Tensor = self.shortcut(x) + merged
-        return edges.crop(out if kept is None else out * kept[:, :, None, None], self.reach)
+        made = cut.crop(torch.cat([branch[0](activated) for branch in self._branches()], dim=1))
+        return made if out is None else out.copy_(made)
+
+    def second(self, y: Tensor, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
+        """The second half, of what the first made, (N, inner_channels, H, W), and x at the pixels that are not cut."""
+        if fused.infers(self, x):
+            return fused.second(self, y, x, cut, out)
+        branches = zip(y.chunk(len(self.branches), dim=1), self._branches(), strict=True)
+        made = [convolution(activation(norm(part))) for part, (_, norm, activation, convolution) in branches]
+        merged = torch.cat(made, dim=1) if self.merge == "concatenate" else torch.stack(made).sum(0)
+        result: Tensor = self.shortcut(x) + cut.crop(merged)
+        return result if out is None else out.copy_(result)
+
+    def _branches(self) -> list[nn.Sequential]:
+        return cast("list[nn.Sequential]", list(self.branches))
 
 
 class LSTMResBlock(nn.Module):

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments, infer, train
-from rescrnet.ops.separable import VECTOR, Edges, has_kernels
+from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments, infer_first, infer_second
+from rescrnet.ops.resblock import train as train_block
+from rescrnet.ops.separable import VECTOR, Cut, has_kernels
 
 if TYPE_CHECKING:
     from rescrnet.nn.blocks import ConvResBlock, SeparableConv2d
@@ -17,41 +18,69 @@ if TYPE_CHECKING:
     Norms = list[nn.BatchNorm2d]
 
 
-def applies(block: ConvResBlock, x: Tensor) -> bool:
-    """Whether the compiled kernels can do what ``block`` is asked to: float32 on a CPU, in one mode throughout.
+def trains(block: ConvResBlock, x: Tensor) -> bool:
+    """Whether :func:`train` can do what ``block`` is asked to."""
+    return _applies(block, x) and all(norm.training for norms in _norms(block) for norm in norms)
 
-    Under autocast as well: they are several times faster in float32 than PyTorch's convolutions in bfloat16.
-    """
-    modes = {norm.training for norms in _norms(block) for norm in norms}
+
+def infers(block: ConvResBlock, x: Tensor) -> bool:
+    """Whether :func:`first` and :func:`second` can do what ``block`` is asked to."""
     needs_gradient = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in block.parameters()))
+    return _applies(block, x) and not needs_gradient and not any(n.training for norms in _norms(block) for n in norms)
+
+
+def _applies(block: ConvResBlock, x: Tensor) -> bool:
+    """Float32 on a CPU. Under autocast as well: PyTorch's convolutions in bfloat16 take several times as long."""
     return (
         x.device.type == "cpu"
         and x.dtype == next(block.parameters()).dtype == torch.float32
         and block.filters % VECTOR == 0
         and x.numel() > 0
-        and len(modes) == 1
-        and (modes == {True} or not needs_gradient)
         and not torch.compiler.is_compiling()
         and has_kernels()
     )
 
 
-def forward(block: ConvResBlock, x: Tensor, edges: Edges, kept: Tensor | None) -> Tensor:
-    """What ``block`` makes of x, (N, C, H, W) → (N, out_channels, H, W), channels last in memory."""
+def train(block: ConvResBlock, x: Tensor, kept: Tensor | None) -> Tensor:
+    """What ``block`` makes of x with the batch's statistics, (N, C, H, W) → (N, out_channels, H, W), channels last."""
     spare = -x.shape[1] % VECTOR
-    pixels = x.permute(0, 2, 3, 1)
-    pixels = (F.pad(pixels, (0, spare)) if spare else pixels).contiguous()
-    weights = _weights(block, spare)
-    before, inner, after = _norms(block)
-    settings = BlockSettings(block.dilations, block.merge == "sum", after[0].eps, block.slope)
-    if not after[0].training:
-        return infer(pixels, weights, settings, [_running(norms) for norms in _norms(block)], edges).permute(0, 3, 1, 2)
-    out, found = train(pixels, weights, settings, kept)
-    for norms, (means, variances) in zip((before, inner, after), found, strict=True):
+    out, found = train_block(_pixels(x), _weights(block, spare), _settings(block), kept)
+    for norms, (means, variances) in zip(_norms(block), found, strict=True):
         for index, norm in enumerate(norms):
             share = slice(index * norm.num_features, (index + 1) * norm.num_features)
             _update(norm, means[share], variances[share], x[:, 0].numel())
     return out.permute(0, 3, 1, 2)
+
+
+def first(block: ConvResBlock, x: Tensor, cut: Cut, out: Tensor | None) -> Tensor:
+    """:meth:`ConvResBlock.first`."""
+    weights, running = _weights(block, -x.shape[1] % VECTOR), _running(_norms(block)[0])
+    return infer_first(_pixels(x), weights, _settings(block), running, cut, _room(out)).permute(0, 3, 1, 2)
+
+
+def second(block: ConvResBlock, y: Tensor, x: Tensor, cut: Cut, out: Tensor | None) -> Tensor:
+    """:meth:`ConvResBlock.second`."""
+    weights, (_, inner, after) = _weights(block, -x.shape[1] % VECTOR), _norms(block)
+    running = _running(inner), _running(after)
+    made = infer_second(_pixels(y), _pixels(x, whole=False), weights, _settings(block), running, cut, _room(out))
+    return made.permute(0, 3, 1, 2)
+
+
+def _pixels(x: Tensor, *, whole: bool = True) -> Tensor:
+    """(N, H, W, C) with channels by the vector; contiguous, or only its rows if it need not be ``whole``."""
+    spare = -x.shape[1] % VECTOR
+    pixels = x.permute(0, 2, 3, 1)
+    if spare:
+        return F.pad(pixels, (0, spare)).contiguous()
+    return pixels if not whole and pixels.stride()[2:] == (x.shape[1], 1) else pixels.contiguous()
+
+
+def _room(out: Tensor | None) -> Tensor | None:
+    return None if out is None else out.permute(0, 2, 3, 1)
+
+
+def _settings(block: ConvResBlock) -> BlockSettings:
+    return BlockSettings(block.dilations, block.merge == "sum", _norms(block)[2][0].eps, block.slope)
 
 
 def _branches(block: ConvResBlock) -> list[nn.Sequential]:

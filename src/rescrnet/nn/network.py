@@ -1,13 +1,12 @@
 """Res-CR-Net, the network (paper, "Architecture of Res-CR-Net", Fig. 2)."""
 
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
 from rescrnet.config import NetworkConfig, validate
 from rescrnet.errors import UsageError
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, Pointwise
-from rescrnet.ops.separable import WHOLE, Edges
 
 State = tuple[Tensor, ...]
 
@@ -63,18 +62,17 @@ class ResCRNet(nn.Module):
     def features(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) → what the convolutional blocks make of it, (N, width, H, W)."""
         state: State = (x,)
-        for index in range(len(self.blocks)):
-            state = self.stage(index, state)
+        for index, block in enumerate(self.conv_blocks):
+            state = self.join(index, block(state[0]), state[-1])
         return state[0]
 
-    def stage(self, index: int, state: State, edges: Edges = WHOLE) -> State:
-        """One convolutional block, and what its variant adds to it.
+    def join(self, index: int, made: Tensor, total: Tensor) -> State:
+        """What follows block ``index``, which ``made`` its output, by the variant of the network.
 
         A state is what the blocks to come read: the output of the block before, and in a very dense network also the
-        sum of the outputs so far; (N, width, H, W) each. At a cut the result is ``block.reach`` pixels shorter.
+        sum of the outputs so far, ``total``; (N, width, H, W) each.
         """
-        made = self.blocks[index](state[0], edges)
-        return _JOIN[self.config.name](index, made, edges.crop(state[-1], self.reaches[index]))
+        return _JOIN[self.config.name](index, made, total)
 
     def project(self, features: Tensor) -> Tensor:
         """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits."""
@@ -83,9 +81,9 @@ class ResCRNet(nn.Module):
         return projected
 
     @property
-    def reaches(self) -> list[int]:
-        """How far each convolutional block sees: pixels to every side."""
-        return [block.reach for block in self.blocks]  # type: ignore[misc]
+    def conv_blocks(self) -> list[ConvResBlock]:
+        """The stem and the convolutional residual blocks, in order."""
+        return cast("list[ConvResBlock]", list(self.blocks))
 
     @property
     def lstm_blocks(self) -> list[LSTMResBlock]:

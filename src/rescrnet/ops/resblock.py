@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rescrnet.ops.separable import WHOLE, Affine, Edges, Separable, moments, pixel_add, pixel_mix, pixel_products
+from rescrnet.ops.separable import NO_CUT, Affine, Cut, Separable, moments, pixel_add, pixel_mix, pixel_products
 
 
 class Moments(NamedTuple):
@@ -50,23 +50,38 @@ class BlockSettings:
     slope: float
 
 
-def infer(
+def infer_first(
     x: Tensor,
     weights: BlockWeights,
     settings: BlockSettings,
-    running: list[Moments],
-    edges: Edges = WHOLE,
+    norm: Moments,
+    cut: Cut = NO_CUT,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """The block with running statistics, without gradient: (N, H, W, C) → (N, H, W, out_channels)."""
-    norm, inner, outer = running
-    affine = _affine(weights.norm, norm, settings.eps)
+    """The first convolutions with running statistics, without gradient: (N, H, W, C) → (N, H', W', B·F)."""
+    first, _ = _layers(weights, settings)
+    return first.forward(x, _affine(weights.norm, norm, settings.eps), settings.slope, cut, out)[0]
+
+
+def infer_second(
+    y: Tensor,
+    x: Tensor,
+    weights: BlockWeights,
+    settings: BlockSettings,
+    running: tuple[Moments, Moments],
+    cut: Cut = NO_CUT,
+    out: Tensor | None = None,
+) -> Tensor:
+    """The block from what its first convolutions made, (N, H, W, B·F), and its input at the pixels wanted, x.
+
+    ``running`` are the statistics of the normalisations in and after the branches.
+    """
+    inner, outer = running
+    _, second = _layers(weights, settings)
+    made, _ = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, cut, out)
     matrix, shift = _shortcut(weights, outer, settings.eps)
-    first, second = _layers(weights, settings)
-    y, _ = first.forward(x, affine, settings.slope, edges)
-    out, _ = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, edges)
-    x = edges.crop(x.permute(0, 3, 1, 2), first.reach + second.reach).permute(0, 2, 3, 1)
     n = len(x)
-    return pixel_mix(out, out.new_ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
+    return pixel_mix(made, made.new_ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
 
 
 def train(

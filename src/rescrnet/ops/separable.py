@@ -41,21 +41,24 @@ class _Layer(ctypes.Structure):
     ]
 
 
-class Edges(NamedTuple):
-    """Which sides of a tile are sides of the image, zero-padded. At the others, cuts, the result is smaller."""
+class Cut(NamedTuple):
+    """Pixels at each side of a result that are left out, at most as many as the convolution reaches.
 
-    top: bool = True
-    bottom: bool = True
-    left: bool = True
-    right: bool = True
+    A convolution has zeros beyond its input, and so keeps the size. Where the input is part of an image, the pixels
+    that see beyond it are wrong: cut, they are not computed.
+    """
 
-    def crop(self, x: Tensor, reach: int) -> Tensor:
-        """(N, C, H, W) without ``reach`` pixels at every cut."""
-        top, bottom, left, right = (0 if edge else reach for edge in self)
-        return x[:, :, top : x.shape[2] - bottom, left : x.shape[3] - right]
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+    def crop(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) without these pixels."""
+        return x[:, :, self.top : x.shape[2] - self.bottom, self.left : x.shape[3] - self.right]
 
 
-WHOLE = Edges()
+NO_CUT = Cut()
 
 
 class Affine(NamedTuple):
@@ -98,17 +101,24 @@ class Separable:
         return filters if self.summed else branches * filters
 
     def forward(
-        self, x: Tensor, affine: Affine | None, slope: float, edges: Edges = WHOLE, *, moments: bool = False
+        self,
+        x: Tensor,
+        affine: Affine | None,
+        slope: float,
+        cut: Cut = NO_CUT,
+        out: Tensor | None = None,
+        *,
+        moments: bool = False,
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """Read ``leaky(affine(x))``; with the mean and the variance of the result's channels, float64, if asked for."""
         n, height, width, _ = x.shape
-        top, bottom, left, right = (self.reach if edge else 0 for edge in edges)
-        out_height, out_width = height + top + bottom - 2 * self.reach, width + left + right - 2 * self.reach
-        result = empty(n, out_height, out_width, self.out_channels)
+        out_height, out_width = height - cut.top - cut.bottom, width - cut.left - cut.right
+        result = empty(n, out_height, out_width, self.out_channels) if out is None else out
         parts = _parts(n * out_height * out_width)
         sums = torch.zeros(parts, 4, self.out_channels, dtype=torch.float64) if moments else None
         layer = self._layer(x, affine, slope, self._branches(), parts)
-        layer.top, layer.left, layer.out_height, layer.out_width = top, left, out_height, out_width
+        layer.top, layer.left = self.reach - cut.top, self.reach - cut.left
+        layer.out_height, layer.out_width = out_height, out_width
         layer.result, layer.sums = pointer(result), pointer(sums)
         required("resblock").separable_forward(ctypes.byref(layer))
         return result, None if sums is None else _mean_and_variance(sums)
