@@ -32,7 +32,7 @@ typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 typedef int mask_vector __attribute__((vector_size(4 * LANES)));
 typedef long size;
 
-enum { WIDE = 16 / LANES, PIXELS = 8, TILE_ROWS = 64, TILE_COLUMNS = 448 };
+enum { WIDE = 16 / LANES, PIXELS = 8, TILE_ROWS = 64, TILE_COLUMNS = 224 };
 
 INLINE vector load(const float *from) { return *(const vector *)from; }
 /* Loaded once, though the compiler would rather read it from memory wherever it is used. */
@@ -88,14 +88,17 @@ typedef struct {
     size image, y0, y1, x0, x1;
 } tile;
 
-static size tile_count(size extent, size largest) { return (extent + largest - 1) / largest; }
-
-size layer_tiles(size n, size height, size width) {
-    return n * tile_count(height, TILE_ROWS) * tile_count(width, TILE_COLUMNS);
+static size tile_rows(size height) { return (height + TILE_ROWS - 1) / TILE_ROWS; }
+/* Of a wide image a multiple of four, for as many threads to have the same to do. */
+static size tile_columns(size width) {
+    size count = (width + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    return count > 2 ? (count + 3) / 4 * 4 : count;
 }
 
+static size layer_tiles(size n, size height, size width) { return n * tile_rows(height) * tile_columns(width); }
+
 static tile tile_at(size index, size height, size width) {
-    size rows = tile_count(height, TILE_ROWS), columns = tile_count(width, TILE_COLUMNS);
+    size rows = tile_rows(height), columns = tile_columns(width);
     size column = index % columns, row = index / columns % rows;
     return (tile){index / columns / rows, row * height / rows, (row + 1) * height / rows, column * width / columns,
                   (column + 1) * width / columns};
