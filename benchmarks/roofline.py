@@ -2,7 +2,8 @@
 
 The roofline is measured in the same run: the rate of a matrix multiplication and of a copy. A stage's floor is the
 longer of what its arithmetic takes at that rate and what its bytes take; its share says how close it comes. Arithmetic
-counts what the mathematics needs, not what is computed twice; bytes count every tensor once a pass.
+counts what the mathematics needs, not what is computed twice; bytes count every tensor once a pass. The matrix
+multiplication is that of float32 for bfloat16 too, whose rate is twice that here.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from bench import machine
 from rescrnet.config import resolve
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
+from rescrnet.ops.memory import empty
 from rescrnet.ops.separable import Affine, Separable, moments, pixel_add, pixel_mix, pixel_products
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.optimizer import adam
@@ -46,10 +48,10 @@ def roofline():
     return flops, 2 * large.nbytes / seconds(lambda: copy.copy_(large), 9) / 1e9
 
 
-def block_stages(images, height, width):
+def block_stages(images, height, width, dtype):
     """The sweeps of one residual block: name, call, GFLOP and GB."""
     pixels = images * height * width
-    x, y = (torch.randn(images, height, width, WIDTH) for _ in range(2))
+    x, y = (empty(images, height, width, WIDTH, dtype=dtype).normal_() for _ in range(2))
     one, zero = torch.ones(WIDTH), torch.zeros(WIDTH)
     affine, scale = Affine(one, zero), torch.ones(images, WIDTH)
     matrix = torch.randn(images, WIDTH, WIDTH)
@@ -62,7 +64,7 @@ def block_stages(images, height, width):
     def work(channels):
         return 2 * pixels * channels * (sum(k * k for k in KERNELS) + len(KERNELS) * FILTERS) / 1e9
 
-    sweep, square = 4 * pixels * WIDTH / 1e9, 2 * pixels * WIDTH**2 / 1e9
+    sweep, square = dtype.itemsize * pixels * WIDTH / 1e9, 2 * pixels * WIDTH**2 / 1e9
     first, second = layer(WIDTH, True), layer(FILTERS, False)
     yield "moments of the input", lambda: moments(x), square, sweep
     yield "first convolutions", lambda: first.forward(x, affine, 0.1, moments=True), work(WIDTH), 2 * sweep
@@ -80,7 +82,7 @@ def block_stages(images, height, width):
     )
 
 
-def step_stages(images, height, width):
+def step_stages(images, height, width, dtype):
     """The stages of a step of the paper's network, as the training loop takes them: {name: median seconds}."""
     torch.manual_seed(0)
     net = build_network(1, 3, resolve("paper-em").network).to(memory_format=torch.channels_last).train()
@@ -98,9 +100,10 @@ def step_stages(images, height, width):
 
     for step in range(5):
         x, target = timed("augmentation", lambda step=step: batches.training(1, step))
-        features = timed("convolutional blocks", lambda x=x: net.features(x))
-        leaf = features.detach().requires_grad_()
-        logits = timed("LSTM block", lambda leaf=leaf: net.head(leaf))
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            features = timed("convolutional blocks", lambda x=x: net.features(x))
+            leaf = features.detach().requires_grad_()
+            logits = timed("LSTM block", lambda leaf=leaf: net.head(leaf))
         top = logits.detach().requires_grad_()
         loss = timed("loss", lambda top=top, target=target: LOSSES["weighted_tani_loss"](top.softmax(1), target))
         optimizer.zero_grad()
@@ -114,13 +117,14 @@ def step_stages(images, height, width):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     options = parser.parse_args()
-    size = (options.images, 262, 400)
+    size = (options.images, 262, 400, getattr(torch, options.precision))
     flops, copy = roofline()
     print(f"matrix multiply {flops:.0f} GFLOP/s, copy {copy:.1f} GB/s (read and written)")
     stages = step_stages(*size)
-    print(f"\nA step of {options.images} images of 262×400: {sum(stages.values()):.2f} s")
+    print(f"\nA step of {options.images} images of 262×400 in {options.precision}: {sum(stages.values()):.2f} s")
     for name, time_taken in stages.items():
         print(f"  {name:34} {time_taken:7.3f} s")
     print("\nOne residual block")

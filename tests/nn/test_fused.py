@@ -141,7 +141,51 @@ def test_it_is_used_where_it_can_be_and_nowhere_else():
         assert not fused.infers(ConvResBlock(16, 8, [3], [1]).eval(), x)
 
 
-def test_under_autocast_the_block_keeps_its_precision():
+def in_mixed_precision(function, *arguments):
+    with torch.autocast("cpu", torch.bfloat16):
+        return function(*arguments)
+
+
+@pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no avx512_bf16")
+@pytest.mark.parametrize("case", CASES)
+def test_bfloat16_is_as_close_to_float32_as_pytorchs_own(case, plainly):
+    mixed, expected = in_mixed_precision(trained, case, torch.float32), plainly(trained, case, torch.float64)
+    theirs = plainly(in_mixed_precision, trained, case, torch.float32)
+    assert mixed["result"].dtype == torch.bfloat16
+    for name, tensor in expected.items():
+        ours, rough = (float((found[name] - tensor).double().norm()) for found in (mixed, theirs))
+        size = float(tensor.double().norm())
+        assert ours <= 2 * rough + 0.05 * size, f"{name}: {ours / size:.3f}, PyTorch {rough / size:.3f}"
+
+
+@pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no avx512_bf16")
+def test_bfloat16_does_not_depend_on_the_number_of_threads():
+    found, threads = [], torch.get_num_threads()
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        found.append(in_mixed_precision(trained, "paper", torch.float32))
+    torch.set_num_threads(threads)
+    for name, tensor in found[0].items():
+        assert torch.equal(tensor, found[1][name]), name
+
+
+@pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no avx512_bf16")
+def test_bfloat16_predicts_about_what_float32_predicts_into_room_of_either_type():
+    block = block_of("paper", torch.float32).eval()
+    x, _ = image_of("paper", block, torch.float32)
+    with torch.no_grad():
+        expected = block(x)
+        mixed = in_mixed_precision(block, x)
+        room = torch.empty_like(expected, memory_format=torch.channels_last)
+        made = in_mixed_precision(lambda: block.second(block.first(x), x, out=room))
+    assert mixed.dtype == torch.bfloat16
+    assert made.data_ptr() == room.data_ptr()
+    assert torch.equal(made, mixed.float())
+    assert float((mixed - expected).norm() / expected.norm()) < 0.01
+
+
+def test_under_autocast_a_processor_without_bfloat16_keeps_float32(monkeypatch):
+    monkeypatch.setattr(fused, "has_kernels", lambda dtype=torch.float32: dtype == torch.float32 and has_kernels())
     block, found = block_of("paper", torch.float32).train(), []
     x, _ = image_of("paper", block, torch.float32)
     for enabled in (False, True):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rescrnet.nn import fused
 from rescrnet.nn.convlstm import BidirectionalConvLSTM, he_normal_
 from rescrnet.ops.depthwise import depthwise_conv2d
+from rescrnet.ops.pointwise import pointwise_conv2d
 from rescrnet.ops.separable import NO_CUT, Cut
 
 SLOPE = 0.1  # of every LeakyReLU
@@ -30,7 +31,8 @@ class Pointwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, out, H, W)."""
-        return F.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+        bias = cast(Tensor, self.bias)
+        return pointwise_conv2d(x.permute(0, 2, 3, 1), self.weight.flatten(1), bias).permute(0, 3, 1, 2)
 
 
 class SeparableConv2d(nn.Module):
@@ -89,13 +91,13 @@ class ConvResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, out_channels, H, W)."""
-        kept = (
-            F.dropout(x.new_ones(len(x), self.out_channels), self.dropout) if self.training and self.dropout else None
-        )
+        kept = None
+        if self.training and self.dropout:
+            kept = F.dropout(next(self.parameters()).new_ones(len(x), self.out_channels), self.dropout)
         if fused.trains(self, x):
             return fused.train(self, x, kept)
         out = self.second(self.first(x), x)
-        return out if kept is None else out * kept[:, :, None, None]
+        return out if kept is None else out * kept[:, :, None, None].to(out.dtype)
 
     def first(self, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
         """The first half, up to the first convolution of every branch: (N, in, H, W) → (N, inner_channels, H', W').

@@ -30,15 +30,21 @@ def infers(block: ConvResBlock, x: Tensor) -> bool:
 
 
 def _applies(block: ConvResBlock, x: Tensor) -> bool:
-    """Float32 on a CPU. Under autocast as well: PyTorch's convolutions in bfloat16 take several times as long."""
     return (
         x.device.type == "cpu"
-        and x.dtype == next(block.parameters()).dtype == torch.float32
+        and next(block.parameters()).dtype == torch.float32
         and block.filters % VECTOR == 0
         and x.numel() > 0
         and not torch.compiler.is_compiling()
         and has_kernels()
+        and (x.dtype == torch.float32 or x.dtype == _precision())
     )
+
+
+def _precision() -> torch.dtype:
+    """Of the images. Float32 under autocast too, if the kernels have no bfloat16: PyTorch's is several times slower."""
+    mixed = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return torch.bfloat16 if mixed and has_kernels(torch.bfloat16) else torch.float32
 
 
 def train(block: ConvResBlock, x: Tensor, kept: Tensor | None) -> Tensor:
@@ -55,7 +61,8 @@ def train(block: ConvResBlock, x: Tensor, kept: Tensor | None) -> Tensor:
 def first(block: ConvResBlock, x: Tensor, cut: Cut, out: Tensor | None) -> Tensor:
     """:meth:`ConvResBlock.first`."""
     weights, running = _weights(block, -x.shape[1] % VECTOR), _running(_norms(block)[0])
-    return infer_first(_pixels(x), weights, _settings(block), running, cut, _room(out)).permute(0, 3, 1, 2)
+    made = infer_first(_pixels(x), weights, _settings(block), running, cut, _room(out)).permute(0, 3, 1, 2)
+    return made if out is None or made.dtype == out.dtype else out.copy_(made)
 
 
 def second(block: ConvResBlock, y: Tensor, x: Tensor, cut: Cut, out: Tensor | None) -> Tensor:
@@ -63,20 +70,22 @@ def second(block: ConvResBlock, y: Tensor, x: Tensor, cut: Cut, out: Tensor | No
     weights, (_, inner, after) = _weights(block, -x.shape[1] % VECTOR), _norms(block)
     running = _running(inner), _running(after)
     made = infer_second(_pixels(y), _pixels(x, whole=False), weights, _settings(block), running, cut, _room(out))
-    return made.permute(0, 3, 1, 2)
+    made = made.permute(0, 3, 1, 2)
+    return made if out is None or made.dtype == out.dtype else out.copy_(made)
 
 
 def _pixels(x: Tensor, *, whole: bool = True) -> Tensor:
     """(N, H, W, C) with channels by the vector; contiguous, or only its rows if it need not be ``whole``."""
     spare = -x.shape[1] % VECTOR
-    pixels = x.permute(0, 2, 3, 1)
+    pixels = x.permute(0, 2, 3, 1).to(_precision())
     if spare:
         return F.pad(pixels, (0, spare)).contiguous()
     return pixels if not whole and pixels.stride()[2:] == (x.shape[1], 1) else pixels.contiguous()
 
 
 def _room(out: Tensor | None) -> Tensor | None:
-    return None if out is None else out.permute(0, 2, 3, 1)
+    """Where the kernels write, if it is of their type."""
+    return None if out is None or out.dtype != _precision() else out.permute(0, 2, 3, 1)
 
 
 def _settings(block: ConvResBlock) -> BlockSettings:

@@ -22,16 +22,16 @@ _idle: list[mmap.mmap] = []
 _lock = threading.RLock()
 
 
-def empty(*shape: int) -> Tensor:
-    """A contiguous float32 tensor with any content, like ``torch.empty``, in memory used before where there is some."""
-    count = math.prod(shape)
-    if 4 * count < _LARGE:
-        return torch.empty(shape)
-    block = _take(4 * count)
-    array = np.frombuffer(block, np.float32, count)
+def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """A contiguous tensor with any content, like ``torch.empty``, in memory used before where there is some."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < _LARGE:
+        return torch.empty(shape, dtype=dtype)
+    block = _take(size)
+    array = np.frombuffer(block, np.uint8, size)
     # The tensor holds the array and nobody else does: when it goes, all views of the tensor have gone.
     weakref.finalize(array, _give_back, block).atexit = False
-    return torch.from_numpy(array).view(shape)
+    return torch.from_numpy(array).view(dtype).view(shape)
 
 
 def _take(size: int) -> mmap.mmap:

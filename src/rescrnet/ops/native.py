@@ -26,14 +26,15 @@ _log = logging.getLogger(__name__)
 
 
 @cache
-def kernels(name: str) -> ctypes.CDLL | None:
-    """The compiled ``name.c`` of this folder, or none. Its functions return nothing."""
-    return _compiled(name, files("rescrnet.ops").joinpath(f"{name}.c").read_text(encoding="utf-8"))
+def kernels(name: str, *defined: str) -> ctypes.CDLL | None:
+    """The ``name.c`` of this folder, compiled with these macros defined, or none. Its functions return nothing."""
+    source = files("rescrnet.ops").joinpath(f"{name}.c").read_text(encoding="utf-8")
+    return _compiled(name, "".join(f"#define {macro}\n" for macro in defined) + source)
 
 
-def required(name: str) -> ctypes.CDLL:
+def required(name: str, *defined: str) -> ctypes.CDLL:
     """The kernels of a path that is taken only where :func:`kernels` has them."""
-    library = kernels(name)
+    library = kernels(name, *defined)
     if library is None:
         raise RuntimeError(f"{name}.c has not been compiled here; ask kernels() first")
     return library

@@ -1,8 +1,9 @@
 """A residual block of separable atrous convolutions through the compiled kernels.
 
-The same numbers as :class:`rescrnet.nn.blocks.ConvResBlock` spells out in PyTorch, for float32 on a CPU. For the
-gradient nothing is stored but the input and what the first convolutions give: normalisation and activation are computed
-where they are read, and the normalised shortcut, affine in the input, follows from its mean and covariance.
+The same numbers as :class:`rescrnet.nn.blocks.ConvResBlock` spells out in PyTorch, on a CPU, for images of float32 or
+bfloat16 and weights of float32. For the gradient nothing is stored but the input and what the first convolutions give:
+normalisation and activation are computed where they are read, and the normalised shortcut, affine in the input, follows
+from its mean and covariance.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def infer_second(
     made, _ = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, cut, out)
     matrix, shift = _shortcut(weights, outer, settings.eps)
     n = len(x)
-    return pixel_mix(made, made.new_ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
+    return pixel_mix(made, torch.ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
 
 
 def train(
@@ -116,7 +117,7 @@ class _Block(torch.autograd.Function):
         with torch.enable_grad():
             inner_affine = _affine(weights.inner, inner, settings.eps)
         out, _ = second.forward(y, inner_affine, settings.slope)
-        scale = x.new_ones(len(x), len(shift)) if factor is None else factor
+        scale = torch.ones(len(x), len(shift)) if factor is None else factor
         pixel_mix(out, scale, shift * scale, (x, matrix.t() * scale[:, None]))
 
         ctx.save_for_backward(x, y, factor)
@@ -132,7 +133,7 @@ class _Block(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, y, factor = ctx.saved_tensors
         slope, leaves, (first, second) = ctx.settings.slope, ctx.leaves, ctx.layers
-        gradient = gradients[0].contiguous()
+        gradient = gradients[0].to(x.dtype).contiguous()
         pixels = x[..., 0].numel()
         for_leaves: dict[int, Tensor] = {}
 
@@ -146,7 +147,7 @@ class _Block(torch.autograd.Function):
         for_input = ctx.needs_input_grad[0]
         by_x, sums, by_first = first.backward(by_y, x, affine, slope, for_input=for_input)
         del by_y
-        scale = x.new_ones(len(x), len(shift)) if factor is None else factor
+        scale = torch.ones(len(x), len(shift)) if factor is None else factor
         by_sums, by_products = pixel_products(x, gradient)
         by_matrix, by_shift = (by_products * scale[:, None]).sum(0).t(), (by_sums * scale).sum(0)
         roots, seeds = [matrix, shift], [by_matrix, by_shift]
@@ -158,7 +159,7 @@ class _Block(torch.autograd.Function):
             n = len(x)
             pixel_mix(
                 by_x,
-                (by_x.new_ones(x.shape[-1]) if affine is None else affine.scale).expand(n, -1),
+                (torch.ones(x.shape[-1]) if affine is None else affine.scale).expand(n, -1),
                 (by_mean / pixels - by_square @ statistics[0]).expand(n, -1),
                 (x, by_square.expand(n, -1, -1)),
                 (gradient, matrix * scale[:, :, None]),

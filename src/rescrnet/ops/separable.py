@@ -1,6 +1,7 @@
 """The compiled kernels of ``resblock.c``: parallel separable convolutions, and sums and mixtures of pixels.
 
-Images are float32 (N, H, W, C), contiguous, with C a multiple of :data:`VECTOR`.
+Images are (N, H, W, C), contiguous, with C a multiple of :data:`VECTOR`; float32, or bfloat16 where the processor has
+it: then pixels are multiplied with weights that are rounded likewise. Weights, statistics and sums are float32 or more.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rescrnet.ops.native import kernels, pointer, required
 VECTOR = 16  # channels come by the vector
 _PARTS = 32  # parts in which sums over pixels are made, whoever computes them
 _PART = 8192  # pixels of a part where there are many
+_MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
 _Pointer, _Size = ctypes.c_void_p, ctypes.c_long
 
 
@@ -113,14 +115,14 @@ class Separable:
         """Read ``leaky(affine(x))``; with the mean and the variance of the result's channels, float64, if asked for."""
         n, height, width, _ = x.shape
         out_height, out_width = height - cut.top - cut.bottom, width - cut.left - cut.right
-        result = empty(n, out_height, out_width, self.out_channels) if out is None else out
+        result = empty(n, out_height, out_width, self.out_channels, dtype=x.dtype) if out is None else out
         parts = _parts(n * out_height * out_width)
         sums = torch.zeros(parts, 4, self.out_channels, dtype=torch.float64) if moments else None
         layer = self._layer(x, affine, slope, self._branches(), parts)
         layer.top, layer.left = self.reach - cut.top, self.reach - cut.left
         layer.out_height, layer.out_width = out_height, out_width
         layer.result, layer.sums = pointer(result), pointer(sums)
-        required("resblock").separable_forward(ctypes.byref(layer))
+        _library(x.dtype).separable_forward(ctypes.byref(layer))
         return result, None if sums is None else _mean_and_variance(sums)
 
     def backward(
@@ -144,11 +146,11 @@ class Separable:
         bias = self.bias.new_zeros(len(depthwise), parts, *self.bias.shape[1:])
         layer = self._layer(x, affine, slope, self._branches(depthwise, pointwise, bias), parts)
         layer.out_height, layer.out_width = height, width
-        result = empty(*x.shape) if for_input else None
+        result = empty(*x.shape, dtype=x.dtype) if for_input else None
         sums = torch.zeros(parts, 2, channels, dtype=torch.float64) if for_input else None
         layer.gradient, layer.factor = pointer(gradient), pointer(factor)
         layer.input_gradient, layer.affine_sums = pointer(result), pointer(sums)
-        required("resblock").separable_backward(ctypes.byref(layer))
+        _library(x.dtype).separable_backward(ctypes.byref(layer))
         gradients = SeparableGradient(tuple(kernel.sum(0) for kernel in depthwise), pointwise.sum(1), bias.sum(1))
         return result, None if sums is None else sums.sum(0), gradients
 
@@ -191,18 +193,18 @@ def pixel_products(a: Tensor, b: Tensor, pivot: Tensor | None = None) -> tuple[T
     """Σ b and Σ a·bᵀ over the pixels of every image, float64 (N, C_b) and (N, C_a, C_b), both less ``pivot`` (C)."""
     n, height, width, _ = a.shape
     parts = max(1, height * width // _PART)
-    sums = a.new_empty(n, parts, b.shape[-1])
-    products = a.new_empty(n, parts, a.shape[-1], b.shape[-1])
+    sums = torch.empty(n, parts, b.shape[-1])
+    products = torch.empty(n, parts, a.shape[-1], b.shape[-1])
     pointers = [pointer(tensor) for tensor in (a, b, pivot, pivot)]
     sizes = [_Size(size) for size in (n, height * width, a.shape[-1], b.shape[-1], parts)]
-    required("resblock").pixel_products(*pointers, *sizes, pointer(sums), pointer(products))
+    _library(a.dtype).pixel_products(*pointers, *sizes, pointer(sums), pointer(products))
     return sums.double().sum(1), products.double().sum(1)
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (C) and covariance (C, C) of the channels over all pixels, float64."""
     # What is subtracted beforehand need only lie amid the values, for their squares not to drown their spread.
-    pivot = x[0, x.shape[1] // 2].mean(0)
+    pivot = x[0, x.shape[1] // 2].float().mean(0)
     sums, products = pixel_products(x, x, pivot)
     pixels = x[..., 0].numel()
     centre = sums.sum(0) / pixels
@@ -221,7 +223,7 @@ def pixel_mix(out: Tensor, scale: Tensor, shift: Tensor, *terms: tuple[Tensor, T
     pointers = [pointer(tensor) for tensor in (out, x, y, *factors)]
     of_y = 0 if y is None else y.shape[-1]
     sizes = [_Size(size) for size in (n, height, width, channels, x.shape[-1], x.stride(0), x.stride(1), of_y)]
-    required("resblock").pixel_mix(*pointers, *sizes)
+    _library(out.dtype).pixel_mix(*pointers, *sizes)
     return out
 
 
@@ -229,13 +231,17 @@ def pixel_add(out: Tensor, scale: Tensor, x: Tensor, factor: Tensor, shift: Tens
     """``scale · out + factor · x + shift`` of every channel, (C) each, in place."""
     factors = [tensor.float().contiguous() for tensor in (scale, factor, shift)]
     pointers = [pointer(tensor) for tensor in (out, x, *factors)]
-    required("resblock").pixel_add(*pointers, _Size(out[..., 0].numel()), _Size(out.shape[-1]))
+    _library(out.dtype).pixel_add(*pointers, _Size(out[..., 0].numel()), _Size(out.shape[-1]))
     return out
 
 
-def has_kernels() -> bool:
-    """Whether this machine has the compiled kernels."""
-    return kernels("resblock") is not None
+def has_kernels(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this machine has the compiled kernels for images of this type."""
+    return dtype in _MACROS and kernels("resblock", *_MACROS[dtype]) is not None
+
+
+def _library(dtype: torch.dtype) -> ctypes.CDLL:
+    return required("resblock", *_MACROS[dtype])
 
 
 def _parts(pixels: int) -> int:

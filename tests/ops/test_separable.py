@@ -1,0 +1,78 @@
+"""The kernels whose images are bfloat16 compute what those of float32 compute, where no digit is lost."""
+
+import pytest
+import torch
+
+from rescrnet.ops.separable import Affine, Separable, has_kernels, moments, pixel_add, pixel_mix, pixel_products
+
+pytestmark = pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no compiler, or no avx512_bf16")
+
+CASES = {
+    "paper": ((3, 5, 7), (1, 3, 5), 48, 16, (2, 70, 83)),
+    "one-by-one-and-large": ((1, 9, 3), (1, 2, 4), 32, 32, (1, 20, 500)),
+    "one-line": ((7,), (5,), 16, 16, (1, 1, 37)),
+    "one-column": ((5,), (4,), 16, 16, (3, 41, 1)),
+    "several-tiles": ((3, 7), (2, 1), 16, 16, (1, 167, 901)),
+}
+dtypes = (torch.float32, torch.bfloat16)
+
+
+@pytest.fixture
+def digits():
+    """Sparse tensors of -1, 0 and 1: their sums have few digits, and are exact in either type."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape, share=1.0):
+        values = torch.randint(-1, 2, shape, generator=generator)
+        return (values * (torch.rand(shape, generator=generator) < share)).float()
+
+    return draw
+
+
+def assert_equal(narrow, wide):
+    for name, expected in wide.items():
+        assert float(expected.abs().max()) > 0, name
+        torch.testing.assert_close(
+            narrow[name].to(expected.dtype), expected, rtol=0, atol=0, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+@pytest.mark.parametrize("summed", [False, True], ids=["side-by-side", "summed"])
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "of-its-own"])
+@pytest.mark.parametrize("case", CASES)
+def test_convolution_and_gradient_of_whole_numbers_are_exact(case, shared, summed, digits):
+    sizes, dilations, channels, filters, shape = CASES[case]
+    width, out = channels if shared else channels * len(sizes), filters if summed else filters * len(sizes)
+    x, gradient, factor = digits(*shape, width), digits(*shape, out), 2 ** digits(shape[0], out)
+    depthwise = tuple(digits(k, k, channels, share=0.3) for k in sizes)
+    pointwise, bias = digits(len(sizes), channels, filters, share=0.2), digits(len(sizes), filters)
+    layer = Separable(depthwise, pointwise, bias, dilations, shared, summed)
+    affine = Affine(torch.full((width,), 2.0), torch.ones(width))
+    found = []
+    for dtype in dtypes:
+        image, by = x.to(dtype), gradient.to(dtype)
+        result, statistics = layer.forward(image, affine, 0.5, moments=True)
+        by_image, by_affine, by_weights = layer.backward(by, image, affine, 0.5, factor)
+        names = ["mean", "variance", "image", "affine", "pointwise", "bias", *(f"depthwise {k}" for k in sizes)]
+        tensors = [*statistics, by_image, by_affine, by_weights.pointwise, by_weights.bias, *by_weights.depthwise]
+        found.append({"result": result, **dict(zip(names, tensors, strict=True))})
+        assert result.dtype == by_image.dtype == dtype
+    assert_equal(*reversed(found))
+
+
+def test_sums_and_mixtures_of_whole_numbers_are_exact(digits):
+    n, width, out = 2, 48, 32
+    x, y = digits(n, 9, 31, width), digits(n, 9, 31, out)
+    by_x, by_y = digits(n, width, out, share=0.5), digits(n, out, out, share=0.5)
+    found = []
+    for dtype in dtypes:
+        image, other = x.to(dtype), y.to(dtype)
+        sums, products = pixel_products(image, other)
+        mean, covariance = moments(image)
+        mixed = pixel_mix(other.clone(), torch.full((n, out), 2.0), torch.ones(n, out), (image, by_x), (other, by_y))
+        added = pixel_add(image.clone(), torch.full((width,), 2.0), image, torch.ones(width), torch.ones(width))
+        found.append({"sums": sums, "products": products, "mixed": mixed, "added": added})
+        # What is subtracted from a pixel before it is squared has many digits.
+        torch.testing.assert_close(mean, x.double().mean((0, 1, 2)), rtol=0, atol=2e-3)
+        torch.testing.assert_close(covariance, x.flatten(0, 2).double().t().cov(correction=0), rtol=0, atol=5e-3)
+    assert_equal(*reversed(found))
