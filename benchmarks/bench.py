@@ -29,6 +29,7 @@ import rescrnet
 HERE = Path(__file__).parent
 PARITY = HERE.parent.parent / "shared" / "parity"
 RESCRNET = [sys.executable, "-m", "rescrnet"]
+STREAMED = ((8192, 8192), (16384, 16384), (50000, 64), (64, 50000))
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Row:
     figure: str  # first, seconds, wall or memory
     least: float | None = None
     aim: float | None = None
-    per: float = 1.0  # pixels, where the figure is to be had by the million of them
+    per: float = 1.0  # ours is divided by it
+    against: str | None = None  # which figure of theirs counts, if it is another one
 
 
 def ours(*arguments):
@@ -91,10 +93,10 @@ def scaling():
 
 
 def streaming(folder):
-    """Prediction in one gigabyte, per pixel against the whole 1024×1024 image."""
+    """Prediction in one gigabyte, as a whole process, per pixel against that of an image of 1024×1024 in memory."""
     whole = ours("infer", "paper", 1024, 6)
-    for side in (8192, 16384):
-        image = folder / f"{side}.tif"
+    for height, width in STREAMED:
+        image = folder / f"{height}×{width}.tif"
         command = [
             *RESCRNET,
             "predict",
@@ -105,9 +107,11 @@ def streaming(folder):
             "--memory",
             "1GB",
         ]
-        yield Row(
-            f"predict {side}×{side} in 1 GB, per pixel against 1024×1024", command, whole, "wall", per=side**2 / 1024**2
-        )
+        name, share = f"predict {height}×{width} in 1 GB", height * width / 1024**2
+        # As a ratio like the others: at most 1.4 times the time is at least 0.71 times the speed.
+        least = 1 / 1.4 if height == width else None
+        yield Row(f"{name}, per pixel against 1024×1024", command, whole, "wall", least, per=share, against="seconds")
+        yield Row(f"{name}, peak memory", command, None, "memory")
 
 
 def prepare(folder, wanted):
@@ -118,10 +122,11 @@ def prepare(folder, wanted):
     for index in range(20):
         image = rng.integers(0, 256, (262, 400), dtype=np.uint8)
         Image.fromarray(image).save(folder / "images" / f"{index:02}.png")
-    for side in (8192, 16384):
-        if any(str(side) in row.name for row in wanted):
-            image = np.tile(rng.integers(0, 256, (1024, 1024), dtype=np.uint8), (side // 1024, side // 1024))
-            tifffile.imwrite(folder / f"{side}.tif", image, tile=(256, 256), compression="zlib")
+    for height, width in STREAMED:
+        if any(f"{height}×{width}" in row.name for row in wanted):
+            square = rng.integers(0, 256, (1024, 1024), dtype=np.uint8)
+            image = np.tile(square, (-(-height // 1024), -(-width // 1024)))[:height, :width]
+            tifffile.imwrite(folder / f"{height}×{width}.tif", image, tile=(256, 256), compression="zlib")
 
 
 def run(command, python, folder):
@@ -178,7 +183,7 @@ def result(row, runs):
     own = runs[tuple(row.ours)]
     other = runs.get(tuple(row.theirs or ()), [])
     values = [one[row.figure] / row.per for one in own]
-    against = [one[row.figure] for one in other]
+    against = [one[row.against or row.figure] for one in other]
     ratios = [theirs / mine for mine, theirs in zip(values, against, strict=False)]
     return {
         "row": row.name,
@@ -202,7 +207,8 @@ def show(found):
         if found["ratio"] is None
         else f"{found['ratio']:6.2f}× ({found['spread'][0]:.2f} to {found['spread'][1]:.2f})"
     )
-    asked = "" if found["least"] is None else f"at least {found['least']:g}, aim {found['aim'] or found['least']:g}"
+    asked = "" if found["least"] is None else f"at least {found['least']:.2g}"
+    asked += f", aim {found['aim']:g}" if found["aim"] else ""
     own = found["runs"]["ours"]
     user, system, memory = (statistics.median(one[key] for one in own) for key in ("user", "system", "memory"))
     print(f"{found['row']:62} {found['ours']:8.3f} {unit:2} {theirs:>11}  {ratio:26} {asked:24}", end=" ")

@@ -128,7 +128,7 @@ def test_without_a_scratch_folder_nothing_is_left(model, tmp_path, monkeypatch):
 
 def test_the_need_for_scratch_space_is_known_beforehand(model, tmp_path, mount):
     disk = mount("size=100k")
-    with pytest.raises(OutputError, match=r"147KB of scratch space are needed for image and \d+KB are free; make room"):
+    with pytest.raises(OutputError, match=r"111KB of scratch space are needed for image and \d+KB are free; make room"):
         predicted(model, picture(*SHAPE), sizes=SMALL, resources=Resources(scratch=disk / "s"))
 
 

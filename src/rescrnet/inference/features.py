@@ -62,7 +62,7 @@ def roll_features(
         halfway = _Map(extents[2 * index], rows, block.reach)
         kept = blocks[index + 1].reach if index + 1 < len(blocks) else 0
         following = [_Map(extents[2 * index + 1], rows, kept)]
-        arrivals = _first(block, state, halfway, arrivals)
+        arrivals = _first(block, state, halfway, following[0], arrivals)
         arrivals = _second(network, index, state, halfway, following, arrivals)
         state = following
     for _ in arrivals:
@@ -84,7 +84,7 @@ class _Map:
     def __init__(self, region: Region, rows: int, kept: int) -> None:
         self.region, self.rows, self.kept = region, rows, kept
         self.held = region._replace(y1=region.y0)
-        self._height = min(2 * kept + rows, region.height)
+        self._height = min(kept + rows, region.height)
         self._buffer: Tensor | None = None
         self._top = 0  # of what is held, in the buffer
 
@@ -100,8 +100,10 @@ class _Map:
         if self._buffer is None:
             self._buffer = _empty(channels, self._height, self.region.width, like)
         end = self._top + self.held.height
-        if end + rows > self._height:  # the rows held lie in the lower half: what they are copied to does not overlap
-            self._buffer[:, :, : self.held.height] = self._buffer[:, :, self._top : end]
+        if end + rows > self._height:
+            held = self._buffer[:, :, self._top : end]
+            overlaps = self._top < self.held.height
+            self._buffer[:, :, : self.held.height] = held.clone() if overlaps else held
             self._top, end = 0, self.held.height
         return self._buffer[:, :, end : end + rows]
 
@@ -142,14 +144,19 @@ def _read(read: Read, image: _Map, rows: int) -> Iterator[None]:
         yield
 
 
-def _first(block: ConvResBlock, state: list[_Map], halfway: _Map, arrivals: Iterator[None]) -> Iterator[None]:
+def _first(
+    block: ConvResBlock, state: list[_Map], halfway: _Map, made: _Map, arrivals: Iterator[None]
+) -> Iterator[None]:
     """The first half of a block, whenever rows have come."""
+    reach = block.reach // 2
     for _ in arrivals:
-        while step := halfway.following(state[0], block.reach // 2):
+        while step := halfway.following(state[0], reach):
             wanted, seen = step
             room = halfway.room(wanted.height, block.inner_channels, state[0].part(seen))
             halfway.put(block.first(state[0].part(seen), wanted.cut_from(seen), room))
             yield
+            for each in state:  # what neither half reads again
+                each.drop(min(halfway.held.y1 - reach, made.held.y1))
 
 
 def _second(
@@ -160,8 +167,6 @@ def _second(
     for _ in arrivals:
         while step := made[0].following(halfway, reach):
             _join(network, index, state, halfway, made, *step)
-            for each in state:
-                each.drop(step[0].y1)
             halfway.drop(step[0].y1 - reach)
             yield
 

@@ -22,7 +22,7 @@ from rescrnet.inference.region import Region
 from rescrnet.inference.stream import Sink, Sizes, Source, Stream, Task, read_unit, streamable
 from rescrnet.model import SegmentationModel
 
-_FORMAT = 1  # of a scratch folder
+_FORMAT = 2  # of a scratch folder
 _JOB = "job.json"
 
 

@@ -5,8 +5,8 @@ tasks of a phase write disjoint parts of a map on disk and mark themselves done:
 
 ``features``
     Tiles, each from the image with its halo, projected to the classes: the map x.
-``columns 1``, ``columns 0``, ``rows 1``, ``rows 0`` of each block
-    A scan over the columns or rows of x, backward (1) or forward (0), cut into strips, in order, and each strip into
+``columns 0``, ``columns 1``, ``rows 0``, ``rows 1`` of each block
+    A scan over the columns or rows of x, forward (0) or backward (1), cut into strips, in order, and each strip into
     segments. What a strip's segment needs of the strip before is its state, which the marks of that strip hold::
 
           strip i - 1   │  segment j - 1  │  segment j   │  segment j + 1  │
@@ -14,8 +14,9 @@ tasks of a phase write disjoint parts of a map on disk and mark themselves done:
           strip i                     ╲▁▁▁│  segment j   │▁▁▁╱      one column wider with every row back
 
     In a recurrence of kernel 3 a pixel sees one column more to each side with every row, so a segment reads as many
-    columns more as its strip has rows. The forward scans add what the backward ones made, the last one all of it: its
-    result is the x of the next block, or the logits.
+    columns more as its strip has rows. A forward scan leaves nothing but its states: the backward one does every strip
+    forward again from them, which takes less than writing and reading it would, and adds the two. The last scan adds
+    all: its result is the x of the next block, or the logits.
 
 Neither the tiling nor the order of tasks that do not wait for each other changes a number.
 """
@@ -126,7 +127,7 @@ class Stream:
         scans = {}
         for block in range(len(self.network.lstm_blocks)):
             for axis in ("columns", "rows"):
-                for direction in (1, 0):
+                for direction in (0, 1):
                     scans[f"{block}-{axis}-{direction}"] = _Scan(block, axis == "columns", direction)
         object.__setattr__(self, "_scans", scans)
 
@@ -166,7 +167,7 @@ class Stream:
     def maps(self) -> dict[str, BlockMap]:
         """The maps on disk by name."""
         blocks = len(self.network.lstm_blocks)
-        names = ["x0", "backward", "columns"] * (blocks > 0) + ["x1"] * (blocks > 1)
+        names = ["x0", "columns"] * (blocks > 0) + ["x1"] * (blocks > 1)
         settings = (self.network.classes, self.shape, np.float32, self.sizes.block)
         return {name: BlockMap(self.folder / f"{name}.map", *settings) for name in names}
 
@@ -237,17 +238,15 @@ class Stream:
         x = get(f"x{scan.block % 2}", wide)
         lstm = block.columns if scan.columns else block.rows
         made, state = lstm.scan(x, scan.direction, self._state(task, wide))
-        made, state, x = made[..., inside], state[..., inside], x[..., inside]
-        if not scan.direction:
-            made = made + get("backward", core)
-        if task.phase.endswith("rows-0"):
-            made = (x + made) + get("columns", core)
-        region = core.transposed if scan.columns else core
-        made = made.transpose(2, 3) if scan.columns else made
-        target, made = self._result(scan, made)
-        self._write(target, made, region)
-        self._sync(target)
-        return state.cpu().numpy()
+        if scan.direction:
+            forward, _ = lstm.scan(x, 0, self._state(task._replace(phase=_forward(task.phase)), wide))
+            made = (forward + made)[..., inside]
+            if scan.columns:
+                self._write("columns", made.transpose(2, 3), core.transposed)
+                self._sync("columns")
+            else:
+                self._finish(scan, (x[..., inside] + made) + get("columns", core), core)
+        return state[..., inside].cpu().numpy()
 
     def _state(self, task: Task, wide: Region) -> Tensor | None:
         before = self.needs(task)
@@ -258,14 +257,12 @@ class Stream:
         start = wide.x0 - before[0].column * self.sizes.segment
         return torch.from_numpy(states[..., start : start + wide.width]).to(self.model.device)
 
-    def _result(self, scan: _Scan, made: Tensor) -> tuple[str | None, Tensor]:
-        """The map that a scan writes, none after the last, and what it writes there."""
-        if scan.direction:
-            return "backward", made
-        if scan.columns:
-            return "columns", made
+    def _finish(self, scan: _Scan, made: Tensor, region: Region) -> None:
+        """Write what a block made: the x of the next one, or logits."""
         following = self.network.lstm_blocks[scan.block + 1 :]
-        return (f"x{(scan.block + 1) % 2}", following[0].project(made)) if following else (None, made)
+        target = f"x{(scan.block + 1) % 2}" if following else None
+        self._write(target, following[0].project(made) if following else made, region)
+        self._sync(target)
 
     def _write(self, name: str | None, values: Tensor, region: Region) -> None:
         """Write to a map; without its name these are logits, and become the result."""
@@ -280,6 +277,11 @@ class Stream:
     def _sync(self, name: str | None) -> None:
         if name is not None:
             self.maps()[name].sync()
+
+
+def _forward(phase: str) -> str:
+    """The forward scan that a backward one follows."""
+    return phase[:-1] + "0"
 
 
 def read_unit(model: SegmentationModel, source: Source, region: Region, name: str) -> NDArray[np.float32]:
