@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 
 from rescrnet import cli, load
@@ -139,3 +140,31 @@ def test_ctrl_c_leaves_a_usable_model_and_says_how_to_go_on(dataset, tmp_path):
     assert "--resume continues" in err
     assert "Traceback" not in err
     assert load(tmp_path / "run").card.training["epoch"] >= 1
+
+
+def out_of_memory(kind):
+    if kind == "python":
+        raise MemoryError
+    if kind == "gpu":
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+    torch.empty(2**56)  # PyTorch's own error on a CPU
+
+
+@pytest.mark.parametrize("kind", ["python", "gpu", "cpu"])
+def test_too_little_memory_is_one_line_with_the_remedy(kind, run, image_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("rescrnet.inference.files.predict_files", lambda *_, **__: out_of_memory(kind))
+    code, _, said = call(monkeypatch, capsys, "predict", run, image_file, "--out", tmp_path / "masks")
+    assert code == 1
+    assert said.count("\n") == 1
+    assert said.startswith("rescrnet: memory: ")
+    assert "smaller" in said
+
+
+def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory(run, image_file, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("rescrnet.inference.files.predict_files", fail)
+    monkeypatch.setattr(sys, "argv", ["rescrnet", "predict", str(run), str(image_file), "--out", str(tmp_path / "m")])
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main()

@@ -176,6 +176,7 @@ def predict(
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write them, float32.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the classes over the image.")] = False,
     format_: Annotated[str | None, typer.Option("--format", help="png, tiff or ome-zarr; else as the image.")] = None,
+    label: Annotated[str | None, typer.Option(help="Put masks into the OME-Zarr images, as labels/NAME.")] = None,
     level: Annotated[int, typer.Option(min=0, help="Of an image pyramid, 0 the finest.")] = 0,
     fill_missing: Annotated[bool, typer.Option("--fill-missing", help="Take missing chunks for empty.")] = False,
     memory: Annotated[str | None, typer.Option(help="A process's most, as 1GB; else half of what is free.")] = None,
@@ -200,7 +201,7 @@ def predict(
     allowed = bytes_of(memory) if memory is not None else allowance()
     files, loaded = find_inputs(inputs), load(model, device)
     keep_freed_memory()
-    wanted, reading = Outputs(probabilities, overlay, format_), Inputs(level, fill_missing)
+    wanted, reading = Outputs(probabilities, overlay, format_, label), Inputs(level, fill_missing)
     try:
         with engine(workers, dask) as running, progress(len(files)) as advance:
             resources = Resources(allowed, scratch=scratch, engine=running)
@@ -208,7 +209,9 @@ def predict(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(f"{len(masks)} mask{'s' * (len(masks) > 1)} in {out}")
+    typer.echo(
+        f"{len(masks)} mask{'s' * (len(masks) > 1)} in {out if label is None else f'labels/{label} of the images'}"
+    )
 
 
 @app.command()
@@ -360,6 +363,16 @@ def main() -> None:
         raise SystemExit(INTERRUPTED) from None
     except MemoryError:
         _fail(RescrnetError("memory: this machine has too little for that; use smaller images or patches"))
+    except RuntimeError as error:
+        # PyTorch's, known by name and text: it is not imported here.
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
+            raise
+        _fail(
+            RescrnetError(
+                "memory: the device has too little for that; train on smaller patches or batches, predict with a "
+                "smaller --memory, or use --device cpu"
+            )
+        )
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise

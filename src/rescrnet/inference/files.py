@@ -25,9 +25,9 @@ from rescrnet.data.images import (
 )
 from rescrnet.data.output import check_free, write_folder
 from rescrnet.data.raw import RawArray
-from rescrnet.data.sinks import Sink, open_sink, output_paths, pick_kind, scratch_bytes
+from rescrnet.data.sinks import Sink, check_absent, label_paths, open_sink, output_paths, pick_kind, scratch_bytes
 from rescrnet.data.sources import image_stem, list_sources, open_source, wrap
-from rescrnet.data.stack import Source, Stack
+from rescrnet.data.stack import Kind, Source, Stack
 from rescrnet.data.zarr_reader import is_zarr
 from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.inference.memory import text_of
@@ -49,11 +49,40 @@ class Outputs:
         probabilities: beside the masks.
         overlay: the classes over the image, for the eye, beside the masks.
         kind: ``png``, ``tiff`` or ``ome-zarr``; none for the kind of the image.
+        label: put the classes into the OME-Zarr images themselves, as ``labels/label``, where viewers look for them,
+            and probabilities beside the levels; none for files of their own.
     """
 
     probabilities: bool = False
     overlay: bool = False
     kind: str | None = None
+    label: str | None = None
+
+    def kind_of(self, stack: Stack) -> Kind:
+        """The format of the results of an image. Raises :class:`UsageError` where it is unknown."""
+        return pick_kind(stack, "ome-zarr" if self.label is not None else self.kind)
+
+    def paths(self, folder: Path, stem: str, stack: Stack) -> list[list[Path]]:
+        """The files of the classes of an image, and of its probabilities where they are wanted."""
+        found = []
+        for probabilities in (False, True)[: 1 + self.probabilities]:
+            if self.label is not None:
+                found.append(label_paths(stack, self.label, probabilities=probabilities))
+            else:
+                found.append(output_paths(folder, stem, stack, self.kind_of(stack), probabilities=probabilities))
+        return found
+
+    def check(self) -> None:
+        """Raise :class:`UsageError` where these do not go together."""
+        self.kind_of(wrap(np.zeros((1, 1))))
+        if self.label is None:
+            return
+        if self.kind not in (None, "ome-zarr"):
+            raise UsageError(f"--format {self.kind}: labels in an image are ome-zarr; leave one of the options out")
+        if Path(self.label).name != self.label or self.label.startswith(".") or not self.label:
+            raise UsageError(
+                f"--label {self.label}: is no name for labels; expected one such as 'tissue', without slashes"
+            )
 
 
 @dataclass(frozen=True)
@@ -102,7 +131,8 @@ def predict_files(
     ``cell_probabilities.tif`` (classes, Y, X) float32 and ``cell_overlay.png`` for the eye; large images and stacks
     become ``cell.ome.tif`` or ``cell.ome.zarr``, as they came (:func:`rescrnet.data.sinks.pick_kind`).
     ``classes.json`` says which index is which class. The folder appears when all of it is complete. An interrupted
-    prediction of large images goes on where it stopped when it is called again.
+    prediction of large images goes on where it stopped when it is called again. With ``outputs.label`` the masks lie in
+    the images themselves.
 
     Args:
         model: the trained model.
@@ -126,7 +156,7 @@ def predict_files(
     files = find_inputs(inputs)
     if outputs.overlay:
         _check_overlays(files)
-    pick_kind(wrap(np.zeros((1, 1))), outputs.kind)
+    outputs.check()
     facts = [digest(model), [_stamp(file) for file in files], asdict(outputs), asdict(reading)]
     masks: list[Path] = []
 
@@ -134,7 +164,7 @@ def predict_files(
         scratch = _scratch_folder(folder, resources.scratch, facts)
         for index, file in enumerate(files):
             prediction = _Prediction(model, file, outputs, reading, folder, scratch / str(index), resources)
-            masks.extend(prediction.run(advance))
+            masks.extend(out / path.name if path.parent == folder else path for path in prediction.run(advance))
         (folder / "classes.json").write_text(json.dumps(_legend(model), indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -143,7 +173,7 @@ def predict_files(
         return streamed and not isinstance(error, DataError | UsageError)
 
     write_folder(out, write, facts, keep)
-    return [out / path.name for path in masks]
+    return masks
 
 
 def _scratch_folder(folder: Path, scratch: Path | None, facts: object) -> Path:
@@ -155,7 +185,9 @@ def _scratch_folder(folder: Path, scratch: Path | None, facts: object) -> Path:
 
 
 def _stamp(file: Path) -> list[Any]:
-    status = file.stat()
+    """What tells an image from another; of a Zarr its metadata, for the folder changes when labels are put into it."""
+    metadata = (file / name for name in ("zarr.json", ".zattrs", ".zarray", ".zgroup"))
+    status = next((each for each in metadata if each.is_file()), file).stat()
     return [str(file.absolute()), status.st_size, status.st_mtime_ns]
 
 
@@ -179,20 +211,22 @@ class _Prediction:
     resources: Resources
 
     def run(self, advance: Callable[[float], object]) -> list[Path]:
-        """Write the results, or leave those that are there; the masks."""
+        """Write the results, or leave those that an interrupted prediction completed; the masks."""
         stack, stem = self.reading.open(self.file), image_stem(self.file)
-        kind = pick_kind(stack, self.outputs.kind)
-        wanted = [output_paths(self.folder, stem, stack, kind)]
-        if self.outputs.probabilities:
-            wanted.append(output_paths(self.folder, stem, stack, kind, probabilities=True))
+        kind, wanted = self.outputs.kind_of(stack), self.outputs.paths(self.folder, stem, stack)
         overlay = [self.folder / f"{stem}_overlay.png"] if self.outputs.overlay else []
-        if all(path.exists() for path in [*wanted[0], *wanted[-1], *overlay]):
+        paths, marks = [*wanted[0], *wanted[-1], *overlay], Marks(self.scratch.parent / "files")
+        begun, done = f"{self.scratch.name}-begun", f"{self.scratch.name}-done"
+        if done in marks.done():
             advance(1)
             return wanted[0]
-        for path in [*wanted[0], *wanted[-1], *overlay]:  # of an interrupted prediction, and not all of them
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if begun in marks.done():
+            for path in paths:  # some results, but not all of them
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        check_absent(paths)
         self._check(stack)
         self.scratch.mkdir(parents=True, exist_ok=True)
+        marks.put(begun, np.zeros(0))
         sinks = [
             open_sink(paths, stack, self.model.card.classes, self.scratch, kind, probabilities=index == 1)
             for index, paths in enumerate(wanted)
@@ -202,6 +236,7 @@ class _Prediction:
             self._write_overlay(overlay[0], stack, sinks[0])
         for sink in sinks:
             sink.finish()
+        marks.put(done, np.zeros(0))
         shutil.rmtree(self.scratch, ignore_errors=True)
         return wanted[0]
 

@@ -18,7 +18,7 @@ _BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every 
 _STRIP, _SEGMENT = 128, 4096
 _TILE_HEIGHT = 8192  # tiles this high waste little above and below, and are done again in a minute after a kill
 # Measured peaks as multiples of what the formulas below count, without and with compiled kernels, and some to spare.
-_WHOLE, _WORK = (1.4, 1.0), (6.5, 0.3)
+_WHOLE, _WORK = (1.4, 1.0), (6.5, 0.15)
 _AGAIN = (1.0, 0.4)  # part of the work that is done again on the rows around those that are computed
 _WHOLE_SCAN, _SCAN = 32, 2
 _UNET = 50  # channels; measured 33 and 24

@@ -1,0 +1,100 @@
+"""Masks put into OME-Zarr images themselves."""
+
+import sys
+
+import numpy as np
+import pytest
+import zarr
+
+from rescrnet import cli
+from rescrnet.data.output import write_folder
+from rescrnet.data.sources import open_source
+from rescrnet.errors import OutputError, UsageError
+from rescrnet.inference.files import Outputs, predict_files
+from tests.data.test_zarr_reader import write_image
+from tests.folders import noise, save
+
+pytestmark = pytest.mark.filterwarnings("ignore::rescrnet.errors.RescrnetWarning")
+TISSUE = Outputs(label="tissue")
+
+
+@pytest.fixture(params=[2, 3], ids=["0.4", "0.5"])
+def image(request, tmp_path):
+    return write_image(tmp_path / "slide.zarr", request.param, array=noise((2, 40, 50)), axes="zyx")
+
+
+def test_masks_are_the_labels_of_the_image_and_those_that_a_file_of_its_own_holds(model, image, tmp_path):
+    assert predict_files(model, [image], tmp_path / "out", TISSUE) == [image / "labels/tissue"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["classes.json"]
+    predict_files(model, [image], tmp_path / "own")
+    folders = (image / "labels/tissue", tmp_path / "own/slide.ome.zarr")
+    found, expected = (zarr.open_array(folder / "0", mode="r")[:] for folder in folders)
+    np.testing.assert_array_equal(found, expected)
+    assert len(open_source(image)) == 2  # the image is still there
+
+
+def test_probabilities_lie_beside_the_levels(model, image, tmp_path):
+    predict_files(model, [image], tmp_path / "out", Outputs(probabilities=True, label="tissue"))
+    found = zarr.open_array(image / "tissue_probabilities/0", mode="r")
+    assert found.shape == (3, 2, 40, 50)
+    np.testing.assert_allclose(found[:].sum(0), 1, atol=1e-5)
+
+
+def test_labels_of_that_name_are_never_overwritten(model, image, tmp_path):
+    predict_files(model, [image], tmp_path / "out", TISSUE)
+    before = zarr.open_array(image / "labels/tissue/0", mode="r")[:]
+    with pytest.raises(OutputError, match=r"labels/tissue: exists already; choose another name, or remove it first"):
+        predict_files(model, [image], tmp_path / "again", TISSUE)
+    assert not (tmp_path / "again").exists()
+    np.testing.assert_array_equal(zarr.open_array(image / "labels/tissue/0", mode="r")[:], before)
+
+
+def test_an_interrupted_prediction_of_two_images_does_the_second_only(model, image, tmp_path, monkeypatch):
+    other = write_image(tmp_path / "zz.zarr", 2, array=noise((40, 50)), axes="yx")
+
+    def stop_at_the_second(source):
+        if "zz" in source.name:
+            raise KeyboardInterrupt
+        return noise(source.shape)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rescrnet.inference.files._sample", stop_at_the_second)
+        patch.setattr("rescrnet.inference.files.write_folder", keeping)
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(model, [image, other], tmp_path / "out", TISSUE)
+    assert (image / "labels/tissue").exists()
+    done = []
+    predict_files(model, [image, other], tmp_path / "out", TISSUE, advance=done.append)
+    assert done[0] == 1  # at once
+    assert (other / "labels/tissue").exists()
+
+
+def keeping(folder, write, facts, keep):
+    """As where an image is large enough to be streamed."""
+    write_folder(folder, write, facts, lambda error, partial: True)
+
+
+def test_another_format_has_no_place_for_labels(model, tmp_path):
+    with pytest.raises(OutputError, match=r"a\.tif: is no OME-Zarr image; labels can lie only in one"):
+        predict_files(model, [save(tmp_path / "a.tif", noise())], tmp_path / "out", TISSUE)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b"])
+def test_a_name_that_is_none_is_refused(model, image, tmp_path, name):
+    with pytest.raises(UsageError, match=r"--label .*: is no name for labels; expected one such as 'tissue'"):
+        predict_files(model, [image], tmp_path / "out", Outputs(label=name))
+
+
+def test_labels_and_another_format_do_not_go_together(model, image, tmp_path):
+    with pytest.raises(UsageError, match="--format tiff: labels in an image are ome-zarr"):
+        predict_files(model, [image], tmp_path / "out", Outputs(kind="tiff", label="tissue"))
+
+
+def test_the_command_says_where_the_masks_are(run, image, tmp_path, monkeypatch, capsys):
+    command = ["rescrnet", "predict", run, image, "--out", tmp_path / "out", "--label", "tissue"]
+    monkeypatch.setattr(sys, "argv", list(map(str, command)))
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert not end.value.code
+    assert capsys.readouterr().out.strip() == "1 mask in labels/tissue of the images"
