@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ def write_tiff(path: Path, levels: Sequence[RawArray], axes: Sequence[Axis], cla
     options: dict[str, Any] = {
         "photometric": "minisblack" if probabilities else "palette",
         "compression": "zlib",
-        "maxworkers": 1,  # with more, tifffile holds 256 MB of tiles
+        "maxworkers": min(8, os.cpu_count() or 1),
+        "buffersize": 2**22,  # tiles that wait for a worker, bytes; by default 256 MB
         "resolutionunit": "CENTIMETER",
         "dtype": base.dtype,
     }
