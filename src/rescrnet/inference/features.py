@@ -78,7 +78,7 @@ class _Map:
     Args:
         region: the rows and columns that there will be, one after the other.
         rows: at most so many come at a time.
-        kept: at most so many are still to be read when more come.
+        kept: at most so many are still to be read when more come; there is room for both.
     """
 
     def __init__(self, region: Region, rows: int, kept: int) -> None:

@@ -216,17 +216,15 @@ class _Prediction:
         kind, wanted = self.outputs.kind_of(stack), self.outputs.paths(self.folder, stem, stack)
         overlay = [self.folder / f"{stem}_overlay.png"] if self.outputs.overlay else []
         paths, marks = [*wanted[0], *wanted[-1], *overlay], Marks(self.scratch.parent / "files")
-        begun, done = f"{self.scratch.name}-begun", f"{self.scratch.name}-done"
-        if done in marks.done():
+        if self.scratch.name in marks.done() and all(path.exists() for path in paths):
             advance(1)
             return wanted[0]
-        if begun in marks.done():
-            for path in paths:  # some results, but not all of them
+        for path in paths:  # of an interrupted prediction, and not all of them; elsewhere they may be somebody's
+            if path.parent == self.folder:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         check_absent(paths)
         self._check(stack)
         self.scratch.mkdir(parents=True, exist_ok=True)
-        marks.put(begun, np.zeros(0))
         sinks = [
             open_sink(paths, stack, self.model.card.classes, self.scratch, kind, probabilities=index == 1)
             for index, paths in enumerate(wanted)
@@ -236,7 +234,7 @@ class _Prediction:
             self._write_overlay(overlay[0], stack, sinks[0])
         for sink in sinks:
             sink.finish()
-        marks.put(done, np.zeros(0))
+        marks.put(self.scratch.name, np.zeros(0))
         shutil.rmtree(self.scratch, ignore_errors=True)
         return wanted[0]
 
