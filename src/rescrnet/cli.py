@@ -209,9 +209,8 @@ def predict(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    typer.echo(
-        f"{len(masks)} mask{'s' * (len(masks) > 1)} in {out if label is None else f'labels/{label} of the images'}"
-    )
+    where = out if label is None else f"labels/{label} of the images"
+    typer.echo(f"{len(masks)} mask{'s' * (len(masks) > 1)} in {where}")
 
 
 @app.command()

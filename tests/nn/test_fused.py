@@ -170,17 +170,18 @@ def test_bfloat16_does_not_depend_on_the_number_of_threads():
 
 
 @pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no avx512_bf16")
-def test_bfloat16_predicts_about_what_float32_predicts_into_room_of_either_type():
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_bfloat16_predicts_about_what_float32_predicts_into_room_of_either_type(dtype):
     block = block_of("paper", torch.float32).eval()
     x, _ = image_of("paper", block, torch.float32)
     with torch.no_grad():
         expected = block(x)
         mixed = in_mixed_precision(block, x)
-        room = torch.empty_like(expected, memory_format=torch.channels_last)
+        room = torch.empty_like(expected, dtype=dtype, memory_format=torch.channels_last)
         made = in_mixed_precision(lambda: block.second(block.first(x), x, out=room))
     assert mixed.dtype == torch.bfloat16
     assert made.data_ptr() == room.data_ptr()
-    assert torch.equal(made, mixed.float())
+    assert torch.equal(made, mixed.to(dtype))
     assert float((mixed - expected).norm() / expected.norm()) < 0.01
 
 
