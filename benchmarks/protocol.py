@@ -1,13 +1,13 @@
 """The paper's protocol on em_vnc, seed by seed, beside the run that was recorded of the authors' network.
 
-    python benchmarks/protocol.py OUT [--seeds 0 1 2] [--precision float32 bfloat16] [--recalibrate]
+    python benchmarks/protocol.py OUT [--seeds 0 1 2] [--precision float32 bfloat16]
 
-Each run is ``rescrnet train em_vnc --preset paper-em`` for as many epochs as the authors' network was given. The epoch
-with the lowest validation loss is scored as it was saved, and again with its batch-norm running statistics recomputed
-from 14 augmented training batches; the same was done with theirs (``shared/parity/em_vnc_trained``). The last epoch is
-scored with its statistics recomputed. ``--recalibrate`` recomputes them before every validation, which trains the same
-weights and chooses the epoch by what they are worth. A run that is already in OUT is not done again. Prints a table
-and writes ``OUT/protocol.json``.
+Each run is ``rescrnet train em_vnc --preset paper-em`` for as many epochs as the authors' network was given, and keeps
+the model of every epoch. It is scored twice. As saved: the epoch with the lowest validation loss. Recalibrated: the
+epoch that ``--set training.recalibrate=14`` would keep, which trains the same weights, but recomputes the batch-norm
+running statistics from 14 augmented training batches before every validation. The authors' run was scored in both ways
+(``shared/parity/em_vnc_trained``). A run that is already in OUT is not trained again. Prints a table and writes
+``OUT/protocol.json``.
 
 The package is imported late: a child process counts as its own the memory that its parent had.
 """
@@ -15,10 +15,10 @@ The package is imported late: a child process counts as its own the memory that 
 import argparse
 import csv
 import json
-import os
+import multiprocessing
+import resource
+import shutil
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,58 +27,77 @@ DATA, RECORDED = SHARED / "data" / "em_vnc", SHARED / "parity" / "em_vnc_trained
 EPOCHS, BATCHES = 22, 14
 # Their names and ours. Their Dice is of the probabilities over 0.5, and so is F1.
 SCORES = {"val_tani": "tanimoto", "dice": "f1", "jaccard": "jaccard"}
-STATES = ("saved", "recalibrated", "last")
+STATES = ("saved", "recalibrated")
 
 
-def train(folder, seed, precision, batches):
-    """Train into ``folder`` in a process of its own: its wall time (s) and peak memory (GB)."""
-    command = [sys.executable, "-m", "rescrnet", "train", str(DATA), "--out", str(folder), "--preset", "paper-em"]
-    command += ["--set", f"training.epochs={EPOCHS}", "--set", f"training.seed={seed}", "--precision", precision]
-    command += ["--set", f"training.recalibrate={batches}"]
+def train(folder, seed, precision):
+    """Train into ``folder``, keep the model of every epoch, and note the wall time (s) and the peak memory (GB)."""
+    from rescrnet.config import resolve
+    from rescrnet.training.progress import Silent
+    from rescrnet.training.train import Hardware, train
+
+    class Keeping(Silent):
+        def epoch(self, row, best):
+            shutil.copy(folder / "last.safetensors", folder / f"epoch-{row['epoch']:02}.safetensors")
+            print(f"{folder.name}, epoch {row['epoch']}: {row['seconds']:.0f} s, {row['val_tanimoto']:.4f}", flush=True)
+
     begun = time.monotonic()
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status) != 0:
-        raise SystemExit(f"{' '.join(command)}: failed")
-    facts = {"seconds": time.monotonic() - begun, "memory": usage.ru_maxrss / 2**20}
+    config = resolve("paper-em", overrides={"training.epochs": EPOCHS, "training.seed": seed})
+    train(DATA, folder, config, hardware=Hardware(precision=precision), display=Keeping())
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    facts = {"seconds": time.monotonic() - begun, "memory": memory}
     (folder / "usage.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def scores(folder):
-    """Of the best model as saved and recalibrated, and of the last one: Tanimoto, F1, Jaccard, IoU of each class."""
+    """Of the best epoch as saved, and of the best one recalibrated."""
+    import numpy as np
+    import torch
+
     from rescrnet.config import resolve
     from rescrnet.data.dataset import load_dataset
     from rescrnet.model import load
+    from rescrnet.nn.losses import LOSSES
     from rescrnet.scoring.evaluate import evaluate
     from rescrnet.training.batches import Batches, Prepared
     from rescrnet.training.recalibrate import recalibrate
 
-    def scored(model):
+    config, dataset = resolve(file=folder / "config.yaml"), load_dataset(DATA)
+    loss_of = LOSSES[config.training.loss]
+
+    @torch.no_grad()
+    def loss(model):
+        """The mean loss over the validation images, as training computes it."""
+        val = Prepared.of(dataset.val, model)
+        each = (
+            loss_of(model.network(x[None]).softmax(1), mask[None], weight_mode=config.training.weight_mode)
+            for x, mask in zip(val.images, val.masks, strict=True)
+        )
+        return float(np.mean([float(value) for value in each]))
+
+    def scored(model, epoch, loss):
         counts = evaluate(model, DATA).counts
-        pooled = counts.pooled()
-        return {**{key: pooled[key] for key in SCORES.values()}, "iou": [each["iou"] for each in counts.per_class()]}
+        pooled = {key: counts.pooled()[key] for key in SCORES.values()}
+        return {"epoch": epoch, "loss": loss, **pooled, "iou": [each["iou"] for each in counts.per_class()]}
 
-    best, last = (load(folder / f"{name}.safetensors") for name in ("best", "last"))
-    batches = Batches(Prepared.of(load_dataset(DATA).train, best), resolve(file=folder / "config.yaml"))
-    found = [scored(best)]
-    for model in (best, last):
-        recalibrate(model.network, (batches.calibration(index) for index in range(BATCHES)))
-        found.append(scored(model))
-    return dict(zip(STATES, found, strict=True))
-
-
-def run(folder, seed, precision, batches):
-    """A run and what came of it."""
-    if not (folder / "usage.json").exists():
-        train(folder, seed, precision, batches)
     with (folder / "history.csv").open(encoding="utf-8") as file:
-        history = list(csv.DictReader(file))
-    best = min(history, key=lambda row: float(row["val_loss"]))
+        history = [(float(row["val_loss"]), int(row["epoch"])) for row in csv.DictReader(file)]
+    least, epoch = min(history)
+    saved = scored(load(folder / f"epoch-{epoch:02}.safetensors"), epoch, least)
+    epochs = []
+    for _, epoch in history:
+        model = load(folder / f"epoch-{epoch:02}.safetensors")
+        batches = Batches(Prepared.of(dataset.train, model), config)
+        recalibrate(model.network, (batches.calibration(index) for index in range(BATCHES)))
+        epochs.append(scored(model, epoch, loss(model)))
+    return {"saved": saved, "recalibrated": min(epochs, key=lambda one: one["loss"]), "epochs": epochs}
+
+
+def run(folder, seed, precision):
+    """What came of a run."""
     return {
         "seed": seed,
         "precision": precision,
-        "best_epoch": int(best["epoch"]),
-        "epoch_seconds": statistics.median(float(row["seconds"]) for row in history),
         **json.loads((folder / "usage.json").read_text(encoding="utf-8")),
         **scores(folder),
     }
@@ -91,21 +110,25 @@ def recorded():
     best = min(history, key=lambda row: row["val_loss"])
     _, recalibrated = json.loads((RECORDED / "recalibrated.json").read_text(encoding="utf-8"))
     states = [
-        {**{ours: row[theirs] for theirs, ours in SCORES.items()}, "iou": row["iou"]} for row in (best, recalibrated)
+        {"epoch": best["epoch"], **{ours: row[theirs] for theirs, ours in SCORES.items()}, "iou": row["iou"]}
+        for row in (best, recalibrated)
     ]
-    return {
-        "best_epoch": best["epoch"],
-        "seconds": history[-1]["seconds"],
-        **dict(zip(STATES, [*states, states[1]], strict=True)),  # the best epoch is the last one
-    }
+    return {"seconds": history[-1]["seconds"], **dict(zip(STATES, states, strict=True))}
 
 
 def show(name, one):
     """A run as a line of the table."""
-    figures = [", ".join(f"{one[state][key]:.3f}" for key in SCORES.values()) for state in STATES]
-    iou = " ".join(f"{value:.3f}" for value in one["recalibrated"]["iou"])
+    figures = [
+        part
+        for state in STATES
+        for part in (
+            str(one[state].get("epoch", "")),
+            ", ".join(f"{one[state][key]:.4f}" for key in SCORES.values()),
+            ", ".join(f"{value:.3f}" for value in one[state]["iou"]),
+        )
+    ]
     usage = [f"{one['seconds'] / 60:.1f} min", f"{one['memory']:.2f} GB" if "memory" in one else ""]
-    print("| " + " | ".join([name, str(one["best_epoch"]), *figures, iou, *usage]) + " |")
+    print("| " + " | ".join([name, *figures, *usage]) + " |")
 
 
 def mean(runs):
@@ -117,8 +140,7 @@ def mean(runs):
         }
         for state in STATES
     }
-    usage = {key: statistics.mean(one[key] for one in runs) for key in ("seconds", "memory")}
-    return {"best_epoch": "", **usage, **states}
+    return {**{key: statistics.mean(one[key] for one in runs) for key in ("seconds", "memory")}, **states}
 
 
 def main():
@@ -127,17 +149,20 @@ def main():
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--precision", nargs="+", default=["float32"])
-    parser.add_argument("--recalibrate", action="store_true", help="before every validation")
     options = parser.parse_args()
-    batches = BATCHES if options.recalibrate else 0
-    runs = [
-        run(options.out / f"{precision}-{seed}-{batches}", seed, precision, batches)
-        for precision in options.precision
-        for seed in options.seeds
-    ]
+    wanted = [(precision, seed) for precision in options.precision for seed in options.seeds]
+    folders = {one: options.out / "{}-{}".format(*one) for one in wanted}
+    for (precision, seed), folder in folders.items():
+        if not (folder / "usage.json").exists():
+            child = multiprocessing.get_context("spawn").Process(target=train, args=(folder, seed, precision))
+            child.start()
+            child.join()
+            if child.exitcode != 0:
+                raise SystemExit(f"{folder}: training failed")
+    runs = [run(folder, seed, precision) for (precision, seed), folder in folders.items()]
     authors = recorded()
     names = ", ".join(SCORES.values())
-    print(f"| run | best epoch | as saved: {names} | recalibrated | last epoch | IoU | time | memory |")
+    print(f"| run | as saved: epoch | {names} | IoU | recalibrated: epoch | {names} | IoU | time | memory |")
     show("authors' network", authors)
     for one in runs:
         show(f"{one['precision']}, seed {one['seed']}", one)

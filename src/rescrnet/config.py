@@ -171,6 +171,8 @@ class TrainingConfig(_Settings):
     weight_mode: Literal["contour", "volume", "both"] = "contour"
     recalibrate: int = Field(default=0, ge=0)
     """Batches from which the batch-norm running statistics are recomputed before validating and saving."""
+    same_start: bool = False
+    """Start all kernels of one shape from the same random values, as the authors' network does; Res-CR-Net only."""
     patience: PositiveInt | None = None
     """Stop after this many epochs without a better validation loss."""
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -192,8 +194,8 @@ class Config(_Settings):
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # The paper's protocol to the letter: whole images, all of them in every step, 90 epochs of 15 steps.
-    "paper-em": {"data": {"resize": [262, 400]}},
-    "paper-fm": {"data": {"resize": [300, 300]}},
+    "paper-em": {"data": {"resize": [262, 400]}, "training": {"same_start": True}},
+    "paper-fm": {"data": {"resize": [300, 300]}, "training": {"same_start": True}},
     # Minutes on two cores; docs/results.md has what it reaches and what each choice was measured against.
     "laptop": {
         "data": {"intensity": "percentile", "patch_size": 256, "validation_size": 512},

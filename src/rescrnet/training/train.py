@@ -22,10 +22,12 @@ from rescrnet.data.intensity import Intensity
 from rescrnet.data.output import check_free
 from rescrnet.errors import DataError, UsageError
 from rescrnet.model import ModelCard, SegmentationModel, load, pick_device
+from rescrnet.nn.network import ResCRNet
 from rescrnet.training.batches import Prepared
 from rescrnet.training.folder import RunFolder, environment
 from rescrnet.training.loop import Display, Trainer
 from rescrnet.training.progress import ProgressDisplay, Silent
+from rescrnet.training.start import start_alike
 
 _PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "float32": "32-true",
@@ -161,6 +163,8 @@ def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
     _check_shares(config.training.batch_size or len(job.dataset.train), job.facts["hardware"])
     torch.manual_seed(config.training.seed)
     model = SegmentationModel.untrained(_card(job.dataset, config))
+    if config.training.same_start and isinstance(model.network, ResCRNet):
+        start_alike(model.network)
     status = "stopped"
     try:
         fabric.launch(partial(_run, model, job))
