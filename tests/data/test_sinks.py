@@ -256,6 +256,7 @@ def test_memory_is_that_of_a_few_tiles(out, scratch, monkeypatch, kind):
     monkeypatch.setattr("rescrnet.data.pyramid._BAND", 1 << 20)
     monkeypatch.setattr("rescrnet.data.png_writer._BAND", 1 << 20)
     begin(out, scratch, kind).finish()  # what is imported at first use
+    (scratch / "classes.npy").unlink()
     stack = wrap(np.broadcast_to(np.uint8(0), (5000, 5000)))
     tracemalloc.start()
     sink = open_sink([out / "large"], stack, CLASSES, scratch, kind)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rescrnet.data import sinks
 from rescrnet.data.sinks import open_sink, output_paths, scratch_bytes
 from rescrnet.data.sources import open_source, wrap
 from rescrnet.errors import DataError, OutputError
@@ -35,7 +36,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     sink.write(30, 0, classes_of()[30:])
     (path,) = sink.finish()
     np.testing.assert_array_equal(open_source(path)[0].source.read(0, 61, 0, 83)[..., 0], classes_of())
-    assert names(scratch) == []
+    assert names(scratch) == ["classes.npy"]  # until its folder goes: the process may end before it says so
 
 
 @pytest.fixture
@@ -76,15 +77,6 @@ def test_the_same_blocks_give_the_same_values_whatever_their_order_and_process(o
     np.testing.assert_array_equal(open_source(path)[0].source.read(0, 61, 0, 83)[..., 0], classes_of())
 
 
-def test_an_abandoned_sink_leaves_nothing_but_the_files_of_others(out, scratch):
-    (scratch / "other.npy").touch()
-    sink = begin(out, scratch, "tiff")
-    write_blocks(sink, classes_of())
-    sink.abandon()
-    assert names(out) == []
-    assert names(scratch) == ["other.npy"]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_output_that_exists_is_refused_and_stays(out, scratch, kind):
     sink = begin(out, scratch, kind)
@@ -92,8 +84,6 @@ def test_an_output_that_exists_is_refused_and_stays(out, scratch, kind):
     path.write_text("former")
     with pytest.raises(OutputError, match=rf"{path.name}: exists already; choose another name, or remove it first"):
         sink.finish()
-    with pytest.raises(OutputError, match="exists already"):
-        begin(out, scratch, kind)
     assert path.read_text() == "former"
 
 
@@ -165,13 +155,13 @@ def test_scratch_space_is_no_more_than_was_said(out, scratch, kind, probabilitie
     sink = begin(out, scratch, kind, stack, probabilities)
     write_blocks(sink, (probabilities_of if probabilities else classes_of)((2, 700, 1200)), 300, 500)
     used = []
-    remove = type(sink)._remove
+    complete = sinks._complete
 
-    def measure(self, pattern):
+    def measure(path, write):
+        complete(path, write)
         used.append(sum(path.stat().st_size for path in scratch.iterdir()))
-        remove(self, pattern)
 
-    monkeypatch.setattr(type(sink), "_remove", measure)
+    monkeypatch.setattr(sinks, "_complete", measure)
     sink.finish()
     said = scratch_bytes(stack, len(CLASSES), probabilities=probabilities)
     assert max(used) <= said

@@ -69,6 +69,40 @@ def test_an_interrupted_prediction_of_two_images_does_the_second_only(model, ima
     assert (other / "labels/tissue").exists()
 
 
+@pytest.mark.parametrize("label", [None, "tissue"], ids=["files", "labels"])
+@pytest.mark.parametrize("moment", ["Sink.finish", "Marks.put"])
+def test_a_prediction_that_ends_between_its_two_results_goes_on(model, image, tmp_path, monkeypatch, moment, label):
+    """The second result is begun, or the first is not yet said to be there."""
+    from rescrnet.inference import files
+
+    owner, method = moment.split(".")
+    original = getattr(getattr(files, owner), method)
+    ended = []
+
+    def end_after_the_masks(self, *arguments):
+        masks = (tmp_path / ".out.partial/slide.ome.zarr", image / "labels/tissue")
+        if not ended and any(path.exists() for path in masks):
+            ended.append(True)
+            raise KeyboardInterrupt
+        return original(self, *arguments)
+
+    outputs = Outputs(probabilities=True, label=label, kind="ome-zarr")
+    with monkeypatch.context() as patch:
+        patch.setattr(getattr(files, owner), method, end_after_the_masks)
+        patch.setattr("rescrnet.inference.files.write_folder", keeping)
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(model, [image], tmp_path / "out", outputs)
+    if (label, moment) == ("tissue", "Marks.put"):  # whose it is cannot be told
+        with pytest.raises(OutputError, match="labels/tissue: exists already"):
+            predict_files(model, [image], tmp_path / "out", outputs)
+        return
+    (masks,) = predict_files(model, [image], tmp_path / "out", outputs)
+    probabilities = (image / "tissue_probabilities") if label else tmp_path / "out/slide_probabilities.ome.zarr"
+    found = zarr.open_array(probabilities / "0", mode="r")[:]
+    np.testing.assert_array_equal(zarr.open_array(masks / "0", mode="r")[:], found.argmax(0))
+    assert found.sum(0).min() > 0.99
+
+
 def keeping(folder, write, facts, keep):
     """As where an image is large enough to be streamed."""
     write_folder(folder, write, facts, lambda error, partial: True)

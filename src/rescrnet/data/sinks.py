@@ -114,7 +114,9 @@ class Sink:
             self.array[(plane, rows, columns)] = block
 
     def finish(self) -> list[Path]:
-        """Make the files from what was written, give them their names, and remove the scratch file.
+        """Make the files from what was written, and give them their names.
+
+        The scratch file stays, for a process that ends here and is begun again; it goes with its folder.
 
         Raises:
             OutputError: a file exists already or cannot be written; then none is there, and what was written is kept.
@@ -127,18 +129,9 @@ class Sink:
             else:
                 _complete(self.paths[0], self._write_pyramid)
         finally:
-            self._remove("*.level*.npy")
-        self.abandon()
+            for level in self.array.path.parent.glob(f"{self.array.path.stem}.level*.npy"):
+                level.unlink(missing_ok=True)
         return self.paths
-
-    def abandon(self) -> None:
-        """Remove the scratch file."""
-        self._remove("*.npy")
-
-    def _remove(self, pattern: str) -> None:
-        for file in self.array.path.parent.glob(pattern):
-            if file.name.split(".")[0] == self.array.path.stem:
-                file.unlink(missing_ok=True)
 
     def _write_pyramid(self, path: Path) -> None:
         count = self.stack.levels if self.stack.levels > 1 else None
@@ -178,9 +171,6 @@ class ArraySink:
         """No files."""
         return []
 
-    def abandon(self) -> None:
-        """Leave the array to its owner."""
-
 
 def open_sink(
     paths: list[Path],
@@ -202,9 +192,8 @@ def open_sink(
         probabilities: those, rather than classes.
 
     Raises:
-        OutputError: a file exists already, the scratch folder cannot be written, or belongs to another prediction.
+        OutputError: the scratch folder cannot be written, or belongs to another prediction.
     """
-    check_absent(paths)
     if kind != "png" or probabilities:
         _named_axes(stack)
     name = "probabilities" if probabilities else "classes"

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -215,14 +216,21 @@ class _Prediction:
         stack, stem = self.reading.open(self.file), image_stem(self.file)
         kind, wanted = self.outputs.kind_of(stack), self.outputs.paths(self.folder, stem, stack)
         overlay = [self.folder / f"{stem}_overlay.png"] if self.outputs.overlay else []
-        paths, marks = [*wanted[0], *wanted[-1], *overlay], Marks(self.scratch.parent / "files")
-        if self.scratch.name in marks.done() and all(path.exists() for path in paths):
+        marks = Marks(self.scratch.parent / "files")
+        done = marks.done()
+        left = {
+            name: paths
+            for name, paths in ((f"{self.scratch.name}-{index}", paths) for index, paths in enumerate(wanted))
+            if name not in done or not all(path.exists() for path in paths)
+        }
+        if not left and all(path.exists() for path in overlay):
             advance(1)
             return wanted[0]
-        for path in paths:  # of an interrupted prediction, and not all of them; elsewhere they may be somebody's
+        missing = [*chain(*left.values()), *overlay]
+        for path in missing:  # of an interrupted prediction, and not all of it; elsewhere it may be somebody's
             if path.parent == self.folder:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        check_absent(paths)
+        check_absent(missing)
         self._check(stack)
         self.scratch.mkdir(parents=True, exist_ok=True)
         sinks = [
@@ -232,9 +240,10 @@ class _Prediction:
         self._predict_planes(stack, sinks, advance)
         if overlay:
             self._write_overlay(overlay[0], stack, sinks[0])
-        for sink in sinks:
-            sink.finish()
-        marks.put(self.scratch.name, np.zeros(0))
+        for index, sink in enumerate(sinks):
+            if (name := f"{self.scratch.name}-{index}") in left:
+                sink.finish()
+                marks.put(name, np.zeros(0))
         shutil.rmtree(self.scratch, ignore_errors=True)
         return wanted[0]
 
