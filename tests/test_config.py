@@ -15,6 +15,7 @@ def test_the_papers_presets_are_the_papers_protocol():
         assert config.training.batch_size is None  # all images
         assert config.training.recalibrate == 0
         assert config.training.average == 0
+        assert config.training.same_start
         assert config.augmentation.brightness == 0
 
 
