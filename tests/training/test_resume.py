@@ -73,3 +73,27 @@ def test_a_run_resumes_on_its_own_dataset_only(cells, tmp_path):
 def test_what_is_no_run_cannot_be_resumed(cells, tmp_path):
     with pytest.raises(ModelError, match="is no run folder"):
         rescrnet.resume(cells, tmp_path)
+
+
+def test_a_resumed_run_that_fails_loses_nothing(cells, tmp_path):
+    run = tmp_path / "run"
+    rescrnet.train(cells, run, tiny(training__epochs=1))
+    (run / "last.safetensors").unlink()
+    (run / "notes.txt").write_text("mine")
+    before = {path.name for path in run.iterdir()}
+    with pytest.raises(KeyboardInterrupt):
+        rescrnet.resume(cells, run, epochs=2, display=StopsAt(2))
+    assert {path.name for path in run.iterdir()} == before
+
+
+def test_a_run_that_failed_before_it_had_a_model_leaves_what_is_not_its_own(cells, tmp_path):
+    run = tmp_path / "run"
+
+    class Fails(Silent):
+        def begin(self, epochs, steps, done):
+            (run / "notes.txt").write_text("mine")
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        rescrnet.train(cells, run, tiny(), display=Fails())
+    assert [path.name for path in run.iterdir()] == ["notes.txt"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import platform
-import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from torch import Tensor
 from rescrnet.config import Config, resolve
 from rescrnet.data.images import write_atomically
 from rescrnet.errors import ModelError, OutputError
-from rescrnet.model import LAST, read_safetensors
+from rescrnet.model import BEST, LAST, read_safetensors
 
 Row = dict[str, float]
 """A line of the history: an epoch."""
@@ -54,11 +54,14 @@ class RunFolder:
         self._write_text("run.json", json.dumps(facts, indent=2) + "\n")
 
     def close(self, facts: Mapping[str, Any]) -> None:
-        """Record how a run ended; one that ended before it had a model leaves nothing."""
-        if (self.path / LAST).is_file():
+        """Record how a run ended; one that ended before it had a model leaves nothing of its own."""
+        if any(path.is_file() for path in (self.path / LAST, self.path / BEST, self._state)):
             self.write_facts({**facts, "epochs": len(self.read_history())})
-        else:
-            shutil.rmtree(self.path, ignore_errors=True)
+            return
+        for name in ("config.yaml", "run.json"):
+            (self.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something of somebody's
+            self.path.rmdir()
 
     def read_facts(self) -> dict[str, Any]:
         """Read ``run.json``. Raises :class:`ModelError` where this is no run folder."""
