@@ -40,6 +40,65 @@ def test_the_working_directory_can_be_the_folder(tmp_path, monkeypatch):
     assert names(tmp_path / "out") == ["a.txt", "b.txt"]
 
 
+def test_an_empty_folder_that_has_been_used_meanwhile_keeps_what_is_in_it(tmp_path):
+    (tmp_path / "out").mkdir()
+
+    def write(folder):
+        write_two(folder)
+        (tmp_path / "out/a.txt").write_text("mine")
+
+    with pytest.raises(OutputError, match="out: already holds files"):
+        write_folder(tmp_path / "out", write)
+    assert names(tmp_path / "out") == ["a.txt"]
+    assert (tmp_path / "out/a.txt").read_text() == "mine"
+
+
+def test_an_empty_folder_on_another_disk_is_filled(mount, tmp_path):
+    (tmp_path / "out").symlink_to(mount("size=1M"))
+    write_folder(tmp_path / "out", write_two)
+    assert names(tmp_path / "out") == ["a.txt", "b.txt"]
+    assert names(tmp_path) == ["disk", "out"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such locks")
+@pytest.mark.parametrize("there", [False, True])
+def test_two_processes_do_not_write_one_folder(tmp_path, there):
+    """A second handle on the folder is as good as a second process."""
+    if there:
+        (tmp_path / "out").mkdir()
+
+    def write(folder):
+        write_two(folder)
+        with pytest.raises(OutputError, match="out: another process is writing there; wait for it to end"):
+            write_folder(tmp_path / "out", write_two)
+
+    write_folder(tmp_path / "out", write)
+    assert names(tmp_path / "out") == ["a.txt", "b.txt"]
+
+
+def test_what_is_left_of_a_folder_that_was_being_removed_is_not_gone_on_with(tmp_path, monkeypatch):
+    def stop(folder):
+        write_two(folder)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(tmp_path / "out", stop, 1, keep=lambda error, partial: True)
+    with monkeypatch.context() as patch:
+        unlink = Path.unlink
+
+        def end_at_the_second(path, **settings):
+            if path.name == "b.txt":
+                raise KeyboardInterrupt
+            unlink(path, **settings)
+
+        patch.setattr(Path, "iterdir", lambda path: iter([path / name for name in ("a.txt", "b.txt", ".facts.json")]))
+        patch.setattr(Path, "unlink", end_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            write_folder(tmp_path / "out", write_two, 2, keep=lambda error, partial: True)
+    write_folder(tmp_path / "out", lambda folder: (folder / "c.txt").write_text("c"), 1)
+    assert names(tmp_path / "out") == ["c.txt"]
+
+
 @pytest.mark.parametrize("error", [DataError("a.png: damaged"), KeyboardInterrupt()], ids=repr)
 def test_a_failure_leaves_nothing_and_says_what_it_was(tmp_path, error):
     def write(folder):

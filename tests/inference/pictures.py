@@ -24,7 +24,9 @@ class Picture:
 
 
 class Canvas:
-    """A sink into an array."""
+    """A sink into an array that outlives a stopped prediction."""
+
+    lasting = True
 
     def __init__(self, *shape):
         self.array = np.full(shape, -1, np.float32 if len(shape) == 3 else np.int16)

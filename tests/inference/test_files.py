@@ -1,16 +1,19 @@
 """Prediction of image files."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
 from rescrnet.data.images import read_image
 from rescrnet.data.sources import open_source
 from rescrnet.errors import DataError, OutputError
-from rescrnet.inference.files import Outputs, _sample, find_inputs, overlay, predict_files
+from rescrnet.inference.files import Outputs, find_inputs, overlay, predict_files
+from rescrnet.inference.predict import Resources, predict_array, sample
 from rescrnet.inference.stream import Sizes
 from tests.folders import noise, save
 
@@ -155,10 +158,10 @@ def test_a_large_image_is_judged_by_a_sample_from_all_over_it(tmp_path):
     image = np.zeros((1400, 1100), np.uint8)
     image[700:, 550:] = 7
     np.save(tmp_path / "large.npy", image)
-    sample = _sample(open_source(tmp_path / "large.npy")[0].source)
-    assert sample.shape[1:] == (1, 1)
-    assert sample.size <= 2**20
-    assert (sample == 7).mean() == pytest.approx(0.25, abs=0.03)
+    some = sample(open_source(tmp_path / "large.npy")[0].source)
+    assert some.shape[1:] == (1, 1)
+    assert some.size <= 2**20
+    assert (some == 7).mean() == pytest.approx(0.25, abs=0.03)
 
 
 def test_large_images_go_through_the_same_files_whole_or_streamed(model, tmp_path, monkeypatch):
@@ -171,3 +174,69 @@ def test_large_images_go_through_the_same_files_whole_or_streamed(model, tmp_pat
     assert names(tmp_path / "streamed") == names(tmp_path / "whole")
     found, expected = (tifffile.imread(tmp_path / out / "cell_probabilities.tif") for out in ("streamed", "whole"))
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.fixture
+def stopped(model, tmp_path, monkeypatch):
+    """A stack whose first plane is predicted, into files that ``predict`` goes on with."""
+    np.save(tmp_path / "stack.npy", noise((2, 60, 50)))
+
+    def predict(out, **settings):
+        return predict_files(model, [tmp_path / "stack.npy"], tmp_path / out, resources=Resources(**settings))
+
+    def stop_at_the_second_plane(*arguments, name, **settings):
+        if list((tmp_path / ".out.partial").glob(".scratch/0/planes/0.npy")):
+            raise KeyboardInterrupt
+        predict_array(*arguments, name=name, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rescrnet.inference.files.predict_array", stop_at_the_second_plane)
+        with pytest.raises(KeyboardInterrupt):
+            predict("out")
+    predict("expected")
+    return predict
+
+
+def results(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_is_marked_as_done_but_no_longer_there_is_done_again(stopped, tmp_path):
+    (tmp_path / ".out.partial/.scratch/0/classes.npy").unlink()
+    stopped("out")
+    assert results(tmp_path / "out") == results(tmp_path / "expected")
+
+
+def test_another_scratch_folder_chosen_meanwhile_leaves_nothing_of_the_first(stopped, tmp_path):
+    stopped("out", scratch=tmp_path / "other")
+    assert results(tmp_path / "out") == results(tmp_path / "expected")
+    assert names(tmp_path) == ["expected", "other", "out", "stack.npy"]
+    assert names(tmp_path / "other") == []
+
+
+def test_a_plane_that_changed_meanwhile_is_done_again(model, tmp_path, monkeypatch):
+    """As chunks of a Zarr do without its metadata changing."""
+    image = zarr.create_array(tmp_path / "stack.zarr", shape=(2, 60, 50), chunks=(1, 60, 50), dtype="uint8")
+    image[:] = noise((2, 60, 50))
+    predict = partial(predict_files, model, [tmp_path / "stack.zarr"])
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rescrnet.inference.files.Sink.finish", stop)
+        with pytest.raises(KeyboardInterrupt):
+            predict(tmp_path / "out")
+    image[1] = noise((60, 50))[::-1, ::-1]
+    counts = []
+    patched = predict_array
+
+    def count(*arguments, **settings):
+        counts.append(settings["name"])
+        patched(*arguments, **settings)
+
+    monkeypatch.setattr("rescrnet.inference.files.predict_array", count)
+    (found,) = predict(tmp_path / "out")
+    assert len(counts) == 1
+    (expected,) = predict(tmp_path / "expected")
+    np.testing.assert_array_equal(*(zarr.open_array(path / "0", mode="r")[:] for path in (found, expected)))

@@ -7,7 +7,6 @@ import pytest
 import zarr
 
 from rescrnet import cli
-from rescrnet.data.output import write_folder
 from rescrnet.data.sources import open_source
 from rescrnet.errors import OutputError, UsageError
 from rescrnet.inference.files import Outputs, predict_files
@@ -58,8 +57,7 @@ def test_an_interrupted_prediction_of_two_images_does_the_second_only(model, ima
         return noise(source.shape)
 
     with monkeypatch.context() as patch:
-        patch.setattr("rescrnet.inference.files._sample", stop_at_the_second)
-        patch.setattr("rescrnet.inference.files.write_folder", keeping)
+        patch.setattr("rescrnet.inference.files.sample", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             predict_files(model, [image, other], tmp_path / "out", TISSUE)
     assert (image / "labels/tissue").exists()
@@ -89,7 +87,6 @@ def test_a_prediction_that_ends_between_its_two_results_goes_on(model, image, tm
     outputs = Outputs(probabilities=True, label=label, kind="ome-zarr")
     with monkeypatch.context() as patch:
         patch.setattr(getattr(files, owner), method, end_after_the_masks)
-        patch.setattr("rescrnet.inference.files.write_folder", keeping)
         with pytest.raises(KeyboardInterrupt):
             predict_files(model, [image], tmp_path / "out", outputs)
     if (label, moment) == ("tissue", "Marks.put"):  # whose it is cannot be told
@@ -101,11 +98,6 @@ def test_a_prediction_that_ends_between_its_two_results_goes_on(model, image, tm
     found = zarr.open_array(probabilities / "0", mode="r")[:]
     np.testing.assert_array_equal(zarr.open_array(masks / "0", mode="r")[:], found.argmax(0))
     assert found.sum(0).min() > 0.99
-
-
-def keeping(folder, write, facts, keep):
-    """As where an image is large enough to be streamed."""
-    write_folder(folder, write, facts, lambda error, partial: True)
 
 
 def test_another_format_has_no_place_for_labels(model, tmp_path):

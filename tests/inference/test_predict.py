@@ -1,6 +1,9 @@
 """Prediction within a memory, through a scratch folder."""
 
+import contextlib
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ import pytest
 from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.inference import predict as module
 from rescrnet.inference import stream as stream_module
-from rescrnet.inference.predict import InThisProcess, Resources, predict_array
+from rescrnet.inference.predict import JOB, InThisProcess, Resources, predict_array
 from rescrnet.inference.stream import Sizes
 from tests.inference.pictures import Canvas, Picture, model_of, picture
 
@@ -90,13 +93,88 @@ def test_a_task_that_was_stopped_in_the_middle_is_done_again_over_what_it_left(m
     np.testing.assert_array_equal(probabilities.array, expected[1])
 
 
-def test_a_prediction_goes_on_with_the_sizes_it_began_with(model, tmp_path):
-    image, other = picture(*SHAPE), Sizes(tile=(64, 64), rows=9, strip=4, segment=32, block=8)
+def stopped(model, image, folder, count, **settings):
+    resources = Resources(scratch=folder, engine=StopsAfter(count), **settings)
     with pytest.raises(InterruptedRunError):
-        predicted(model, image, sizes=SMALL, resources=Resources(scratch=tmp_path / "s", engine=StopsAfter(9)))
-    found = predicted(model, image, sizes=other, resources=Resources(scratch=tmp_path / "s"))
-    # The tiles that the first run had written are not in these arrays; the scans are whole.
+        predicted(model, image, sizes=SMALL, resources=resources)
+
+
+OTHER = Sizes(tile=(64, 64), rows=9, strip=4, segment=32, block=8)
+
+
+def test_a_prediction_goes_on_with_the_sizes_it_began_with(model, tmp_path):
+    image = picture(*SHAPE)
+    stopped(model, image, tmp_path / "s", 9)
+    found = predicted(model, image, sizes=OTHER, resources=Resources(scratch=tmp_path / "s"))
     np.testing.assert_array_equal(found[1], predicted(model, image, sizes=SMALL)[1])
+
+
+@pytest.mark.parametrize(("share", "sizes"), [(0.9, SMALL), (0.5, OTHER)])
+def test_with_much_less_memory_than_it_was_begun_with_a_prediction_is_begun_anew(model, tmp_path, share, sizes):
+    image = picture(*SHAPE)
+    stopped(model, image, tmp_path, 9, memory=10**9)
+    resources = Resources(scratch=tmp_path, engine=StopsAfter(1), memory=int(share * 10**9))
+    with pytest.raises(InterruptedRunError):
+        predicted(model, image, sizes=OTHER, resources=resources)
+    assert tuple(json.loads((tmp_path / JOB).read_text())["sizes"]["tile"]) == sizes.tile
+
+
+def test_an_array_that_did_not_outlive_the_stop_is_filled(model, tmp_path, monkeypatch):
+    image = picture(*SHAPE)
+    expected = predicted(model, image, sizes=SMALL)
+    monkeypatch.setattr(Canvas, "lasting", False)
+    everything = StopsAfter(10**6)
+    predicted(model, image, sizes=SMALL, resources=Resources(engine=everything))
+    stopped(model, image, tmp_path / "s", len(everything.ran) - 2)
+    again = StopsAfter(10**6)
+    found = predicted(model, image, sizes=SMALL, resources=Resources(scratch=tmp_path / "s", engine=again))
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])
+    assert len(again.ran) < len(everything.ran) / 4  # the last scan alone
+
+
+def test_the_scratch_of_another_image_of_that_shape_is_begun_anew(model, tmp_path):
+    stopped(model, picture(*SHAPE, seed=1), tmp_path / "s", 50)
+    image = picture(*SHAPE)
+    found = predicted(model, image, sizes=SMALL, resources=Resources(scratch=tmp_path / "s"))
+    np.testing.assert_array_equal(found[1], predicted(model, image, sizes=SMALL)[1])
+
+
+@pytest.mark.parametrize("count", range(12))
+def test_a_prediction_that_ends_while_its_scratch_folder_is_removed_is_done_again(model, tmp_path, monkeypatch, count):
+    """In any order: folders are listed as the file system likes."""
+    image = picture(*SHAPE)
+    expected = predicted(model, image, sizes=SMALL)
+    mask, probabilities = Canvas(*SHAPE), Canvas(*SHAPE, 3)
+
+    def predict():
+        resources = Resources(scratch=tmp_path / "s")
+        predict_array(model, Picture(image), mask, probabilities, resources=resources, sizes=SMALL)
+
+    removed, rng = [], np.random.default_rng(count)
+    with monkeypatch.context() as patch:
+        listed, unlink, rmtree = Path.iterdir, Path.unlink, shutil.rmtree
+
+        def end_after_some(remove):
+            def removing(path, *arguments, **settings):
+                if path.is_relative_to(tmp_path / "s"):
+                    removed.append(path)
+                    if len(removed) > count:
+                        raise KeyboardInterrupt
+                remove(path, *arguments, **settings)
+
+            return removing
+
+        patch.setattr(Path, "iterdir", lambda path: iter(rng.permutation(np.array(list(listed(path)), object))))
+        patch.setattr(Path, "unlink", end_after_some(unlink))
+        patch.setattr(shutil, "rmtree", end_after_some(rmtree))
+        with contextlib.suppress(KeyboardInterrupt):
+            predict()
+    assert len(removed) == count + 1 or not (tmp_path / "s").exists()
+    predict()
+    np.testing.assert_array_equal(mask.array, expected[0])
+    np.testing.assert_array_equal(probabilities.array, expected[1])
+    assert not (tmp_path / "s").exists()
 
 
 def test_the_scratch_of_another_model_is_begun_anew(model, tmp_path):
@@ -108,10 +186,10 @@ def test_the_scratch_of_another_model_is_begun_anew(model, tmp_path):
 
 
 def test_a_scratch_folder_that_holds_other_files_is_refused_and_stays_as_it_is(model, tmp_path):
-    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "job.json").write_text("mine")
     with pytest.raises(OutputError, match="holds other files; choose an empty or new scratch folder"):
         predicted(model, picture(*SHAPE), sizes=SMALL, resources=Resources(scratch=tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
 
 
 def test_a_scratch_folder_below_a_file_is_refused(model, tmp_path):
@@ -211,7 +289,7 @@ def test_a_model_that_needs_the_whole_image_says_so_where_that_does_not_fit(sett
 
 
 def test_a_job_that_was_not_written_whole_is_begun_anew(model, tmp_path):
-    (tmp_path / "job.json").write_text("{")
+    (tmp_path / JOB).write_text("{")
     image = picture(*SHAPE)
     found = predicted(model, image, sizes=SMALL, resources=Resources(scratch=tmp_path))
     np.testing.assert_array_equal(found[1], predicted(model, image, sizes=SMALL)[1])
@@ -220,6 +298,6 @@ def test_a_job_that_was_not_written_whole_is_begun_anew(model, tmp_path):
 def test_the_job_says_what_it_is_of(model, tmp_path):
     with pytest.raises(InterruptedRunError):
         predicted(model, picture(*SHAPE), sizes=SMALL, resources=Resources(scratch=tmp_path, engine=StopsAfter(1)))
-    job = json.loads((tmp_path / "job.json").read_text())
+    job = json.loads((tmp_path / JOB).read_text())
     assert job["facts"]["shape"] == [*SHAPE, 1]
     assert job["sizes"]["tile"] == [32, 16]

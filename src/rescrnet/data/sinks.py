@@ -75,6 +75,11 @@ def scratch_bytes(stack: Stack, classes: int, *, probabilities: bool = False) ->
     return len(stack) * pyramid_bytes(*stack.size, itemsize, stack.levels if stack.levels > 1 else None) + 4096
 
 
+def scratch_file(scratch: Path, *, probabilities: bool = False) -> Path:
+    """Where a sink keeps what was written."""
+    return scratch / ("probabilities.npy" if probabilities else "classes.npy")
+
+
 @dataclass(eq=False)
 class Sink:
     """A result in the making, for all planes of an image. Make one with :func:`open_sink`.
@@ -92,6 +97,7 @@ class Sink:
     stack: Stack
     classes: Sequence[ClassEntry]
     array: RawArray
+    lasting = True  # what was written outlives the process
 
     def write(self, y0: int, x0: int, block: NDArray[Any], plane: int = 0) -> None:
         """Keep a block whose upper left pixel is (``y0``, ``x0``): any place, size and order, from any process.
@@ -155,10 +161,12 @@ class ArraySink:
     Args:
         array: (Y, X) or (planes, Y, X) uint8 for classes, (classes, Y, X) or (planes, classes, Y, X) float32 for
             probabilities.
+        lasting: whether the array outlives the process, as a Zarr on disk does; a prediction that goes on from a
+            scratch folder fills any other array again.
     """
 
-    def __init__(self, array: Any) -> None:
-        self.array = array
+    def __init__(self, array: Any, *, lasting: bool = False) -> None:
+        self.array, self.lasting = array, lasting
 
     def write(self, y0: int, x0: int, block: NDArray[Any], plane: int = 0) -> None:
         """Put a block in its place, as :meth:`Sink.write`. Blocks that share a Zarr chunk must come one at a time."""
@@ -196,10 +204,9 @@ def open_sink(
     """
     if kind != "png" or probabilities:
         _named_axes(stack)
-    name = "probabilities" if probabilities else "classes"
     shape = (len(stack), *([len(classes)] if probabilities else []), *stack.size)
     dtype = np.dtype(np.float32 if probabilities else np.uint8)
-    file = scratch / f"{name}.npy"
+    file = scratch_file(scratch, probabilities=probabilities)
     if file.exists():
         try:
             array = RawArray.open(file)

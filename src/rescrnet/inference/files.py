@@ -26,19 +26,27 @@ from rescrnet.data.images import (
 )
 from rescrnet.data.output import check_free, write_folder
 from rescrnet.data.raw import RawArray
-from rescrnet.data.sinks import Sink, check_absent, label_paths, open_sink, output_paths, pick_kind, scratch_bytes
+from rescrnet.data.sinks import (
+    Sink,
+    check_absent,
+    label_paths,
+    open_sink,
+    output_paths,
+    pick_kind,
+    scratch_bytes,
+    scratch_file,
+)
 from rescrnet.data.sources import image_stem, list_sources, open_source, wrap
 from rescrnet.data.stack import Kind, Source, Stack
 from rescrnet.data.zarr_reader import is_zarr
 from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.inference.memory import text_of
-from rescrnet.inference.predict import Resources, cut, digest, predict_array
+from rescrnet.inference.predict import JOB, Resources, cut, digest, look, predict_array, sample
 from rescrnet.inference.region import grid
 from rescrnet.inference.scratch import Marks
 from rescrnet.model import SegmentationModel
 
 _SCRATCH = ".scratch"
-_SAMPLE = 2**20  # pixels
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
 
 
@@ -167,11 +175,16 @@ def predict_files(
             prediction = _Prediction(model, file, outputs, reading, folder, scratch / str(index), resources)
             masks.extend(out / path.name if path.parent == folder else path for path in prediction.run(advance))
         (folder / "classes.json").write_text(json.dumps(_legend(model), indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(scratch, ignore_errors=True)
+        for each in {scratch, folder / _SCRATCH}:  # that may have been used before another disk was chosen
+            shutil.rmtree(each, ignore_errors=True)
 
     def keep(error: BaseException, folder: Path) -> bool:
-        streamed = any(_scratch_folder(folder, resources.scratch, facts).glob("*/*/job.json"))
-        return streamed and not isinstance(error, DataError | UsageError)
+        scratch = _scratch_folder(folder, resources.scratch, facts)
+        begun = any(any(scratch.glob(what)) for what in ("files/*.npy", "*/planes/*.npy", f"*/*/{JOB}"))
+        if isinstance(error, DataError) or not begun:
+            shutil.rmtree(scratch, ignore_errors=True)
+            return False
+        return True
 
     write_folder(out, write, facts, keep)
     return masks
@@ -231,6 +244,8 @@ class _Prediction:
             if path.parent == self.folder:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         check_absent(missing)
+        if not all(scratch_file(self.scratch, probabilities=index == 1).exists() for index in range(len(wanted))):
+            shutil.rmtree(self.scratch, ignore_errors=True)  # marks of what is no longer there
         self._check(stack)
         self.scratch.mkdir(parents=True, exist_ok=True)
         sinks = [
@@ -249,9 +264,11 @@ class _Prediction:
 
     def _predict_planes(self, stack: Stack, sinks: list[Sink], advance: Callable[[float], object]) -> None:
         marks = Marks(self.scratch / "planes")
+        done = marks.done()
         for index, (_, source) in enumerate(stack):
             share = 1 / len(stack) / (source.shape[0] * source.shape[1])
-            if str(index) in marks.done():
+            seen = np.frombuffer(look(source), np.uint8)
+            if str(index) in done and np.array_equal(marks.get(str(index)), seen):
                 advance(1 / len(stack))
                 continue
             predict_array(
@@ -262,7 +279,7 @@ class _Prediction:
                 resources=replace(self.resources, scratch=self.scratch / f"plane-{index}"),
                 advance=lambda pixels, share=share: advance(pixels * share),  # type: ignore[misc]
             )
-            marks.put(str(index), np.zeros(0))
+            marks.put(str(index), seen)
             (self.scratch / f"plane-{index}.npy").unlink(missing_ok=True)
 
     def _check(self, stack: Stack) -> None:
@@ -274,8 +291,8 @@ class _Prediction:
             )
         if len(stack) == 1:
             _check_not_constant(stack[0].source)
-        sample = scale_to_unit(_sample(stack[len(stack) // 2].source))
-        self.model.warn_if_unlike(match_channels(sample, expected, self.file), self.file)
+        some = scale_to_unit(sample(stack[len(stack) // 2].source))
+        self.model.warn_if_unlike(match_channels(some, expected, self.file), self.file)
         if self.outputs.overlay:
             needed = stack.size[0] * stack.size[1] * 32  # bytes of the picture and of what it is drawn from
             if len(stack) > 1 or needed > self.resources.memory - self.resources.program:
@@ -334,20 +351,11 @@ class _PlaneSink:
 
     sink: Sink
     plane: int
+    lasting = True
 
     def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
         """Take a block."""
         self.sink.write(y0, x0, block, self.plane)
-
-
-def _sample(source: Source) -> NDArray[Any]:
-    """A small image whole; of a large one 64 squares from all over it, one below the other; (y, x, channels)."""
-    height, width, channels = source.shape
-    if height * width <= _SAMPLE:
-        return source.read(0, height, 0, width)
-    cells = list(grid((height, width), -(-height // 8), -(-width // 8)))
-    parts = [source.read(r.y0, min(r.y1, r.y0 + 128), r.x0, min(r.x1, r.x0 + 128)) for _, r in cells]
-    return np.concatenate([part.reshape(-1, 1, channels) for part in parts])
 
 
 def _check_not_constant(source: Source) -> None:

@@ -10,20 +10,24 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rescrnet.errors import OutputError, UsageError
 from rescrnet.inference.memory import allowance, taken, text_of
 from rescrnet.inference.plan import plan, whole_bytes
-from rescrnet.inference.region import Region
+from rescrnet.inference.region import Region, grid
 from rescrnet.inference.stream import Sink, Sizes, Source, Stream, Task, read_unit, streamable
 from rescrnet.model import SegmentationModel
 
 _FORMAT = 2  # of a scratch folder
-_JOB = "job.json"
+JOB = "rescrnet-job.json"
+_LESS = 0.75  # of the memory that an unfinished prediction was begun with; with less than that it is begun anew
+_SAMPLE = 2**20  # pixels
 
 
 class Engine(Protocol):
@@ -81,7 +85,8 @@ def predict_array(
         model: the trained model.
         source: the image; has ``shape`` (Y, X, C), ``dtype`` and ``read(y0, y1, x0, x1)``.
         mask: gets the class indices; its ``write(y0, x0, block)`` is called with uint8 (rows, columns), every pixel
-            once but after an interruption, in any order.
+            once but after an interruption, in any order. Where its attribute ``lasting`` is not true, what it was
+            given is taken to be gone after an interruption, and given again.
         probabilities: gets them likewise, float32 (rows, columns, classes).
         name: what to call the image in messages, and what tells it from others in a scratch folder.
         resources: memory, scratch folder and engine; by default half of the free memory and this process.
@@ -96,8 +101,9 @@ def predict_array(
     resources = resources or Resources()
     model.network.eval()
     shape = (source.shape[0], source.shape[1])
-    facts = _facts(model, source, name, probabilities)
-    sizes = _begun_with(resources.scratch, facts) or sizes or cut(model, shape, resources, name)
+    facts = partial(_facts, model, source, name, probabilities)
+    begun = _begun_with(resources, facts)
+    sizes = begun or sizes or cut(model, shape, resources, name)
     if sizes is None:
         found = model.predict_unit(read_unit(model, source, Region(0, shape[0], 0, shape[1]), name))
         mask.write(0, 0, found.argmax(0).astype(np.uint8))
@@ -106,8 +112,13 @@ def predict_array(
         advance(shape[0] * shape[1])
         return
     with _folder(resources.scratch) as folder:
-        _begin(folder, facts, sizes)
+        if begun is None:
+            # A temporary folder is gone on with by nobody, and its image need not be looked at.
+            known = {} if resources.scratch is None else facts()
+            _begin(folder, {"facts": known, "sizes": asdict(sizes), "memory": resources.memory})
         stream = Stream(model, source, mask, probabilities, name=name, folder=folder, sizes=sizes)
+        if not all(getattr(sink, "lasting", False) for sink in (mask, probabilities) if sink is not None):
+            stream.marks(stream.phases[-1]).clear()
         _run(stream, resources.engine, advance)
 
 
@@ -159,7 +170,10 @@ def _folder(scratch: Path | None) -> Iterator[Path]:
     except OSError as error:
         raise OutputError(f"{scratch}: cannot be used as scratch folder ({error.strerror}); choose another") from None
     yield scratch
-    shutil.rmtree(scratch, ignore_errors=True)
+    _empty(scratch)
+    (scratch / JOB).unlink()
+    with contextlib.suppress(OSError):  # it may be a mount point
+        scratch.rmdir()
 
 
 def digest(model: SegmentationModel) -> str:
@@ -170,34 +184,55 @@ def digest(model: SegmentationModel) -> str:
     return hashed.hexdigest()
 
 
+def sample(source: Source) -> NDArray[Any]:
+    """A small image whole; of a large one 64 squares from all over it, one below the other; (y, x, channels)."""
+    height, width, channels = source.shape
+    if height * width <= _SAMPLE:
+        return source.read(0, height, 0, width)
+    cells = list(grid((height, width), -(-height // 8), -(-width // 8)))
+    parts = [source.read(r.y0, min(r.y1, r.y0 + 128), r.x0, min(r.x1, r.x0 + 128)) for _, r in cells]
+    return np.concatenate([part.reshape(-1, 1, channels) for part in parts])
+
+
+def look(source: Source) -> bytes:
+    """What tells an image from another of its shape: a hash of a sample of it."""
+    return hashlib.sha256(np.ascontiguousarray(sample(source)).tobytes()).digest()
+
+
 def _facts(model: SegmentationModel, source: Source, name: str, probabilities: Sink | None) -> dict[str, Any]:
     """What must be the same for a prediction to go on from a scratch folder."""
-    image = {"image": name, "shape": list(source.shape), "dtype": str(source.dtype)}
+    image = {"image": name, "shape": list(source.shape), "dtype": str(source.dtype), "look": look(source).hex()}
     return {"format": _FORMAT, "model": digest(model), **image, "probabilities": probabilities is not None}
 
 
-def _begun_with(folder: Path | None, facts: dict[str, Any]) -> Sizes | None:
-    """The sizes of the prediction that a scratch folder holds, if it is this one."""
-    if folder is None:
+def _begun_with(resources: Resources, facts: Callable[[], dict[str, Any]]) -> Sizes | None:
+    """The sizes of the prediction that the scratch folder holds, if it is this one and fits the memory."""
+    if resources.scratch is None:
         return None
     try:
-        stored = json.loads((folder / _JOB).read_text(encoding="utf-8"))
-        if stored["facts"] == facts:
+        stored = json.loads((resources.scratch / JOB).read_text(encoding="utf-8"))
+        if resources.memory >= _LESS * stored["memory"] and stored["facts"] == facts():
             return Sizes(**{**stored["sizes"], "tile": tuple(stored["sizes"]["tile"])})
     except (OSError, ValueError, KeyError, TypeError):
         pass  # there is none, or it is not whole
     return None
 
 
-def _begin(folder: Path, facts: dict[str, Any], sizes: Sizes) -> None:
-    """Make a scratch folder that of this prediction: as it is, or emptied if it is that of another one."""
-    if _begun_with(folder, facts) == sizes:
-        return
-    job = folder / _JOB
-    if any(folder.iterdir()) and not job.is_file():
+def _begin(folder: Path, job: dict[str, Any]) -> None:
+    """Make a scratch folder, empty or of another prediction, that of this one."""
+    note = folder / JOB
+    if any(folder.iterdir()) and not note.is_file():
         raise OutputError(f"{folder}: holds other files; choose an empty or new scratch folder")
+    _empty(folder)
+    unnamed = note.with_suffix(".partial")
+    unnamed.write_text(json.dumps(job), encoding="utf-8")
+    unnamed.replace(note)
+
+
+def _empty(folder: Path) -> None:
+    """Remove all but the note of whose the folder is, and that is made nobody's first: so nobody ever goes on with a
+    part of what was there."""
+    (folder / JOB).open("wb").close()
     for path in folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    partial = job.with_suffix(".partial")
-    partial.write_text(json.dumps({"facts": facts, "sizes": asdict(sizes)}), encoding="utf-8")
-    partial.replace(job)
+        if path.name != JOB:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -153,3 +153,8 @@ class Marks:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(self.folder / f"{name}.npy")
+
+    def clear(self) -> None:
+        """Nothing is done."""
+        for path in self.folder.iterdir():
+            path.unlink()

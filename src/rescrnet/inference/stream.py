@@ -50,9 +50,13 @@ SCANS_SHARE = 0.12  # of the time, about; for the time left
 class Source(Protocol):
     """An image that is read by region."""
 
-    shape: tuple[int, int, int]
-    """Y, X and channels."""
-    dtype: np.dtype[Any]
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Y, X and channels."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the values as stored."""
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
         """(y1 - y0, x1 - x0, channels), values as stored."""
