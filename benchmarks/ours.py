@@ -11,8 +11,8 @@ import time
 import numpy as np
 import torch
 
+from rescrnet.classes import ClassEntry
 from rescrnet.config import resolve
-from rescrnet.data.masks import ClassEntry
 from rescrnet.model import ModelCard, SegmentationModel, load
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
@@ -88,7 +88,7 @@ def infer(name, side, repeats):
 
 def make_model(path):
     """A model file of the paper's network with random weights."""
-    from rescrnet.data.intensity import Intensity
+    from rescrnet.intensity import Intensity
 
     torch.manual_seed(0)
     intensity = Intensity(offset=(0.0,), scale=(1.0,))

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 import rescrnet
-from rescrnet.data.images import colourise, to_display
+from rescrnet.display import colourise, to_display
 from rescrnet.reporting.figures import differences
 from rescrnet.scoring.evaluate import chosen_samples
 

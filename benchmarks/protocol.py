@@ -55,7 +55,7 @@ def scores(folder):
     import torch
 
     from rescrnet.config import resolve
-    from rescrnet.data.dataset import load_dataset
+    from rescrnet.datasets.dataset import load_dataset
     from rescrnet.model import load
     from rescrnet.nn.losses import LOSSES
     from rescrnet.scoring.evaluate import evaluate

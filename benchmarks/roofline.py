@@ -20,7 +20,7 @@ from bench import machine
 from rescrnet.config import resolve
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
-from rescrnet.ops.memory import empty
+from rescrnet.ops.buffers import empty
 from rescrnet.ops.separable import Affine, Separable, moments, pixel_add, pixel_mix, pixel_products
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.optimizer import adam

@@ -9,7 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 
 import rescrnet
-from rescrnet.data.samples import write_dataset
+from rescrnet.datasets.synthetic import write_dataset
 
 SMALLEST = {
     "network.n": 1,

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from rescrnet.cli import main
 from tests.conftest import SMALLEST
-from tests.folders import labelled, noise, save, stripes
+from tests.support.folders import labelled, noise, save, stripes
 
 DATA, USAGE = 1, 2
 SMALLEST_OPTIONS = [word for key, value in SMALLEST.items() for word in ("--set", f"{key}={value}")]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rescrnet.config import resolve as configure
     from rescrnet.errors import RescrnetError
     from rescrnet.exchange.keras import import_keras, load_keras
+    from rescrnet.inference.array import Resources, predict_array
     from rescrnet.inference.files import predict_files
-    from rescrnet.inference.predict import Resources, predict_array
     from rescrnet.model import SegmentationModel, load
     from rescrnet.nn.network import ResCRNet
     from rescrnet.reporting.page import report
@@ -26,14 +26,14 @@ _HOME = {
     "Hardware": "rescrnet.training.train:Hardware",
     "ResCRNet": "rescrnet.nn.network:ResCRNet",
     "RescrnetError": "rescrnet.errors:RescrnetError",
-    "Resources": "rescrnet.inference.predict:Resources",
+    "Resources": "rescrnet.inference.array:Resources",
     "SegmentationModel": "rescrnet.model:SegmentationModel",
     "configure": "rescrnet.config:resolve",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
     "import_keras": "rescrnet.exchange.keras:import_keras",
     "load": "rescrnet.model:load",
     "load_keras": "rescrnet.exchange.keras:load_keras",
-    "predict_array": "rescrnet.inference.predict:predict_array",
+    "predict_array": "rescrnet.inference.array:predict_array",
     "predict_files": "rescrnet.inference.files:predict_files",
     "report": "rescrnet.reporting.page:report",
     "resume": "rescrnet.training.train:resume",

@@ -15,7 +15,7 @@ from rescrnet import __version__
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
 
 if TYPE_CHECKING:
-    from rescrnet.checking.run import Checked
+    from rescrnet.checking.check import Checked
     from rescrnet.model import SegmentationModel
     from rescrnet.scoring.evaluate import Evaluation
     from rescrnet.training.estimate import Estimate
@@ -61,7 +61,7 @@ def samples(
     seed: Annotated[int, typer.Option(help="Same seed, same images.")] = 0,
 ) -> None:
     """Draw synthetic micrographs with exact masks, as a dataset to try things on."""
-    from rescrnet.data.samples import write_dataset
+    from rescrnet.datasets.synthetic import write_dataset
 
     write_dataset(kind.value, out, train, val, size, seed)
     typer.echo(f"{train} + {val} images in {out}")
@@ -85,11 +85,11 @@ def check(
 
     from rich.console import Console
 
+    from rescrnet.atomic import check_free
+    from rescrnet.checking.check import check_dataset
     from rescrnet.checking.fix import write_corrected
-    from rescrnet.checking.rows import to_dict
-    from rescrnet.checking.run import check_dataset
+    from rescrnet.checking.tables import to_dict
     from rescrnet.checking.terminal import show, summary
-    from rescrnet.data.output import check_free
 
     if fix:
         check_free(fix)
@@ -189,13 +189,14 @@ def predict(
     if workers is not None and dask is not None:
         raise UsageError("--workers, --dask: give one of them; a Dask scheduler has workers of its own")
 
-    from rescrnet.data.output import check_free
+    from rescrnet.atomic import check_free
+    from rescrnet.inference.array import Resources
+    from rescrnet.inference.budget import allowance, bytes_of
     from rescrnet.inference.cluster import engine
     from rescrnet.inference.files import Inputs, Outputs, find_inputs, predict_files
-    from rescrnet.inference.memory import allowance, bytes_of, keep_freed_memory
-    from rescrnet.inference.predict import Resources
     from rescrnet.inference.progress import progress
     from rescrnet.model import load
+    from rescrnet.ops.buffers import keep_freed_memory
 
     check_free(out)
     allowed = bytes_of(memory) if memory is not None else allowance()
@@ -222,7 +223,7 @@ def evaluate(
     device: Device = "auto",
 ) -> None:
     """Score a model on labelled images: scores.json and scores.csv."""
-    from rescrnet.data.output import check_free
+    from rescrnet.atomic import check_free
     from rescrnet.model import load
     from rescrnet.scoring.evaluate import evaluate as evaluate_model
 
@@ -273,9 +274,9 @@ def demo(
     epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 8,
 ) -> None:
     """Do all of it in a few minutes: draw samples, train, predict, score, report."""
+    from rescrnet.atomic import check_free
     from rescrnet.config import resolve
-    from rescrnet.data.output import check_free
-    from rescrnet.data.samples import write_dataset
+    from rescrnet.datasets.synthetic import write_dataset
     from rescrnet.inference.files import Outputs, predict_files
     from rescrnet.reporting.page import report as write_report
     from rescrnet.scoring.evaluate import evaluate as evaluate_model

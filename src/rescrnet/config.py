@@ -14,7 +14,6 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PositiveInt,
@@ -22,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from rescrnet.classes import MaskValues
 from rescrnet.errors import UsageError
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -32,15 +32,6 @@ def _odd(value: int) -> int:
         raise ValueError(f"{value} is even; a kernel needs a centre, so use an odd size")
     return value
 
-
-def _is_given(value: Any) -> Any:
-    if value is None:  # YAML takes an unquoted #ff0000 for a comment
-        raise ValueError("is empty; expected a number, a folder's name, or a colour in quotes such as '#ff0000'")
-    return value
-
-
-MaskValues = Annotated[int | str | list[int | str], BeforeValidator(_is_given)]
-"""Values in masks: grey values or indices, colours ``"#rrggbb"``, names of folders or layers."""
 
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 Variant = Literal["res-cr-net", "dense", "very-dense"]

@@ -18,12 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rescrnet.config import MaskValues, NetworkConfig
-from rescrnet.data.histogram import Histogram
-from rescrnet.data.images import check_finite, match_channels, to_unit, write_atomically
-from rescrnet.data.intensity import Intensity
-from rescrnet.data.masks import ClassEntry
+from rescrnet.atomic import write_atomically
+from rescrnet.classes import ClassEntry, MaskValues
+from rescrnet.config import NetworkConfig
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
+from rescrnet.intensity import Intensity, check_finite, match_channels, to_unit
+from rescrnet.intensity_profile import Histogram
 from rescrnet.nn.build import Network, build_network
 
 FORMAT = 2

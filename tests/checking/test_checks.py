@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from rescrnet.checking.check import check_dataset
 from rescrnet.checking.findings import CHECKS, Severity
-from rescrnet.checking.run import check_dataset
 from rescrnet.errors import DataError
-from tests.checking.micrographs import LEVELS, SIZE, good, image_of, mask_of
-from tests.folders import noise, save, shared, stripes
+from tests.support.folders import noise, save, shared, stripes
+from tests.support.micrographs import LEVELS, SIZE, good, image_of, mask_of
 
 BAD = {}
 DOCUMENTED = Path(__file__).parents[2] / "docs/checks.md"
@@ -547,7 +547,7 @@ def test_what_training_refuses_and_no_check_names_is_found_too(tmp_path, monkeyp
     def refuse(folder, val, **said):
         raise DataError(f"{folder}: something new; mend it")
 
-    monkeypatch.setattr("rescrnet.checking.run.load_dataset", refuse)
+    monkeypatch.setattr("rescrnet.checking.check.load_dataset", refuse)
     (finding,) = check_dataset(good(tmp_path)).errors
     assert (finding.check.name, finding.remedy) == ("not-loadable", "mend it")
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from rescrnet.cli import main
-from tests.checking.micrographs import good
-from tests.folders import noise, save
+from tests.support.folders import noise, save
+from tests.support.micrographs import good
 
 
 @pytest.fixture

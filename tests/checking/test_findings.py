@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from rescrnet.checking.check import CHECKS
 from rescrnet.checking.findings import Finding, printable
-from rescrnet.checking.run import CHECKS
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ import tifffile
 import yaml
 from PIL import Image
 
+from rescrnet.checking.check import check_dataset
 from rescrnet.checking.findings import CHECKS
 from rescrnet.checking.fix import write_corrected
-from rescrnet.checking.run import check_dataset
-from rescrnet.data.dataset import load_dataset
+from rescrnet.datasets.dataset import load_dataset
 from rescrnet.errors import DataError, OutputError
-from tests.checking.micrographs import LEVELS, good, image_of, mask_of
 from tests.checking.test_checks import BAD
-from tests.folders import noise, save, stripes
+from tests.support.folders import noise, save, stripes
+from tests.support.micrographs import LEVELS, good, image_of, mask_of
 
 MENDED = [(name, place) for name, cases in BAD.items() for place in range(len(cases)) if CHECKS[name].mended]
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from rescrnet.checking.run import check_dataset
-from tests.checking.micrographs import good
-from tests.folders import noise, save
+from rescrnet.checking.check import check_dataset
+from tests.support.folders import noise, save
+from tests.support.micrographs import good
 
 # Not getrusage: that of a child process begins with what its parent, a large test run, had when it was started.
 MEASURE = """
 import sys, time
 from pathlib import Path
-from rescrnet.checking.run import check_dataset
+from rescrnet.checking.check import check_dataset
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from rescrnet import cli
-from rescrnet.data.raw import RawArray
-from rescrnet.data.sources import open_source
 from rescrnet.errors import DataError, UsageError
+from rescrnet.images.npy import RawArray
+from rescrnet.images.open import open_source
+from rescrnet.inference.array import InThisProcess, Resources, predict_array
 from rescrnet.inference.cluster import Cluster, cluster, engine
-from rescrnet.inference.predict import InThisProcess, Resources, predict_array
 from rescrnet.inference.stream import Sizes
-from tests.inference.pictures import Picture, model_of, picture
+from tests.support.pictures import Picture, model_of, picture
 
 SIZES = Sizes(tile=(64, 32), rows=16, strip=16, segment=32, block=16)
 SHAPE = (150, 110)

@@ -9,13 +9,14 @@ import tifffile
 import zarr
 from PIL import Image
 
-from rescrnet.data.images import read_image
-from rescrnet.data.sources import open_source
+from rescrnet.display import overlay
 from rescrnet.errors import DataError, OutputError
-from rescrnet.inference.files import Outputs, find_inputs, overlay, predict_files
-from rescrnet.inference.predict import Resources, predict_array, sample
+from rescrnet.images.open import open_source
+from rescrnet.images.whole import read_image
+from rescrnet.inference.array import Resources, predict_array, sample
+from rescrnet.inference.files import Outputs, find_inputs, predict_files
 from rescrnet.inference.stream import Sizes
-from tests.folders import noise, save
+from tests.support.folders import noise, save
 
 # Noise is far from the images of training, as it should be; test_model.py and test_sparse.py have the warning.
 pytestmark = pytest.mark.filterwarnings("ignore::rescrnet.errors.RescrnetWarning")
@@ -169,7 +170,7 @@ def test_large_images_go_through_the_same_files_whole_or_streamed(model, tmp_pat
     tifffile.imwrite(file, noise((150, 131)), photometric="minisblack")
     predict_files(model, [file], tmp_path / "whole", Outputs(probabilities=True))
     sizes = Sizes(tile=(64, 64), rows=16, strip=16, segment=64, block=16)
-    monkeypatch.setattr("rescrnet.inference.predict.cut", lambda *arguments: sizes)
+    monkeypatch.setattr("rescrnet.inference.array.cut", lambda *arguments: sizes)
     predict_files(model, [file], tmp_path / "streamed", Outputs(probabilities=True))
     assert names(tmp_path / "streamed") == names(tmp_path / "whole")
     found, expected = (tifffile.imread(tmp_path / out / "cell_probabilities.tif") for out in ("streamed", "whole"))

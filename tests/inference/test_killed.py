@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import tifffile
 
-from tests.inference.pictures import model_of, picture
+from tests.support.pictures import model_of, picture
 
 # Sizes so small that a small image has many tasks, in a process of its own.
 PREDICT = """
 import sys
-from rescrnet.inference import predict
+from rescrnet.inference import array as predict
 from rescrnet.inference.stream import Sizes
 predict.cut = lambda *arguments: Sizes(tile=(64, 64), rows=16, strip=16, segment=64, block=16)
 from rescrnet.cli import main

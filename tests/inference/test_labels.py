@@ -7,11 +7,11 @@ import pytest
 import zarr
 
 from rescrnet import cli
-from rescrnet.data.sources import open_source
 from rescrnet.errors import OutputError, UsageError
+from rescrnet.images.open import open_source
 from rescrnet.inference.files import Outputs, predict_files
-from tests.data.test_zarr_reader import write_image
-from tests.folders import noise, save
+from tests.images.test_zarr_reader import write_image
+from tests.support.folders import noise, save
 
 pytestmark = pytest.mark.filterwarnings("ignore::rescrnet.errors.RescrnetWarning")
 TISSUE = Outputs(label="tissue")

@@ -3,10 +3,10 @@
 import pytest
 
 from rescrnet.errors import UsageError
-from rescrnet.inference.memory import PROGRAM
+from rescrnet.inference.budget import PROGRAM
 from rescrnet.inference.plan import Cost, plan, whole_bytes
 from rescrnet.nn.network import ResCRNet
-from tests.inference.pictures import model_of
+from tests.support.pictures import model_of
 
 GB = 10**9
 

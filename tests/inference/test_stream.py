@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from rescrnet.inference.predict import predict_array
+from rescrnet.inference.array import predict_array
 from rescrnet.inference.stream import Sizes, Stream
-from tests.inference.pictures import Canvas, Picture, model_of, picture
+from tests.support.pictures import Canvas, Picture, model_of, picture
 
 SMALL = Sizes(tile=(32, 16), rows=5, strip=8, segment=16, block=8)
 VARIANTS = {

@@ -5,10 +5,10 @@ import shutil
 import pytest
 import torch
 
+from rescrnet.classes import ClassEntry
 from rescrnet.config import NetworkConfig
-from rescrnet.data.intensity import Intensity
-from rescrnet.data.masks import ClassEntry
 from rescrnet.errors import UsageError
+from rescrnet.intensity import Intensity
 from rescrnet.model import ModelCard, SegmentationModel, load
 from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.build import build_network

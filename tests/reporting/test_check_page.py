@@ -6,13 +6,13 @@ import re
 import numpy as np
 import pytest
 
-from rescrnet.checking.run import check_dataset
+from rescrnet.checking.check import check_dataset
 from rescrnet.errors import OutputError
 from rescrnet.reporting.check_page import write_page
-from tests.checking.micrographs import LEVELS, good, mask_of
-from tests.folders import noise, save
-from tests.reporting.headless_chromium import BINARY, Browser
 from tests.reporting.test_page_in_chromium import DECODE, TOO_WIDE
+from tests.support.folders import noise, save
+from tests.support.headless_chromium import BINARY, Browser
+from tests.support.micrographs import LEVELS, good, mask_of
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rescrnet.data.dataset import Sample
-from rescrnet.data.masks import IGNORE
+from rescrnet.classes import IGNORE
+from rescrnet.datasets.dataset import Sample
 from rescrnet.reporting.figures import Picture, differences, loss_curves, pictures, tanimoto_curve
 
 COLOURS = ["#4d4d4d", "#e69f00", "#56b4e9"]

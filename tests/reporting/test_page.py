@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import rescrnet
-from rescrnet.data.samples import write_dataset
+from rescrnet.datasets.synthetic import write_dataset
 from rescrnet.errors import DataError, ModelError
 from rescrnet.reporting import page
 from rescrnet.reporting.page import report

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reporting.headless_chromium import BINARY, Browser
+from tests.support.headless_chromium import BINARY, Browser
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium, chromium-browser or google-chrome on the path")
 

@@ -3,7 +3,7 @@
 import pytest
 
 import rescrnet
-from rescrnet.data.samples import write_dataset
+from rescrnet.datasets.synthetic import write_dataset
 
 TINY = {
     "network.n": 2,

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from rescrnet.data.augment import one_hot
-from rescrnet.data.dataset import Sample
-from rescrnet.data.masks import IGNORE
+from rescrnet.classes import IGNORE
+from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
+from rescrnet.training.augment import one_hot
 from rescrnet.training.batches import Prepared
 
 

@@ -62,7 +62,7 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_usable_model(cells, tmp_path):
 
 
 def test_a_run_resumes_on_its_own_dataset_only(cells, tmp_path):
-    from rescrnet.data.samples import write_dataset
+    from rescrnet.datasets.synthetic import write_dataset
 
     write_dataset("em", tmp_path / "other", train=4, val=2, size=(64, 70))
     rescrnet.train(cells, tmp_path / "run", tiny(training__epochs=1))

@@ -15,13 +15,16 @@ import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
+from rescrnet.atomic import write_folder
+from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import printable
-from rescrnet.checking.run import Checked
 from rescrnet.checking.survey import Item, Survey
-from rescrnet.data.images import hex_to_rgb, read_with_alpha
-from rescrnet.data.masks import IGNORE, ClassEntry, MaskReader, MaskTable, coloured
-from rescrnet.data.output import write_folder
+from rescrnet.classes import IGNORE, ClassEntry, coloured
+from rescrnet.display import hex_to_rgb
 from rescrnet.errors import DataError
+from rescrnet.images.whole import read_with_alpha
+from rescrnet.masks.reader import MaskReader
+from rescrnet.masks.table import MaskTable
 
 _FORMS = {"PNG": (".png",), "TIFF": (".tif", ".tiff"), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",)}
 _LONGEST = 100  # characters of a name

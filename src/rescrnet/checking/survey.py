@@ -9,22 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rescrnet.checking.look import (
-    ClassFacts,
-    ImageFacts,
-    MaskFacts,
-    look_at_classes,
-    look_at_image,
-    look_at_mask,
-)
-from rescrnet.data.declared import declared
-from rescrnet.data.encodings import mask_table
-from rescrnet.data.layouts import Contents, Pair, Split, look_through, split_off
-from rescrnet.data.mask_files import read_labels
-from rescrnet.data.masks import DatasetFile, MaskTable
-from rescrnet.data.origins import Origin, Page, count_pages, files_of
-from rescrnet.data.pairing import Problem
+from rescrnet.checking.facts import ClassFacts, ImageFacts, MaskFacts, look_at_classes, look_at_image, look_at_mask
+from rescrnet.datasets.layouts import Contents, Pair, Split, look_through, split_off
+from rescrnet.datasets.pairing import Problem
 from rescrnet.errors import DataError
+from rescrnet.images.origins import Origin, Page, count_pages, files_of
+from rescrnet.masks.declared import DatasetFile, declared
+from rescrnet.masks.files import read_labels
+from rescrnet.masks.infer import mask_table
+from rescrnet.masks.table import MaskTable
 
 MOST = 500
 """Of more images than this, as many are opened, evenly spread over all."""

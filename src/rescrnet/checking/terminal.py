@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import Finding, Severity
-from rescrnet.checking.rows import ImageRow, class_rows, image_rows, in_one_line
-from rescrnet.checking.run import Checked
+from rescrnet.checking.tables import ImageRow, class_rows, image_rows, in_one_line
 
 _MOST_ROWS = 30
 _MOST_FILES = 4

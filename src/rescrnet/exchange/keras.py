@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rescrnet.classes import ClassEntry, coloured
 from rescrnet.config import Variant, validate
-from rescrnet.data.intensity import Intensity
-from rescrnet.data.masks import ClassEntry, coloured
 from rescrnet.errors import ModelError, OutputError, UsageError
 from rescrnet.exchange.keras_file import Weights, read_weights
 from rescrnet.exchange.keras_graph import plan_from_architecture
 from rescrnet.exchange.keras_plan import BlockLayers, Plan, plan_from_weights
+from rescrnet.intensity import Intensity
 from rescrnet.model import ModelCard, SegmentationModel
 from rescrnet.nn.network import ResCRNet
 

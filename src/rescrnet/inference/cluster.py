@@ -16,10 +16,10 @@ from threading import Lock
 from typing import Any
 
 from rescrnet.errors import OutputError, RescrnetError, UsageError
-from rescrnet.inference.memory import keep_freed_memory
-from rescrnet.inference.predict import Engine, InThisProcess
+from rescrnet.inference.array import Engine, InThisProcess
 from rescrnet.inference.stream import Stream, Task
 from rescrnet.model import SegmentationModel, load
+from rescrnet.ops.buffers import keep_freed_memory
 
 _MODEL = "model.safetensors"
 _FAILURES = 20  # workers that may die over one task until it is held to be the cause

@@ -25,7 +25,7 @@ from torch import Tensor
 from rescrnet.inference.region import Region
 from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.network import ResCRNet
-from rescrnet.ops.memory import empty
+from rescrnet.ops.buffers import empty
 
 Read = Callable[[Region], Tensor]
 

@@ -13,20 +13,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from rescrnet.data.images import (
-    by_stem,
-    check_finite,
-    colourise,
-    match_channels,
-    scale_to_unit,
-    to_display,
-    write_atomically,
-)
-from rescrnet.data.output import check_free, write_folder
-from rescrnet.data.raw import RawArray
-from rescrnet.data.sinks import (
+from rescrnet.atomic import check_free, write_folder
+from rescrnet.display import overlay, save_png
+from rescrnet.errors import DataError, OutputError, UsageError
+from rescrnet.images.npy import RawArray
+from rescrnet.images.open import by_stem, image_stem, list_sources, open_source, wrap
+from rescrnet.images.stack import Kind, Source, Stack
+from rescrnet.images.zarr_reader import is_zarr
+from rescrnet.inference.array import JOB, Resources, cut, digest, look, predict_array, sample
+from rescrnet.inference.budget import text_of
+from rescrnet.inference.journal import Marks
+from rescrnet.inference.region import grid
+from rescrnet.intensity import check_finite, match_channels, scale_to_unit
+from rescrnet.model import SegmentationModel
+from rescrnet.outputs.sinks import (
     Sink,
     check_absent,
     label_paths,
@@ -36,15 +37,6 @@ from rescrnet.data.sinks import (
     scratch_bytes,
     scratch_file,
 )
-from rescrnet.data.sources import image_stem, list_sources, open_source, wrap
-from rescrnet.data.stack import Kind, Source, Stack
-from rescrnet.data.zarr_reader import is_zarr
-from rescrnet.errors import DataError, OutputError, UsageError
-from rescrnet.inference.memory import text_of
-from rescrnet.inference.predict import JOB, Resources, cut, digest, look, predict_array, sample
-from rescrnet.inference.region import grid
-from rescrnet.inference.scratch import Marks
-from rescrnet.model import SegmentationModel
 
 _SCRATCH = ".scratch"
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
@@ -138,7 +130,7 @@ def predict_files(
 
     For ``cell.tif`` the folder gets ``cell.png``, class indices as 8-bit grey of the size of the image, and as asked
     ``cell_probabilities.tif`` (classes, Y, X) float32 and ``cell_overlay.png`` for the eye; large images and stacks
-    become ``cell.ome.tif`` or ``cell.ome.zarr``, as they came (:func:`rescrnet.data.sinks.pick_kind`).
+    become ``cell.ome.tif`` or ``cell.ome.zarr``, as they came (:func:`rescrnet.outputs.sinks.pick_kind`).
     ``classes.json`` says which index is which class. The folder appears when all of it is complete. An interrupted
     prediction of large images goes on where it stopped when it is called again. With ``outputs.label`` the masks lie in
     the images themselves.
@@ -373,19 +365,3 @@ def _legend(model: SegmentationModel) -> list[dict[str, Any]]:
     return [
         {"index": index, "name": entry.name, "colour": entry.display} for index, entry in enumerate(model.card.classes)
     ]
-
-
-def overlay(image: NDArray[np.float32], mask: NDArray[np.uint8], colours: list[str]) -> NDArray[np.uint8]:
-    """The classes in colour over the image (YXC float): RGB uint8 YXC, outlines stronger than areas."""
-    grey = to_display(image).astype(np.float32)
-    colour = colourise(mask, colours).astype(np.float32)
-    edge = np.zeros(mask.shape, bool)
-    edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
-    edge[1:] |= mask[1:] != mask[:-1]
-    strength = np.where(edge, 0.9, 0.35)[..., None]
-    return np.asarray((grey * (1 - strength) + colour * strength).round(), dtype=np.uint8)
-
-
-def save_png(path: Path, array: NDArray[np.uint8]) -> None:
-    """Write YX or YXC uint8 as PNG."""
-    write_atomically(path, lambda partial: Image.fromarray(array).save(partial))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rescrnet.config import NetworkConfig
 from rescrnet.errors import UsageError
-from rescrnet.inference.memory import PROGRAM, text_of
+from rescrnet.inference.budget import PROGRAM, text_of
 from rescrnet.inference.stream import Sizes
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet

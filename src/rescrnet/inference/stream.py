@@ -34,12 +34,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rescrnet.data.images import check_finite, match_channels, scale_to_unit
 from rescrnet.errors import OutputError, UsageError
+from rescrnet.inference.block_map import BlockMap
+from rescrnet.inference.budget import text_of
 from rescrnet.inference.features import roll_features
-from rescrnet.inference.memory import text_of
+from rescrnet.inference.journal import Marks
 from rescrnet.inference.region import Region, grid
-from rescrnet.inference.scratch import BlockMap, Marks
+from rescrnet.intensity import check_finite, match_channels, scale_to_unit
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rescrnet.ops.memory import empty
+from rescrnet.ops.buffers import empty
 from rescrnet.ops.native import kernels, pointer, required
 
 _LANES = 16  # the compiled path stores lines by the vector

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rescrnet.ops.memory import empty
+from rescrnet.ops.buffers import empty
 
 
 def pointwise_conv2d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

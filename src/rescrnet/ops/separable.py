@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rescrnet.ops.memory import empty
+from rescrnet.ops.buffers import empty
 from rescrnet.ops.native import kernels, pointer, required
 
 VECTOR = 16  # channels come by the vector

@@ -11,16 +11,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from rescrnet.atomic import write_atomically
+from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import Finding, Severity, printable
-from rescrnet.checking.rows import class_rows, image_rows
-from rescrnet.checking.run import Checked
 from rescrnet.checking.survey import Item, Survey
+from rescrnet.checking.tables import class_rows, image_rows
 from rescrnet.checking.terminal import summary
-from rescrnet.data.images import read_with_alpha, to_display, to_unit, write_atomically
-from rescrnet.data.masks import IGNORE
-from rescrnet.data.origins import files_of
+from rescrnet.classes import IGNORE
+from rescrnet.display import overlay, to_display
 from rescrnet.errors import DataError
-from rescrnet.inference.files import overlay
+from rescrnet.images.origins import files_of
+from rescrnet.images.whole import read_with_alpha
+from rescrnet.intensity import to_unit
 from rescrnet.reporting.figures import Picture, picture, shrunk
 from rescrnet.reporting.page import render
 

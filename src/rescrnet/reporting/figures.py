@@ -17,9 +17,9 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image
 
-from rescrnet.data.dataset import Sample
-from rescrnet.data.images import colourise, hex_to_rgb, to_display
-from rescrnet.data.masks import IGNORE
+from rescrnet.classes import IGNORE
+from rescrnet.datasets.dataset import Sample
+from rescrnet.display import colourise, hex_to_rgb, to_display
 from rescrnet.training.folder import Row
 
 LARGEST = 900

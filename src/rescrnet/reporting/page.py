@@ -13,8 +13,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from rescrnet.data.dataset import Sample
-from rescrnet.data.images import write_atomically
+from rescrnet.atomic import write_atomically
+from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
 from rescrnet.model import load
 from rescrnet.reporting.figures import LARGEST, UNLABELLED, Picture, loss_curves, pictures, tanimoto_curve

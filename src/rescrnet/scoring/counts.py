@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.data.masks import IGNORE
+from rescrnet.classes import IGNORE
 
 Scores = dict[str, float | None]
 

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.data.dataset import Sample, load_dataset
-from rescrnet.data.output import write_folder
+from rescrnet.atomic import write_folder
+from rescrnet.datasets.dataset import Sample, load_dataset
 from rescrnet.errors import DataError
 from rescrnet.model import SegmentationModel
 from rescrnet.scoring.counts import Counts, ratio

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rescrnet.config import Config
-from rescrnet.data.augment import augmented_batch, one_hot
-from rescrnet.data.dataset import Sample
+from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
 from rescrnet.model import SegmentationModel
+from rescrnet.training.augment import augmented_batch, one_hot
 
 _CALIBRATION = 2**31  # the stream of the batches that recalibrate; an epoch never reaches it
 

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rescrnet.atomic import write_atomically
 from rescrnet.config import Config, resolve
-from rescrnet.data.images import write_atomically
 from rescrnet.errors import ModelError, OutputError
 from rescrnet.model import BEST, LAST, read_safetensors
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from rescrnet.data.dataset import Dataset
+from rescrnet.datasets.dataset import Dataset
 from rescrnet.training.folder import Row
 
 

@@ -14,20 +14,20 @@ from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rescrnet import errors
-from rescrnet.checking.run import warnings_of
+from rescrnet.atomic import check_free
+from rescrnet.checking.check import warnings_of
 from rescrnet.config import Config, resolve
-from rescrnet.data.dataset import Dataset, load_dataset
-from rescrnet.data.histogram import Histogram
-from rescrnet.data.intensity import Intensity
-from rescrnet.data.output import check_free
+from rescrnet.datasets.dataset import Dataset, load_dataset
 from rescrnet.errors import DataError, UsageError
+from rescrnet.intensity import Intensity
+from rescrnet.intensity_profile import Histogram
 from rescrnet.model import ModelCard, SegmentationModel, load, pick_device
+from rescrnet.nn.initialization import start_alike
 from rescrnet.nn.network import ResCRNet
 from rescrnet.training.batches import Prepared
 from rescrnet.training.folder import RunFolder, environment
-from rescrnet.training.loop import Display, Trainer
 from rescrnet.training.progress import ProgressDisplay, Silent
-from rescrnet.training.start import start_alike
+from rescrnet.training.trainer import Display, Trainer
 
 _PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "float32": "32-true",
@@ -84,7 +84,7 @@ def train(
     """Train a model from a labelled folder into a new run folder, and return the best one.
 
     Args:
-        data: the dataset folder (layouts: :func:`rescrnet.data.layouts.find_pairs`).
+        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.find_pairs`).
         out: a new folder for the run: ``config.yaml``, ``run.json``, ``history.csv``, ``best.safetensors``,
             ``last.safetensors`` and the state that :func:`resume` needs.
         config: a preset's name, or a configuration from :func:`rescrnet.configure`.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from rescrnet.checking.facts import files_in, form_of
 from rescrnet.checking.findings import Found, Severity, check, printable
-from rescrnet.checking.look import files_in, form_of
 from rescrnet.checking.survey import Survey
-from rescrnet.data.origins import files_of
+from rescrnet.images.origins import files_of
 
 _LONGEST = 200  # bytes; results add to the name, and file systems end at 255
 _DESCRIPTIONS = ("dataset.yaml", "dataset.json")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
+from rescrnet.checking.facts import ImageFacts
 from rescrnet.checking.findings import Found, Severity, check, printable
-from rescrnet.checking.look import ImageFacts
 from rescrnet.checking.survey import Item, Survey
 
 _SATURATED = 0.05  # share of pixels

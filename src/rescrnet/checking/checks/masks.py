@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
+from rescrnet.checking.facts import ImageFacts, MaskFacts
 from rescrnet.checking.findings import Found, Severity, check, printable
-from rescrnet.checking.look import ImageFacts, MaskFacts
 from rescrnet.checking.survey import Item, Survey
-from rescrnet.data.encodings import INDEX_LIMIT
-from rescrnet.data.masks import MaskTable
-from rescrnet.data.origins import Origin
+from rescrnet.images.origins import Origin
+from rescrnet.masks.infer import INDEX_LIMIT
+from rescrnet.masks.table import MaskTable
 
 
 def of_masks(masks: Sequence[MaskFacts], reason: str, remedy: str) -> Iterator[Found]:

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rescrnet.checking.explained import cross_explained, explained, turned
+from rescrnet.checking.facts import SPECK, ClassFacts
 from rescrnet.checking.findings import Found, Severity, check, printable
-from rescrnet.checking.look import SPECK, ClassFacts
-from rescrnet.checking.relation import cross_explained, explained, turned
 from rescrnet.checking.survey import Item, Survey, shares
 
 _RARE = 2e-3  # share of pixels

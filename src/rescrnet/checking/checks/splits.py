@@ -7,14 +7,14 @@ from collections.abc import Iterator
 
 from rescrnet.checking.checks.images import of_items
 from rescrnet.checking.findings import Found, Severity, check, printable
+from rescrnet.checking.overlaps import find_overlaps
 from rescrnet.checking.survey import Item, Survey
-from rescrnet.data.histogram import Histogram
-from rescrnet.data.images import read_image
-from rescrnet.data.layouts import groups_in
-from rescrnet.data.origins import Page, files_of
-from rescrnet.data.overlaps import find_overlaps
-from rescrnet.data.splits import on_both_sides
+from rescrnet.datasets.layouts import groups_in
+from rescrnet.datasets.splits import on_both_sides
 from rescrnet.errors import DataError
+from rescrnet.images.origins import Page, files_of
+from rescrnet.images.whole import read_image
+from rescrnet.intensity_profile import Histogram
 
 _MOST_COMPARED = 100  # images; each is compared with each
 _MOST_PIXELS = 100_000_000  # since all are held in memory at once

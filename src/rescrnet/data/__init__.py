@@ -1,1 +1,0 @@
-"""Images, masks and datasets."""

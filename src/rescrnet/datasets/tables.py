@@ -1,0 +1,94 @@
+"""A CSV table of images and masks, for data that lies as it lies."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rescrnet.datasets.pairing import Problem
+
+_SPLITS: Mapping[str, Literal["train", "val"]] = {
+    "": "train",
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """An image and its mask, the group it belongs to, and whether it trains or validates."""
+
+    image: Path
+    mask: Path
+    group: str
+    split: Literal["train", "val"]
+
+
+def find_table(folder: Path) -> Path | None:
+    """The first CSV file in ``folder`` that has columns ``image`` and ``mask``, or none."""
+    for path in sorted(folder.glob("*.[cC][sS][vV]")):
+        header, _ = _read(path)
+        if {"image", "mask"} <= set(header):
+            return path
+    return None
+
+
+def read_table(path: Path) -> tuple[list[Row], list[Problem]]:
+    """The rows of a table with the columns ``image``, ``mask`` and, if wanted, ``group`` and ``split``.
+
+    Paths are relative to the table. A ``split`` is ``train``, ``val``, or empty for training; rows for ``test`` are
+    left out. What cannot be used is a problem.
+    """
+    header, lines = _read(path)
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    seen: dict[Path, int] = {}
+    for number, line in enumerate(lines, start=2):
+        cells = dict(zip(header, (cell.strip() for cell in line), strict=False))
+        if not any(cells.values()) or cells.get("split", "").lower() == "test":
+            continue
+        wrong = _fault(path, cells, seen)
+        if wrong:
+            problems.append(Problem("table-row", (path,), f"{path}, line {number}", *wrong))
+            continue
+        image = path.parent / cells["image"]
+        seen[image] = number
+        split = _SPLITS[cells.get("split", "").lower()]
+        rows.append(Row(image, path.parent / cells["mask"], cells.get("group", ""), split))
+    return rows, problems
+
+
+def _fault(path: Path, cells: Mapping[str, str], seen: Mapping[Path, int]) -> tuple[str, str] | None:
+    """What is wrong with a row and what to do, or nothing."""
+    for column in ("image", "mask"):
+        name = cells.get(column, "")
+        if not name:
+            return f"names no {column}", "fill it in, or remove the line"
+        try:
+            there = "\0" not in name and (path.parent / name).is_file()
+        except OSError:  # too long for a name
+            there = False
+        if not there:
+            return f"there is no file '{name}'", f"expected a {column} relative to the table"
+    if (split := cells.get("split", "").lower()) not in _SPLITS:
+        return f"split '{split}' is unknown", "expected train, val or test"
+    if line := seen.get(path.parent / cells["image"]):
+        return f"'{cells['image']}' is in line {line} too", "list each image once"
+    return None
+
+
+def _read(path: Path) -> tuple[list[str], list[list[str]]]:
+    text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape").replace("\0", "")
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    try:
+        lines = list(csv.reader(text.splitlines(), delimiter=delimiter))
+    except csv.Error:  # a cell beyond the size that a name can have
+        return [], []
+    return [cell.strip().lower() for cell in lines[0]] if lines else [], lines[1:]

@@ -1,0 +1,1 @@
+"""Pixels in files: what an image holds, read by region. Knows no classes."""

@@ -1,0 +1,317 @@
+"""TIFF files of any size, read by region: strips, tiles, pyramids, stacks, OME."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from rescrnet.errors import DataError
+from rescrnet.images.npy import Index, RawArray, as_ranges
+from rescrnet.images.stack import MICROMETRES, Axis, Stack, make_stack
+
+_PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
+_JPEG = (6, 7, 34892, 33007)  # compressions that keep their tables apart
+_AXES = {"Y": "y", "X": "x", "S": "c", "C": "c", "Z": "z", "T": "t", "Q": "p", "I": "p", "R": "p"}
+_UNITS = {"Å": "angstrom", "pm": "picometer", "nm": "nanometer", "µm": "micrometer", "mm": "millimeter"} | {
+    "cm": "centimeter",
+    "m": "meter",
+    "s": "second",
+    "ms": "millisecond",
+    "min": "minute",
+    "h": "hour",
+}
+_COARSEST = 20.0  # micrometres: what looks larger is the resolution of a printer or screen, 1270 dots per inch or less
+
+
+class _Page(NamedTuple):
+    """Where the strips or tiles of a page lie."""
+
+    path: Path
+    offsets: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    jpeg_tables: bytes | None
+
+
+class TiffArray:
+    """One level of the image in a TIFF file as an array; a region decodes only the strips or tiles that it touches.
+
+    Attributes:
+        shape: extents along ``axes``.
+        dtype: native byte order.
+        axes: tifffile's letters.
+        steps: the step between samples along axes of the finest level, and its unit, where the file says.
+        full: extents of the finest level by axis.
+        levels: how many there are.
+        ordinary: one page, untiled, no OME: what is answered with a PNG.
+    """
+
+    def __init__(self, path: Path, level: int = 0, *, fill_missing: bool = False) -> None:
+        self.path, self.level, self.fill_missing = path, level, fill_missing
+        with _complaints(path), tifffile.TiffFile(path) as file:
+            main = _main_series(file, path)
+            series = _level(main, level, path)
+            self._keyframe: Any = series.keyframe
+            self.shape, self.axes = tuple(series.shape), str(series.axes)
+            if series.dtype is None or self._keyframe.dtype is None:
+                raise DataError(f"{path}: holds values of {self._keyframe.bitspersample} bits; expected 8, 16 or 32")
+            self.dtype = np.dtype(series.dtype).newbyteorder("=")
+            self.steps, self.full = _steps(file, main.keyframe), dict(zip(main.axes, main.shape, strict=True))
+            self.levels = len(main.levels)
+            self.ordinary = not (self._keyframe.is_tiled or main.kind == "ome" or self.levels > 1 or len(series) > 1)
+            self._raw = _contiguous(series, file.byteorder, path)
+            self._pages = [] if self._raw else [_page(series[i], i, path) for i in range(len(series))]
+            self._decode_piece = self._keyframe.decode
+        photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)
+        if photometric in _PRINT_COLOURS:
+            raise DataError(f"{path}: is stored as {photometric.name}; expected grey or RGB; convert it")
+        self._kept: tuple[int, Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Other processes open the file themselves, once."""
+        return _reopen, (self.path, self.level, self.fill_missing)
+
+    @property
+    def segment(self) -> tuple[int, int]:
+        """Rows and columns of a strip or tile; one row where the file is neither cut nor compressed."""
+        rows, columns = self._keyframe.imagelength, self._keyframe.imagewidth
+        if self._raw:
+            return 1, columns
+        if self._keyframe.is_tiled:
+            return min(self._keyframe.tilelength, rows), min(self._keyframe.tilewidth, columns)
+        return min(self._keyframe.rowsperstrip, rows), columns
+
+    @property
+    def segment_bytes(self) -> int:
+        """Bytes of the largest strip or tile, decoded."""
+        return 0 if self._raw else math.prod(self._keyframe.chunks) * self.dtype.itemsize
+
+    def __getitem__(self, index: Index) -> NDArray[Any]:
+        """A region, one integer or slice for each axis. Raises :class:`DataError` where the file is damaged there."""
+        if self._raw:
+            return self._raw[index]
+        count = len(self._keyframe.shape)
+        outer, inner, extents = index[:-count], index[-count:], self.shape[:-count]
+        ranges = as_ranges(outer, extents)
+        places = itertools.product(*ranges)
+        pages = [int(np.ravel_multi_index(place, extents)) if extents else 0 for place in places]
+        block = np.stack([self._read_page(page, inner) for page in pages])
+        kept = [len(r) for r, i in zip(ranges, outer, strict=True) if isinstance(i, slice)]
+        return block.reshape(*kept, *block.shape[1:])
+
+    def check(self) -> None:
+        """Raise :class:`DataError` where strips or tiles are missing or lie beyond the end of the file."""
+        expected = math.prod(self._keyframe.chunked)
+        for number, page in enumerate(self._pages):
+            if len(page.offsets) != expected or len(page.counts) != expected:
+                raise self._damaged(f"page {number} lists {len(page.offsets)} of {expected} strips or tiles")
+            beyond = int((page.offsets + page.counts > page.path.stat().st_size).sum())
+            if beyond:
+                raise self._damaged(f"{beyond} of {expected} strips or tiles of page {number} lie beyond its end")
+            missing = int((page.counts == 0).sum())
+            if missing and not self.fill_missing:
+                raise DataError(
+                    f"{self.path}: {missing} of {expected} strips or tiles of page {number} are missing; copy it "
+                    "again, or, if its writer leaves out empty ones, predict with --fill-missing"
+                )
+
+    def _read_page(self, number: int, index: Index) -> NDArray[Any]:
+        """A region of one page, along the page's own axes."""
+        names = self._keyframe.axes
+        within = dict(zip(names, index, strict=True))
+        rows, columns = as_ranges((within["Y"], within["X"]), (self._keyframe.imagelength, self._keyframe.imagewidth))
+        separate, depth, _, _, contiguous = self._keyframe.shaped
+        block = np.empty((separate, depth, len(rows), len(columns), contiguous), self.dtype)
+        for segment in self._touched(rows, columns):
+            data, (s, z, y, x, _), (d, h, w, _) = self._decode(number, segment)
+            top, bottom = max(y, rows.start), min(y + h, rows.stop)
+            left, right = max(x, columns.start), min(x + w, columns.stop)
+            target = block[
+                s, z : z + d, top - rows.start : bottom - rows.start, left - columns.start : right - columns.start
+            ]
+            if data is None:
+                target[:] = self._keyframe.nodata
+            else:
+                target[:] = data[: target.shape[0], top - y : bottom - y, left - x : right - x]
+        lengths = {"Y": len(rows), "X": len(columns), "Z": depth, "S": separate * contiguous}
+        region = block.reshape([lengths[name] for name in names])
+        return region[tuple(slice(None) if name in "YX" else within[name] for name in names)]
+
+    def _touched(self, rows: range, columns: range) -> Iterator[int]:
+        """The numbers of the strips or tiles that a region touches, in all separate channels and depths."""
+        height, width = self.segment
+        down, across = -(-self._keyframe.imagelength // height), -(-self._keyframe.imagewidth // width)
+        for layer in range(math.prod(self._keyframe.chunked) // (down * across)):
+            for row in range(rows.start // height, -(-rows.stop // height)):
+                for column in range(columns.start // width, -(-columns.stop // width)):
+                    yield (layer * down + row) * across + column
+
+    def _decode(self, number: int, segment: int) -> Any:
+        """A strip or tile as (depth, rows, columns, samples) or none, its place, its shape."""
+        if (kept := self._kept) and kept[0] == number:  # decoding an only piece anew for each region takes for ever
+            return kept[1]
+        page = self._pages[number]
+        tables = {}
+        if self._keyframe.compression in _JPEG:
+            tables = {"jpegtables": page.jpeg_tables, "jpegheader": self._keyframe.jpegheader}
+        kind = "tile" if self._keyframe.is_tiled else "strip"
+        where = f"{kind} {segment}" + (f" of page {number}" if len(self._pages) > 1 else "")
+        offset, count, data = int(page.offsets[segment]), int(page.counts[segment]), None
+        if count:
+            with page.path.open("rb", buffering=0) as file:
+                file.seek(offset)
+                data = file.read(count)
+            if len(data) < count:
+                raise self._damaged(f"{where} is cut short")
+        elif not self.fill_missing:
+            raise self._damaged(f"{where} is missing")
+        try:
+            decoded = self._decode_piece(data, segment, **tables)
+        except Exception as error:  # decoders raise whatever they like on damaged data
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise self._damaged(f"{where} cannot be decoded ({reason})") from None
+        if math.prod(self._keyframe.chunked) == 1:
+            self._kept = (number, decoded)
+        return decoded
+
+    def _damaged(self, how: str) -> DataError:
+        return DataError(f"{self.path}: is damaged, {how}; copy it again")
+
+
+def _level(main: Any, level: int, path: Path) -> Any:
+    if 0 <= level < len(main.levels):
+        return main.levels[level]
+    last = len(main.levels) - 1
+    raise DataError(f"{path}: has {f'levels 0 to {last}' if last else 'one level, 0'}; there is no level {level}")
+
+
+def _contiguous(series: Any, byteorder: str, path: Path) -> RawArray | None:
+    """The series as one uncompressed stretch of the file, where it is one."""
+    offset = series.dataoffset
+    if offset is None or series.keyframe.bitspersample % 8 or series.is_multifile:
+        return None
+    return RawArray(path, series.shape, np.dtype(series.dtype).newbyteorder(byteorder), offset)
+
+
+def _page(page: Any, number: int, path: Path) -> _Page:
+    if page is None:
+        raise DataError(f"{path}: page {number} is missing; copy the file again, and those that it refers to")
+    offsets, counts = np.asarray(page.dataoffsets, np.int64), np.asarray(page.databytecounts, np.int64)
+    file = page.parent.filehandle
+    return _Page(Path(file.dirname) / file.name, offsets, counts, page.jpegtables)
+
+
+@functools.lru_cache(maxsize=16)
+def _reopen(path: Path, level: int, fill_missing: bool) -> TiffArray:
+    return TiffArray(path, level, fill_missing=fill_missing)
+
+
+def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stack:
+    """The planes of a TIFF file at a level of its pyramid. Raises :class:`DataError` where it cannot be read."""
+    array = TiffArray(path, level, fill_missing=fill_missing)
+    array.check()
+    unknown = [letter for letter in array.axes if letter not in _AXES]
+    if unknown:
+        raise DataError(
+            f"{path}: has axes {array.axes}, of which {', '.join(unknown)} cannot be read; "
+            "expected Y, X, channels and at most Z, T and pages; save the planes that you want by themselves"
+        )
+    axes = []
+    for letter, length in zip(array.axes, array.shape, strict=True):
+        scale, unit = array.steps.get(letter, (None, None))
+        axes.append(Axis(_AXES[letter], length, scale and scale * array.full[letter] / length, 0.0, unit))
+    samples = dict(zip(array.axes, array.shape, strict=True)).get("S", 1)
+    stack = make_stack(
+        array,
+        axes,
+        str(path),
+        alpha=samples in (2, 4),  # only samples can be alpha; a separate channel must not be dropped in silence
+        segment=array.segment,
+        segment_bytes=array.segment_bytes,
+    )
+    return Stack(stack.axes, stack.planes, path, "png" if array.ordinary else "tiff", array.levels)
+
+
+def _main_series(file: Any, path: Path) -> Any:
+    """The image of a file that may hold a slide's label and thumbnail besides."""
+    series = list(file.series)
+    if not series:
+        raise DataError(f"{path}: holds no image; expected a TIFF with at least one page")
+    first = series[0]
+    vendor = file.is_svs or file.is_ndpi or file.is_scn or file.is_bif or file.is_qpi or file.is_philips
+    others = [s for s in series[1:] if not s.keyframe.is_reduced and "thumbnail" not in s.name.lower()]
+    if others and not vendor:
+        sizes = ", ".join("×".join(map(str, s.shape)) for s in [first, *others][:4])
+        raise DataError(
+            f"{path}: holds {1 + len(others)} different images ({sizes}); expected one; save each by itself"
+        )
+    return first
+
+
+@contextmanager
+def _complaints(path: Path) -> Iterator[None]:
+    """Turn what tifffile logs, rather than raises, about damaged files into an error, and say no more about it."""
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = records.append  # type: ignore[method-assign,assignment]
+    logger, propagated = tifffile.logger(), tifffile.logger().propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # damaged headers raise anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as a TIFF image, is it damaged or cut short? ({reason})") from None
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagated
+    if records:
+        reason = " ".join(records[0].getMessage().split())
+        raise DataError(f"{path}: cannot be read as a TIFF image, is it damaged or cut short? ({reason})")
+
+
+def _steps(file: Any, page: Any) -> dict[str, tuple[float, str]]:
+    """The step between samples along tifffile's axes and its unit, as far as the file says."""
+    if file.is_ome:
+        return _ome_steps(file.ome_metadata or "")
+    if file.is_svs:
+        facts = tifffile.tifffile.svs_description_metadata(page.description)
+        return {letter: (float(facts["MPP"]), "micrometer") for letter in "YX" if "MPP" in facts}
+    right, down = page.get_resolution()
+    if not (right > 0 and down > 0):
+        return {}
+    if file.is_imagej and (facts := file.imagej_metadata or {}).get("unit"):
+        name = str(facts["unit"]).replace("\\u00B5", "µ").replace("micron", "µm").replace("um", "µm")
+        unit = _UNITS.get(name, "")
+        steps = {"Y": (1 / down, unit), "X": (1 / right, unit), "Z": (float(facts.get("spacing", 0)), unit)}
+    else:
+        unit = {2: "inch", 3: "centimeter", 4: "millimeter", 5: "micrometer"}.get(int(page.resolutionunit), "")
+        steps = {"Y": (1 / down, unit), "X": (1 / right, unit)}
+    if unit not in MICROMETRES or (not file.is_imagej and MICROMETRES[unit] / right > _COARSEST):
+        return {}
+    return {letter: (step, unit) for letter, (step, unit) in steps.items() if step > 0}
+
+
+def _ome_steps(xml: str) -> dict[str, tuple[float, str]]:
+    pixels = next((e for e in ElementTree.fromstring(xml).iter() if e.tag.endswith("Pixels")), None)
+    if pixels is None:
+        return {}
+    names = {"Y": "PhysicalSizeY", "X": "PhysicalSizeX", "Z": "PhysicalSizeZ", "T": "TimeIncrement"}
+    steps = {}
+    for letter, name in names.items():
+        unit = _UNITS.get(pixels.get(f"{name}Unit", "s" if letter == "T" else "µm").replace("μ", "µ"))
+        if name in pixels.attrib and unit:
+            steps[letter] = (float(pixels.attrib[name]), unit)
+    return {letter: (step, unit) for letter, (step, unit) in steps.items() if step > 0}

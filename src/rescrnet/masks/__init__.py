@@ -1,0 +1,1 @@
+"""From what is stored in a mask to class indices."""

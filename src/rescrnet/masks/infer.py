@@ -1,0 +1,259 @@
+"""What the values in a dataset's masks mean, inferred from the values alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescrnet.classes import ClassEntry, as_list, coloured
+from rescrnet.errors import DataError
+from rescrnet.masks.declared import DatasetFile
+from rescrnet.masks.edges import are_edges
+from rescrnet.masks.files import STRAYS
+from rescrnet.masks.instances import CLASSES, look_like_instances
+from rescrnet.masks.reader import UNLABELLED, MaskFiles, MaskReader
+from rescrnet.masks.table import STRAY_CODE, MaskTable, labelled, pool
+
+INDEX_LIMIT = 31  # masks whose largest value is at most this hold class indices, larger ones grey levels
+_NEIGHBOURS = 2  # grey levels this close are one class: 127 and 128
+_MOST_LEVELS = 16
+_CHANNELS = {0x000000: "background", 0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
+_VOID = (255, 65535)  # beside class indices they are unlabelled pixels, in many programs
+_FEW_CODES = 1 << 16
+_AREA = 0.1  # a class has at least this share of its pixels in 2×2 squares of its own, an antialiased edge has not
+_ONE_EDGE_VALUE = 0.5  # a value that more edge pixels than this have is a thin class, not a mixture
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """All masks, looked at once: pixels of every code in each, and those that begin a 2×2 square of one code."""
+
+    reader: MaskReader
+    masks: Sequence[MaskFiles]
+    images: list[Counter[int]]
+    squares: Counter[int]
+
+    @classmethod
+    def of(cls, reader: MaskReader, masks: Sequence[MaskFiles]) -> _Seen:
+        seen = [_count(reader.codes(files)) for files in masks]
+        return cls(reader, masks, [pixels for pixels, _ in seen], pool(squares for _, squares in seen))
+
+    @property
+    def counts(self) -> Counter[int]:
+        return pool(self.images)
+
+    def are_edges(self, areas: Sequence[int]) -> bool:
+        """Whether what is in no area is antialiased edges, in every mask."""
+        return all(are_edges(self.reader.codes(files), areas, self.reader.points) for files in self.masks)
+
+
+def _count(codes: NDArray[np.int64]) -> tuple[Counter[int], Counter[int]]:
+    """Pixels of every code, and those that begin a 2×2 square of one code."""
+    corner = codes[:-1, :-1]
+    square = (corner == codes[1:, :-1]) & (corner == codes[:-1, 1:]) & (corner == codes[1:, 1:])
+    return _tally(codes.ravel()), _tally(corner[square])
+
+
+def _tally(codes: NDArray[np.int64]) -> Counter[int]:
+    if codes.size and int(codes.max()) < _FEW_CODES:  # counting in places takes a tenth of the time of sorting
+        counts = np.bincount(codes - UNLABELLED)
+        values = np.flatnonzero(counts)
+        return Counter(dict(zip((values + UNLABELLED).tolist(), counts[values].tolist(), strict=True)))
+    found, pixels = np.unique(codes, return_counts=True)
+    return Counter(dict(zip(found.tolist(), pixels.tolist(), strict=True)))
+
+
+def mask_table(masks: Sequence[MaskFiles], declared: DatasetFile | None, where: Path) -> MaskTable:
+    """How ``masks`` are read: as ``declared``, or as their values tell.
+
+    Args:
+        masks: the files of every image of the dataset, training and validation together.
+        declared: the dataset's own ``dataset.yaml``, or the classes of a trained model.
+        where: the dataset, for messages.
+
+    Raises:
+        DataError: the values make no sense as classes; the message has the values, their counts and the remedy.
+    """
+    declared = declared or DatasetFile()
+    reader = MaskReader.fit(masks, INDEX_LIMIT)
+    if any(255 in entry.values for entry in declared.classes):
+        reader = replace(reader, one=255)
+    seen = _Seen.of(_as_asked(reader, declared, where), masks)
+    ignore, remarks = tuple(as_list(declared.ignore)), tuple[str, ...]()
+    if not declared.classes and not ignore and (void := _void(seen)):
+        seen, ignore = _Seen.of(replace(seen.reader, ignore=(void,), one=1), masks), (void,)
+        remarks = (
+            f"{void} beside class indices is taken for unlabelled pixels, which are left out of training and scores; "
+            f"if it is a class, list the classes in {where / 'dataset.yaml'}",
+        )
+    if declared.classes:
+        _check_declared(seen.reader, declared.classes, where)
+        table = MaskTable(seen.reader, coloured(declared.classes), seen.counts, ignore=ignore)
+        areas = [code for code in table.indices if seen.counts.get(code)]
+        return _checked(replace(table, antialiased=_smooth(seen, areas)), where)
+    table = MaskTable(seen.reader, [], seen.counts, ignore=ignore, remarks=remarks)
+    if not labelled(seen.counts):
+        return _checked(table, where)
+    areas = _areas(seen)
+    smooth = _smooth(seen, areas)
+    if not smooth:
+        _refuse_instances(seen, where)
+    counts = {code: n for code, n in seen.counts.items() if code in areas} if smooth else labelled(seen.counts)
+    classes = coloured(_infer(seen, counts, where))
+    return _checked(replace(table, classes=classes, antialiased=smooth), where)
+
+
+def _checked(table: MaskTable, where: Path) -> MaskTable:
+    table.check(where)
+    return table
+
+
+def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskReader:
+    """The reader with what is declared about unlabelled pixels and objects."""
+    codes = []
+    for value in as_list(declared.ignore):
+        code = reader.code_of(value)
+        if code is None:
+            raise DataError(
+                f"{where}: unlabelled pixels are declared as {value!r}, but the masks are {reader.kind}; "
+                "give 'ignore' a value that the masks hold"
+            )
+        codes.append(code)
+    if declared.instances and (reader.layers or reader.colour):
+        raise DataError(
+            f"{where}: the masks are {reader.kind}, but 'instances' expects a number for each object; "
+            "leave 'instances' out"
+        )
+    return replace(reader, ignore=tuple(codes), instances=declared.instances)
+
+
+def _void(seen: _Seen) -> int | None:
+    """255 or 65535 where it is the only value beside two or more class indices in a row."""
+    reader = seen.reader
+    if reader.names or reader.colour:
+        return None
+    *indices, last = sorted(labelled(seen.counts)) or [0]
+    in_a_row = len(indices) > 1 and indices[-1] <= INDEX_LIMIT and indices == list(range(indices[0], indices[-1] + 1))
+    if last not in _VOID or not in_a_row:
+        return None
+    both = any(image[last] and sum(image[index] > 0 for index in indices) > 1 for image in seen.images)
+    if not both and not all(image[last] for image in seen.images):
+        _refuse_mixture(seen, last)
+    return last
+
+
+def _refuse_mixture(seen: _Seen, last: int) -> None:
+    one = next(files[""] for files, image in zip(seen.masks, seen.images, strict=True) if image[last])
+    other = next(files[""] for files, image in zip(seen.masks, seen.images, strict=True) if not image[last])
+    raise DataError(
+        f"{other}: holds class indices, but {one} holds {last} beside one other value at most; expected one encoding "
+        f"in all masks; renumber one of them, or, if {last} is unlabelled, say 'ignore: {last}' in dataset.yaml"
+    )
+
+
+def _areas(seen: _Seen) -> list[int]:
+    """The codes that form areas, not only outlines."""
+    counts = labelled(seen.counts)
+    least = STRAY_CODE * sum(counts.values())
+    return sorted(code for code, n in counts.items() if n >= least and seen.squares[code] >= _AREA * n)
+
+
+def _smooth(seen: _Seen, areas: Sequence[int]) -> bool:
+    """Whether the masks are antialiased: what is in no area is many values, all at the edges between areas."""
+    counts = labelled(seen.counts)
+    rest = {code: n for code, n in counts.items() if code not in areas}
+    if seen.reader.names or max(counts) <= INDEX_LIMIT or len(rest) < 3 or not 2 <= len(areas) <= _MOST_LEVELS:
+        return False
+    total, between = sum(counts.values()), sum(rest.values())
+    mere_strays = between <= STRAYS * total and max(rest.values()) < STRAY_CODE * total
+    return not mere_strays and max(rest.values()) <= _ONE_EDGE_VALUE * between and seen.are_edges(areas)
+
+
+def _refuse_instances(seen: _Seen, where: Path) -> None:
+    reader = seen.reader
+    if reader.names or reader.colour:
+        return
+    if look_like_instances((reader.codes(files) for files in seen.masks), seen.images):
+        most = max(len(labelled(image)) for image in seen.images)
+        raise DataError(
+            f"{where}: the masks look like numbered objects, not classes: up to {most} values in a mask, each one "
+            f"connected part, and other values in other masks; say 'instances: 2' in {where / 'dataset.yaml'} (or "
+            f"--set data.instances=2) to make {', '.join(CLASSES)} of them, or list the classes there"
+        )
+
+
+def _check_declared(reader: MaskReader, classes: Sequence[ClassEntry], where: Path) -> None:
+    seen: dict[int, str] = {code: "ignore" for code in reader.ignore if not reader.instances}
+    names = Counter(entry.name for entry in classes)
+    if (name := names.most_common(1)[0])[1] > 1:
+        raise DataError(f"{where}: two classes are named '{name[0]}'; give each class a name of its own")
+    for entry in classes:
+        for value in entry.values:
+            code = reader.code_of(value)
+            if code is None:
+                raise DataError(
+                    f"{where}: class '{entry.name}' is declared as {value!r}, but the masks are {reader.kind}; "
+                    f"give the values that the masks hold in {where / 'dataset.yaml'}"
+                )
+            if code in seen:
+                raise DataError(
+                    f"{where}: value {value!r} is declared for both '{seen[code]}' and '{entry.name}'; give it to one"
+                )
+            seen[code] = entry.name
+
+
+def _infer(seen: _Seen, counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
+    reader = seen.reader
+    if reader.names:
+        names = ["background"] if counts.get(0) else []
+        return [ClassEntry(name=name, value=name) for name in [*names, *reader.names]]
+    if reader.colour:
+        return _from_colours(counts, where)
+    if max(counts) <= INDEX_LIMIT:
+        return [ClassEntry(name=f"class {code}", value=code) for code in sorted(counts)]
+    return _from_levels(counts, where)
+
+
+def _from_colours(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
+    """A channel a class: pure red, green and blue, black where no channel is set."""
+    total = sum(counts.values())
+    colours = {code & 0xFFFFFF: n for code, n in counts.items() if n >= STRAY_CODE * total}
+    other = Counter({colour: n for colour, n in colours.items() if colour not in _CHANNELS})
+    if other:
+        listing = ", ".join(f"#{colour:06x} ({n} pixels)" for colour, n in other.most_common(6))
+        example = f"{{name: nucleus, value: '#{next(iter(other)):06x}'}}"
+        raise DataError(
+            f"{where}: the masks hold colours that are not one channel a class: {listing}; name each colour in "
+            f"{where / 'dataset.yaml'}, as in classes: [{example}, …]"
+        )
+    return [
+        ClassEntry(name=name, value=f"#{rgb:06x}", display=f"#{rgb:06x}")
+        for rgb, name in _CHANNELS.items()
+        if rgb in colours
+    ]
+
+
+def _from_levels(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
+    """One thresholded grey mask: a few levels, neighbours taken together, stray values left for the nearest."""
+    total = sum(counts.values())
+    levels = sorted(code for code, n in counts.items() if n >= STRAY_CODE * total)
+    strays = total - sum(counts[level] for level in levels)
+    if len(levels) > _MOST_LEVELS or strays > STRAYS * total:
+        listing = ", ".join(f"{code} ({n} pixels)" for code, n in Counter(counts).most_common(6))
+        raise DataError(
+            f"{where}: the masks hold {len(counts)} grey values, more than a few classes: {listing}, …; "
+            "number the classes 0, 1, 2, …, or threshold the masks (JPEG masks cannot be used), or list the values in "
+            f"{where / 'dataset.yaml'}; if each value is an object, say 'instances: 2' there"
+        )
+    groups: list[list[int]] = []
+    for level in levels:
+        if groups and level - groups[-1][-1] <= _NEIGHBOURS and level > INDEX_LIMIT:
+            groups[-1].append(level)
+        else:
+            groups.append([level])
+    return [ClassEntry(name=f"grey {max(group, key=lambda level: counts[level])}", value=[*group]) for group in groups]

@@ -1,0 +1,1 @@
+"""Results of any size into files."""

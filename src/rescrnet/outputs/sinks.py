@@ -1,0 +1,264 @@
+"""Write results of any size block by block, in the formats that biologists open.
+
+Blocks gather in a scratch file, in any order, from any number of processes. When all are there, the final file is made
+from it tile by tile under a temporary name, and then gets its name.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescrnet.classes import ClassEntry, coloured
+from rescrnet.errors import DataError, OutputError, UsageError
+from rescrnet.images.npy import RawArray
+from rescrnet.images.stack import Axis, Kind, Stack
+from rescrnet.outputs.png_writer import write_png
+from rescrnet.outputs.pyramid import build_pyramid, pyramid_bytes
+from rescrnet.outputs.tiff_writer import write_tiff
+from rescrnet.outputs.zarr_writer import register_label, write_zarr
+
+_PNG_PIXELS = 2**26  # the largest image that is answered with a PNG unless asked: viewers read PNG whole
+_SUFFIXES = {"png": ".png", "tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
+
+
+def pick_kind(stack: Stack, asked: str | None = None) -> Kind:
+    """How results of an image are written: as ``asked``, or as the image is.
+
+    PNG for one plane of up to 2²⁶ pixels from PNG, JPEG, BMP, ``.npy``, an array, or a plain TIFF; OME-Zarr for Zarr;
+    OME-TIFF for everything else: tiled, pyramidal, OME or multi-page TIFF, stacks, and larger images.
+
+    Raises :class:`UsageError` where ``asked`` is no kind.
+    """
+    for kind in get_args(Kind):
+        if kind == asked:
+            return kind  # type: ignore[no-any-return]
+    if asked is not None:
+        raise UsageError(f"--format {asked}: is unknown; expected {', '.join(get_args(Kind))}")
+    if stack.kind == "png" and (len(stack) > 1 or math.prod(stack.size) > _PNG_PIXELS):
+        return "tiff"
+    return stack.kind
+
+
+def output_paths(folder: Path, stem: str, stack: Stack, kind: Kind, *, probabilities: bool = False) -> list[Path]:
+    """The files of a result: one, but a PNG for each plane."""
+    if probabilities:
+        return [folder / f"{stem}_probabilities{'.tif' if kind == 'png' else _SUFFIXES[kind]}"]
+    if kind == "png":
+        return [folder / f"{stem}{'_' if name else ''}{name}.png" for name, _ in stack]
+    return [folder / f"{stem}{_SUFFIXES[kind]}"]
+
+
+def label_paths(stack: Stack, name: str, *, probabilities: bool = False) -> list[Path]:
+    """Where results lie within the OME-Zarr image itself: ``labels/name``, probabilities beside the levels.
+
+    Raises :class:`OutputError` where the image is no OME-Zarr.
+    """
+    if stack.path is None or stack.zarr_format is None:
+        raise OutputError(
+            f"{stack.path or 'image'}: is no OME-Zarr image; labels can lie only in one; choose a new folder"
+        )
+    return [stack.path / f"{name}_probabilities" if probabilities else stack.path / "labels" / name]
+
+
+def scratch_bytes(stack: Stack, classes: int, *, probabilities: bool = False) -> int:
+    """The most scratch space that a sink takes: the result uncompressed, with its pyramid."""
+    itemsize = 4 * classes if probabilities else 1
+    return len(stack) * pyramid_bytes(*stack.size, itemsize, stack.levels if stack.levels > 1 else None) + 4096
+
+
+def scratch_file(scratch: Path, *, probabilities: bool = False) -> Path:
+    """Where a sink keeps what was written."""
+    return scratch / ("probabilities.npy" if probabilities else "classes.npy")
+
+
+@dataclass(eq=False)
+class Sink:
+    """A result in the making, for all planes of an image. Make one with :func:`open_sink`.
+
+    Attributes:
+        paths: the files to be.
+        kind: their format.
+        stack: the image, without its planes: a sink travels to other processes.
+        classes: in the order of their indices.
+        array: the scratch file, (planes, Y, X) uint8 or (planes, classes, Y, X) float32.
+    """
+
+    paths: list[Path]
+    kind: Kind
+    stack: Stack
+    classes: Sequence[ClassEntry]
+    array: RawArray
+    lasting = True  # what was written outlives the process
+
+    def write(self, y0: int, x0: int, block: NDArray[Any], plane: int = 0) -> None:
+        """Keep a block whose upper left pixel is (``y0``, ``x0``): any place, size and order, from any process.
+
+        Args:
+            y0: row.
+            x0: column.
+            block: (y, x) uint8 classes, or (y, x, classes) float32 probabilities.
+            plane: which plane of the image.
+
+        Raises:
+            OutputError: the scratch folder is full.
+        """
+        if block.dtype != self.array.dtype:
+            raise ValueError(f"block of {block.dtype}, expected {self.array.dtype}")
+        rows, columns = slice(y0, y0 + block.shape[0]), slice(x0, x0 + block.shape[1])
+        if block.ndim == 3:
+            self.array[(plane, slice(None), rows, columns)] = block.transpose(2, 0, 1)
+        else:
+            self.array[(plane, rows, columns)] = block
+
+    def finish(self) -> list[Path]:
+        """Make the files from what was written, and give them their names.
+
+        The scratch file stays, for a process that ends here and is begun again; it goes with its folder.
+
+        Raises:
+            OutputError: a file exists already or cannot be written; then none is there, and what was written is kept.
+        """
+        check_absent(self.paths)
+        try:
+            if self.kind == "png" and self.array.dtype == np.uint8:
+                for plane, path in enumerate(self.paths):
+                    _complete(path, partial(write_png, array=self.array, plane=plane))
+            else:
+                _complete(self.paths[0], self._write_pyramid)
+        finally:
+            for level in self.array.path.parent.glob(f"{self.array.path.stem}.level*.npy"):
+                level.unlink(missing_ok=True)
+        return self.paths
+
+    def _write_pyramid(self, path: Path) -> None:
+        count = self.stack.levels if self.stack.levels > 1 else None
+        levels = build_pyramid(self.array, self.array.path.parent, count)
+        axes = _named_axes(self.stack)
+        if self.kind != "ome-zarr":
+            write_tiff(path, levels, axes, self.classes)
+            return
+        zarr_format: Literal[2, 3] = self.stack.zarr_format or 2  # 0.4 is what every reader reads
+        target = self.paths[0]
+        in_place = target.parent.name == "labels"
+        name, image = target.name.removesuffix(_SUFFIXES["ome-zarr"]), "../../" if in_place else None
+        write_zarr(path, levels, axes, self.classes, zarr_format, name=name, image=image)
+        if in_place:  # before it gets its name: readers pass over what is listed and not there
+            register_label(target.parent, target.name, zarr_format)
+
+
+class ArraySink:
+    """A result written into an array of the caller's: NumPy, Zarr, or anything that takes regions.
+
+    Args:
+        array: (Y, X) or (planes, Y, X) uint8 for classes, (classes, Y, X) or (planes, classes, Y, X) float32 for
+            probabilities.
+        lasting: whether the array outlives the process, as a Zarr on disk does; a prediction that goes on from a
+            scratch folder fills any other array again.
+    """
+
+    def __init__(self, array: Any, *, lasting: bool = False) -> None:
+        self.array, self.lasting = array, lasting
+
+    def write(self, y0: int, x0: int, block: NDArray[Any], plane: int = 0) -> None:
+        """Put a block in its place, as :meth:`Sink.write`. Blocks that share a Zarr chunk must come one at a time."""
+        region: tuple[Any, ...] = (slice(y0, y0 + block.shape[0]), slice(x0, x0 + block.shape[1]))
+        if block.ndim == 3:
+            block, region = block.transpose(2, 0, 1), (slice(None), *region)
+        self.array[region if len(self.array.shape) == block.ndim else (plane, *region)] = block
+
+    def finish(self) -> list[Path]:
+        """No files."""
+        return []
+
+
+def open_sink(
+    paths: list[Path],
+    stack: Stack,
+    classes: Sequence[ClassEntry],
+    scratch: Path,
+    kind: Kind,
+    *,
+    probabilities: bool = False,
+) -> Sink:
+    """Begin a result, or go on with the one that ``scratch`` holds, whatever ended the process that began it.
+
+    Args:
+        paths: the files to be, from :func:`output_paths` or :func:`label_paths`.
+        stack: the image.
+        classes: in the order of their indices.
+        scratch: a folder of this prediction alone.
+        kind: from :func:`pick_kind`.
+        probabilities: those, rather than classes.
+
+    Raises:
+        OutputError: the scratch folder cannot be written, or belongs to another prediction.
+    """
+    if kind != "png" or probabilities:
+        _named_axes(stack)
+    shape = (len(stack), *([len(classes)] if probabilities else []), *stack.size)
+    dtype = np.dtype(np.float32 if probabilities else np.uint8)
+    file = scratch_file(scratch, probabilities=probabilities)
+    if file.exists():
+        try:
+            array = RawArray.open(file)
+        except DataError as error:
+            raise OutputError(f"{error}; or remove the scratch folder") from None
+        if (array.shape, array.dtype) != (shape, dtype):
+            raise OutputError(
+                f"{scratch}: belongs to another prediction, of shape {array.shape}, expected {shape}; remove it"
+            )
+    else:
+        array = RawArray.create(file, shape, dtype)
+    return Sink(paths, kind, replace(stack, planes=()), coloured(classes), array)
+
+
+def _named_axes(stack: Stack) -> list[Axis]:
+    """The axes of the planes, then y and x; pages, for which OME has no axis, become z, or t where z is taken."""
+    names = [axis.name for axis in stack.plane_axes]
+    free = next((name for name in "zt" if name not in names), None)
+    if "p" in names and free is None:
+        raise DataError(f"{stack.path}: has pages besides z and t, which OME cannot hold; save each page by itself")
+    outer = [replace(axis, name=free) if axis.name == "p" and free else axis for axis in stack.plane_axes]
+    return [*outer, *(axis for name in "yx" for axis in stack.axes if axis.name == name)]
+
+
+def check_absent(paths: Sequence[Path]) -> None:
+    """Raise :class:`OutputError` where one of ``paths`` exists."""
+    for path in paths:
+        if path.exists():
+            raise OutputError(f"{path}: exists already; choose another name, or remove it first")
+
+
+def _complete(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` make a file or folder under a temporary name beside ``path``, then give it its name."""
+    unnamed = path.with_name(f".{path.name.split('.')[0]}.partial{''.join(path.suffixes)}")
+    new = not path.parent.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _discard(unnamed)
+        write(unnamed)
+        unnamed.replace(path)
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(unnamed), str(path))) from None
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        _discard(unnamed)
+        if new and path.parent.is_dir() and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,225 @@
+"""The training loop: epochs of augmented steps, each followed by validation and saving."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from rescrnet.config import Config
+from rescrnet.datasets.dataset import Dataset
+from rescrnet.errors import RescrnetError
+from rescrnet.model import BEST, LAST, SegmentationModel
+from rescrnet.nn.losses import LOSSES
+from rescrnet.scoring.counts import Counts
+from rescrnet.training.augment import class_indices
+from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.folder import Row, RunFolder
+from rescrnet.training.optimizer import adam
+from rescrnet.training.recalibrate import recalibrate
+
+
+class Display(Protocol):
+    """Is told how a run goes."""
+
+    def data(self, dataset: Dataset) -> None:
+        """The dataset is read."""
+
+    def begin(self, epochs: int, steps: int, done: int) -> None:
+        """A run of ``epochs`` of ``steps`` begins, ``done`` epochs of it behind."""
+
+    def step(self, epoch: int, loss: float) -> None:
+        """A step of ``epoch`` is done."""
+
+    def epoch(self, row: Row, best: bool) -> None:
+        """An epoch is done."""
+
+    def end(self) -> None:
+        """The run ends."""
+
+
+@dataclass
+class Trainer:
+    """Trains a model into a run folder.
+
+    Attributes:
+        fabric: devices, precision and processes.
+        model: what is trained; ends with the last weights as they are saved.
+        train: images to train on.
+        val: images to validate on.
+        config: the resolved configuration.
+        folder: where everything goes; written by the first process alone.
+        display: is told how it goes.
+        max_time: stop before an epoch that would end later than this, seconds.
+    """
+
+    fabric: Fabric
+    model: SegmentationModel
+    train: Prepared
+    val: Prepared
+    config: Config
+    folder: RunFolder
+    display: Display
+    max_time: float | None = None
+    history: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        settings = self.config.training
+        self._batches = Batches(self.train, self.config, self.fabric.global_rank, self.fabric.world_size)
+        self._loss = LOSSES[settings.loss]
+        # A copy of its own: spawned processes are handed one network in memory that they share.
+        network = copy.deepcopy(self.model.network)
+        optimizer = adam(network.parameters(), settings.learning_rate)
+        self._network = network
+        # The averaged weights are validated and saved; without averaging they are the trained ones themselves.
+        self._averaged = copy.deepcopy(network).to(self.fabric.device) if settings.average else network
+        self._wrapped, self._optimizer = self.fabric.setup(network, optimizer)
+        self.model.network = self._averaged
+        self.model.to(self.fabric.device)
+
+    def resume(self) -> None:
+        """Continue after the last completed epoch in the folder."""
+        epoch, tensors = self.folder.load_state()
+        self.history = self.folder.read_history()[:epoch]
+        if not epoch:
+            return
+        self._network.load_state_dict(_part(tensors, "network."))
+        self._averaged.load_state_dict(_part(tensors, "averaged.") or _part(tensors, "network."))
+        state = self._optimizer.state_dict()
+        moments = _part(tensors, "optimizer.")
+        state["state"] = {
+            index: {key: moments[f"{index}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+            for index in range(len(state["param_groups"][0]["params"]))
+        }
+        self._optimizer.load_state_dict(state)
+
+    def run(self) -> None:
+        """Train to the end of the last epoch, of the patience or of the time; Ctrl-C leaves the last epoch's state."""
+        settings = self.config.training
+        started = time.monotonic()
+        self.display.begin(settings.epochs, settings.steps_per_epoch, len(self.history))
+        try:
+            for epoch in range(len(self.history) + 1, settings.epochs + 1):
+                longest = max((row["seconds"] for row in self.history), default=0.0)
+                late = self.max_time is not None and time.monotonic() - started + longest > self.max_time
+                if self._patience_is_over() or (late and self.history):
+                    break
+                self._epoch(epoch)
+        except KeyboardInterrupt:
+            if not self.history:
+                self._save_models(self._validated_row(0, float("nan"), 0.0))
+            raise
+        finally:
+            self.display.end()
+
+    def _epoch(self, epoch: int) -> None:
+        started = time.monotonic()
+        # Seeded anew, so that an epoch is the same whether the run came here in one go or was resumed.
+        torch.manual_seed(int(np.random.SeedSequence((self.config.training.seed, epoch)).generate_state(1)[0]))
+        losses = [self._step(epoch, step) for step in range(self.config.training.steps_per_epoch)]
+        row = self._validated_row(epoch, float(np.mean(losses)), started)
+        self._save_models(row)
+        self.history.append(row)
+        if self.fabric.is_global_zero:
+            self.folder.write_history(self.history)
+            self.folder.save_state(epoch, dict(self._state()))
+        self.display.epoch(row, self._is_best(row))
+
+    def _step(self, epoch: int, step: int) -> float:
+        self._wrapped.train()
+        images, masks = self.fabric.to_device(self._batches.training(epoch, step))
+        loss = self._loss_of(self._wrapped(images), masks)
+        value = torch.as_tensor(self.fabric.all_reduce(loss.detach())).item()
+        if not np.isfinite(value):
+            raise RescrnetError(
+                f"training: the loss became {value} in epoch {epoch}; lower training.learning_rate, or use float32"
+            )
+        self._optimizer.zero_grad()
+        self.fabric.backward(loss)
+        self._optimizer.step()
+        self._average(((epoch - 1) * self.config.training.steps_per_epoch) + step)
+        self.display.step(epoch, value)
+        return value
+
+    def _loss_of(self, logits: Tensor, masks: Tensor) -> Tensor:
+        return self._loss(logits.float().softmax(1), masks, weight_mode=self.config.training.weight_mode)
+
+    @torch.no_grad()
+    def _average(self, step: int) -> None:
+        if self._averaged is self._network:
+            return
+        # Early on a shorter memory, or the average would hold on to the weights of the start.
+        decay = min(self.config.training.average, (1 + step) / (10 + step))
+        for average, weight in zip(self._averaged.parameters(), self._network.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)
+
+    def _validated_row(self, epoch: int, loss: float, started: float) -> Row:
+        count = self.config.training.recalibrate
+        if count:
+            batches = (self._batches.calibration(index).to(self.fabric.device) for index in range(count))
+            recalibrate(self._averaged, batches)
+        elif self._averaged is not self._network:
+            for average, trained in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
+                average.copy_(trained)
+        val_loss, counts = self._validate()
+        return {
+            "epoch": epoch,
+            "loss": loss,
+            "val_loss": val_loss,
+            "val_tanimoto": counts.pooled()["tanimoto"] or 0.0,
+            "seconds": round(time.monotonic() - started, 3),
+        }
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, Counts]:
+        """Mean loss over the validation images, and their counts pooled."""
+        self._averaged.eval()
+        losses, counts = [], Counts.none(len(self.model.classes))
+        data = self.val.centre(self.config.data.validation_size)
+        for image, mask in zip(data.images, data.masks, strict=True):
+            x = image[None].to(self.fabric.device, memory_format=torch.channels_last)
+            with self.fabric.autocast():
+                logits = self._averaged(x)
+            losses.append(float(self._loss_of(logits, mask[None].to(self.fabric.device))))
+            probabilities = logits[0].float().softmax(0).cpu().numpy()
+            counts = counts + Counts.of(probabilities, class_indices(mask))
+        return float(np.mean(losses)), counts
+
+    def _save_models(self, row: Row) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        facts: dict[str, Any] = {**self.model.card.training, **{k: row[k] for k in row if k not in ("loss", "seconds")}}
+        model = SegmentationModel(self._averaged, self.model.card.model_copy(update={"training": facts}))
+        model.save(self.folder.path / LAST)
+        if self._is_best(row):
+            model.save(self.folder.path / BEST)
+
+    def _is_best(self, row: Row) -> bool:
+        return all(row["val_loss"] < other["val_loss"] for other in self.history if other["epoch"] < row["epoch"])
+
+    def _patience_is_over(self) -> bool:
+        patience = self.config.training.patience
+        if patience is None or not self.history:
+            return False
+        best = min(self.history, key=lambda row: row["val_loss"])
+        return len(self.history) - best["epoch"] >= patience
+
+    def _state(self) -> Iterator[tuple[str, Tensor]]:
+        modules: list[tuple[str, nn.Module]] = [("network.", self._network)]
+        if self._averaged is not self._network:
+            modules.append(("averaged.", self._averaged))
+        for prefix, module in modules:
+            yield from ((prefix + name, tensor) for name, tensor in module.state_dict().items())
+        for index, moments in self._optimizer.state_dict()["state"].items():
+            yield from ((f"optimizer.{index}.{key}", tensor) for key, tensor in moments.items())
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

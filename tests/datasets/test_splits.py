@@ -1,0 +1,147 @@
+"""Groups of images stay on one side of the split, neighbours in one block."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rescrnet.datasets.dataset import load_dataset
+from rescrnet.datasets.layouts import Pair, Split, split_off
+from rescrnet.datasets.splits import groups_of, last_groups, natural, on_both_sides, patch_of
+from rescrnet.errors import DataError
+from rescrnet.masks.declared import DatasetFile
+from tests.support.folders import labelled, noise, save, shared, stripes
+
+
+def validating(*stems, val=None, layout=None, **said):
+    pairs = [Pair(stem, f"{stem}.png", {}, (layout or {}).get(stem, "")) for stem in stems]
+    return sorted((pair.stem for pair in split_off(Split(pairs, []), val, DatasetFile(**said)).val), key=natural)
+
+
+def test_the_tenth_section_comes_after_the_second():
+    assert validating("z1", "z10", "z11", "z12", "z2", "z3", "z4", "z5") == ["z11", "z12"]
+
+
+@pytest.mark.parametrize(
+    ("stem", "image"),
+    [
+        ("img_01_x0_y512", "img_01"),
+        ("img_01_y512_x0", "img_01"),
+        ("slide 7 r1 c2", "slide 7"),
+        ("slide-7-row1-col2", "slide-7"),
+        ("a_tile3", "a"),
+        ("a_tile_3_4", "a"),
+        ("a-Patch-012", "a"),
+        ("a_crop2", "a"),
+        ("img_01", None),
+        ("mouse_r1", None),
+        ("img_x7", None),
+        ("x0_y0", None),
+        ("reptile3", None),
+    ],
+)
+def test_names_tell_the_image_that_a_patch_was_cut_from(stem, image):
+    assert patch_of(stem) == image
+
+
+def test_patches_of_one_image_stay_together():
+    patches = [f"img_{image}_x{x}_y{y}" for image in "abcd" for x in (0, 512) for y in (0, 512)]
+    assert validating(*patches) == [patch for patch in patches if patch.startswith("img_d")]
+
+
+def test_patches_of_a_single_image_are_not_split_unless_they_are_named():
+    patches = [f"img_x{x}_y0" for x in (0, 512, 1024, 1536)]
+    with pytest.raises(DataError, match=r"all images are patches of one image, 'img'.*--val a,b,c"):
+        validating(*patches)
+    assert validating(*patches, val=patches[3]) == patches[3:]
+
+
+def test_animals_in_the_names_stay_together():
+    stems = ["mouse1_a", "mouse1_b", "mouse2_a", "mouse2_b", "Mouse3_a", "mouse3_b"]
+    assert validating(*stems, val="0.34") == ["Mouse3_a", "mouse3_b"]
+
+
+def test_one_animal_in_all_names_tells_nothing():
+    assert validating("mouse1_1", "mouse1_2", "mouse1_3", "mouse1_4") == ["mouse1_4"]
+
+
+def test_groups_of_the_layout_stay_together_and_a_single_stack_ends_in_a_block():
+    stems = ["p1", "p2", "p3", "p4", "q1", "q2"]
+    assert validating(*stems, layout={stem: stem[0] for stem in stems}) == ["q1", "q2"]
+    assert validating(*stems[:4], layout=dict.fromkeys(stems, "stack")) == ["p4"]
+
+
+def test_groups_in_dataset_yaml_go_before_names():
+    groups = {"first": ["mouse1_a", "mouse2_a"], "second": ["mouse1_b", "mouse2_b"]}
+    stems = ["mouse1_a", "mouse1_b", "mouse2_a", "mouse2_b"]
+    assert validating(*stems) == ["mouse2_a", "mouse2_b"]
+    assert validating(*stems, groups=groups) == ["mouse1_b", "mouse2_b"]
+
+
+def test_dataset_yaml_may_name_the_images_that_validate():
+    assert validating("a", "b", "c", validation=["a"]) == ["a"]
+    assert validating("a", "b", "c", val="c", validation=["a"]) == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"validation": ["z"]}, "dataset.yaml: 'z' is no image; mend 'validation'"),
+        ({"validation": ["a", "b"]}, "dataset.yaml: 'validation' names every image; leave some for training"),
+        ({"groups": {"g": ["a", "z"]}}, "dataset.yaml: 'z' in group 'g' is no image; mend 'groups'"),
+    ],
+)
+def test_names_in_dataset_yaml_that_are_no_images_are_refused(said, message):
+    with pytest.raises(DataError, match=message):
+        validating("a", "b", **said)
+
+
+@given(
+    st.dictionaries(st.text("abcz_0123", min_size=1, max_size=6), st.sampled_from("pqrst"), min_size=2, max_size=20),
+    st.floats(0.01, 0.99),
+)
+def test_no_group_is_ever_on_both_sides_and_no_side_is_empty(groups, fraction):
+    groups = groups_of(list(groups), groups)
+    if len(set(groups.values())) < 2:
+        return
+    val = last_groups(groups, fraction)
+    assert 0 < len(val) < len(groups)
+    assert on_both_sides(groups, val) == []
+
+
+def test_groups_on_both_sides_by_the_users_choice_are_said(tmp_path):
+    for stem in ("a_tile1", "a_tile2", "b_tile1", "b_tile2"):
+        save(tmp_path / f"images/{stem}.png", noise())
+        save(tmp_path / f"masks/{stem}.png", stripes(0, 1))
+    assert load_dataset(tmp_path).notes == []
+    assert load_dataset(tmp_path, "a_tile1").notes == [
+        "both in training and in validation, whose scores it flatters: a"
+    ]
+
+
+def test_the_rats_of_the_published_axons_stay_together():
+    data = load_dataset(shared("sem_axons"))
+    assert [sample.stem for sample in data.val] == ["sub-rat5_sample-data14", "sub-rat6_sample-data15"]
+    assert data.leaking == ()
+
+
+def test_images_without_labels_are_left_out_and_named(tmp_path):
+    labelled(tmp_path, "ad", mask=stripes(0, 1, 255))
+    labelled(tmp_path, "bc", mask=stripes(255))
+    data = load_dataset(tmp_path, "0.5")
+    assert ([s.stem for s in data.train], [s.stem for s in data.val]) == (["a"], ["d"])
+    assert data.notes[-1] == "without a labelled pixel and left out: b, c"
+
+
+@pytest.mark.parametrize(("val", "kind"), [("b", "training"), ("a", "validation")])
+def test_a_side_without_any_label_is_refused(tmp_path, val, kind):
+    labelled(tmp_path, "a", mask=stripes(255))
+    labelled(tmp_path, "b", mask=stripes(0, 1, 255))
+    with pytest.raises(DataError, match=rf"masks/a\.png: no pixel is labelled, nor in another {kind} mask"):
+        load_dataset(tmp_path, val)
+
+
+def test_a_painted_mask_may_show_one_class(tmp_path):
+    labelled(tmp_path, "ab", mask=stripes(0, 1, 255))
+    labelled(tmp_path, "c", mask=stripes(1, 1, 255))
+    assert np.unique(load_dataset(tmp_path).val[0].mask).tolist() == [1, 255]

@@ -1,0 +1,94 @@
+"""Augmentation: image and mask move alike, and what leaves one side comes back mirrored."""
+
+import numpy as np
+import pytest
+import torch
+
+from rescrnet.config import AugmentationConfig
+from rescrnet.training.augment import Window, augmented_batch, one_hot, one_hot_again
+
+STILL = AugmentationConfig(rotation=0, shift=0, shear=0, zoom=0, flip=False)
+IDENTITY = np.eye(2)
+
+
+def ramp(height=6, width=8):
+    return torch.arange(float(height * width)).reshape(1, height, width)
+
+
+def test_a_window_without_transform_is_the_image_itself():
+    image = ramp()
+    window = Window.draw(np.random.default_rng(0), (6, 8), (6, 8), STILL)
+    torch.testing.assert_close(window.read(image, (6, 8)), image, atol=1e-4, rtol=0)
+
+
+def test_a_patch_is_cut_from_the_image():
+    image = ramp()
+    cut = Window(IDENTITY, (2.5, 4.5)).read(image, (2, 4))  # rows 2 and 3, columns 3 to 6
+    torch.testing.assert_close(cut, image[:, 2:4, 3:7], atol=1e-4, rtol=0)
+
+
+def test_beyond_the_border_the_image_is_mirrored():
+    image = ramp(1, 4)
+    wide = Window(IDENTITY, (0, 1.5)).read(image, (1, 8))
+    assert wide.round().int().flatten().tolist() == [1, 0, 0, 1, 2, 3, 3, 2]
+
+
+def test_a_quarter_turn_turns_rows_into_columns():
+    image = ramp(4, 4)
+    turned = Window(np.array([[0.0, -1.0], [1.0, 0.0]]), (1.5, 1.5)).read(image, (4, 4))
+    torch.testing.assert_close(turned, image.rot90(1, (2, 1)), atol=1e-4, rtol=0)
+
+
+def test_image_and_mask_move_alike():
+    rng = np.random.default_rng(0)
+    mask = (rng.random((9, 12)) > 0.5).astype(np.uint8)
+    mask = np.kron(mask, np.ones((8, 8), np.uint8))  # blocks large enough to survive the smoothing
+    images, masks = augmented_batch(
+        [torch.from_numpy(mask)[None].float()],
+        [one_hot(mask, 2)],
+        (72, 96),
+        AugmentationConfig(),
+        [np.random.default_rng(5)],
+    )
+    clear = (images[0, 0] < 0.2) | (images[0, 0] > 0.8)
+    agreement = (images[0, 0].round() == masks[0, 1])[clear].float().mean()
+    assert agreement > 0.95
+
+
+def test_masks_stay_one_hot():
+    masks = torch.rand(2, 4, 10, 11, generator=torch.Generator().manual_seed(0))
+    masks /= masks.sum(1, keepdim=True)
+    again = one_hot_again(masks)
+    assert set(again.unique().tolist()) == {0.0, 1.0}
+    assert again.sum(1).eq(1).all()
+
+
+def test_images_of_different_sizes_make_one_batch():
+    images = [torch.rand(1, 20, 30), torch.rand(1, 50, 10)]
+    masks = [one_hot(np.zeros(x.shape[1:], np.uint8), 2) for x in images]
+    rngs = [np.random.default_rng(i) for i in range(2)]
+    x, y = augmented_batch(images, masks, (16, 24), AugmentationConfig(), rngs)
+    assert x.shape == (2, 1, 16, 24)
+    assert y.shape == (2, 2, 16, 24)
+
+
+def test_patches_lie_within_the_image_where_nothing_else_is_asked_for():
+    image = ramp(40, 50)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        patch = Window.draw(rng, (40, 50), (10, 10), STILL).read(image, (10, 10))
+        steps = patch[0].diff(dim=1)
+        torch.testing.assert_close(steps, torch.ones_like(steps), atol=1e-2, rtol=0)  # a mirrored border would fall
+
+
+@pytest.mark.parametrize("setting", ["brightness", "contrast", "gamma"])
+def test_intensities_change_only_where_that_is_asked_for(setting):
+    image, mask = (
+        torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0)),
+        one_hot(np.zeros((8, 8), np.uint8), 2),
+    )
+    quiet, _ = augmented_batch([image], [mask], (8, 8), STILL, [np.random.default_rng(1)])
+    torch.testing.assert_close(quiet[0], image, atol=1e-5, rtol=0)
+    loud = STILL.model_copy(update={setting: 0.5})
+    changed, _ = augmented_batch([image], [mask], (8, 8), loud, [np.random.default_rng(1)])
+    assert (changed[0] - image).abs().max() > 0.01
