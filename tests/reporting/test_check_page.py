@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from rescrnet.checking.check import check_dataset
+from rescrnet.checking.check import check as check_dataset
 from rescrnet.errors import OutputError
 from rescrnet.reporting.check_page import write_page
 from tests.reporting.test_page_in_chromium import DECODE, TOO_WIDE

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rescrnet
-from rescrnet.datasets.dataset import load_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.errors import RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.losses import LOSSES

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rescrnet
-from rescrnet.datasets.dataset import load_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.errors import OutputError, RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet

@@ -51,7 +51,7 @@ def test_the_report_names_the_share_of_unlabelled_pixels(sparse_run):
 
 
 def test_without_the_request_the_value_is_a_class(sparse):
-    from rescrnet.datasets.dataset import load_dataset
+    from rescrnet.checking.check import load_dataset
 
     assert len(load_dataset(sparse).classes) == 4
 
