@@ -9,9 +9,8 @@ import pytest
 from rescrnet.checking.check import check_dataset
 from rescrnet.errors import OutputError
 from rescrnet.reporting.check_page import write_page
-from tests.reporting.test_page_in_chromium import DECODE, TOO_WIDE
 from tests.support.folders import noise, save
-from tests.support.headless_chromium import BINARY, Browser
+from tests.support.headless_chromium import BINARY, DECODE, TOO_WIDE, Browser
 from tests.support.micrographs import LEVELS, good, mask_of
 
 

@@ -22,7 +22,7 @@ from rescrnet.scoring.counts import Counts
 from rescrnet.scoring.evaluate import Evaluation
 from rescrnet.training.folder import RunFolder
 from rescrnet.training.progress import Silent
-from tests.conftest import SMALLEST
+from tests.support.configs import SMALLEST
 
 SECTIONS = ("summary", "images", "training", "scores", "classes", "confusion", "dataset", "record", "citation")
 PICTURES = ("Image", "True mask", "Prediction", "Differences")
