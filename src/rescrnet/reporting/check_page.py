@@ -24,7 +24,7 @@ from rescrnet.images.origins import files_of
 from rescrnet.images.whole import read_with_alpha
 from rescrnet.intensity import to_unit
 from rescrnet.reporting.figures import Picture, picture, shrunk
-from rescrnet.reporting.page import render
+from rescrnet.reporting.render import render
 
 MOST_CARDS = 24
 _LONGEST = 640  # pixels of a picture
@@ -52,14 +52,13 @@ def write_page(checked: Checked, path: Path, expected: str = "") -> None:
         OutputError: the page cannot be written.
     """
     survey = checked.survey
-    now = datetime.now(UTC)
     html = render(
         "check.html.jinja",
         name=printable(survey.folder.resolve().name),
         prefix=f"{printable(survey.folder)}/",
         layout=survey.layout,
-        written=f"{now.day} {now:%B %Y}",
-        verdict=summary(checked)[:1].upper() + summary(checked)[1:] + ".",
+        written=datetime.now(UTC),
+        verdict=summary(checked),
         expected=expected,
         train=len(survey.split.train),
         val=len(survey.split.val),
