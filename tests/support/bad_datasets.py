@@ -12,11 +12,11 @@ BAD = {}
 
 
 def bad(name, *files, says=""):
-    """Enter a way to spoil a good dataset; the check must name these files and say this."""
+    """Enter a way to break a good dataset; the check must name these files and say this."""
 
-    def enter(spoil):
-        BAD.setdefault(name, []).append((spoil, files, says))
-        return spoil
+    def enter(damage):
+        BAD.setdefault(name, []).append((damage, files, says))
+        return damage
 
     return enter
 
