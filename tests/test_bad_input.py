@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from rescrnet.cli import main
-from tests.conftest import SMALLEST
+from tests.support.configs import SMALLEST
 from tests.support.folders import labelled, noise, save, stripes
 
 DATA, USAGE = 1, 2

@@ -13,7 +13,7 @@ from rescrnet.checking.check import load_dataset
 from rescrnet.checking.findings import CHECKS
 from rescrnet.checking.fix import write_corrected
 from rescrnet.errors import DataError, OutputError
-from tests.checking.test_checks import BAD
+from tests.support.bad_datasets import BAD
 from tests.support.folders import noise, save, stripes
 from tests.support.micrographs import LEVELS, good, image_of, mask_of
 

@@ -10,8 +10,8 @@ from rescrnet import cli
 from rescrnet.errors import OutputError, UsageError
 from rescrnet.images.open import open_image
 from rescrnet.inference.files import Outputs, predict_files
-from tests.images.test_zarr_reader import write_image
 from tests.support.folders import noise, save
+from tests.support.ome_zarr import write_image
 
 pytestmark = pytest.mark.filterwarnings("ignore::rescrnet.errors.RescrnetWarning")
 TISSUE = Outputs(label="tissue")

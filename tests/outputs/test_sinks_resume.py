@@ -13,8 +13,8 @@ from rescrnet.errors import DataError, OutputError
 from rescrnet.images.open import open_image, wrap
 from rescrnet.outputs import sinks
 from rescrnet.outputs.sinks import open_sink, output_paths, scratch_bytes
-from tests.outputs.test_sinks import CLASSES, KINDS, SIZE, begin, classes_of, names, probabilities_of, write_blocks
 from tests.support.folders import noise, travelled
+from tests.support.results import CLASSES, KINDS, SIZE, begin, classes_of, names, probabilities_of, write_blocks
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -25,7 +25,7 @@ def test_what_a_killed_process_wrote_is_there_when_the_sink_is_opened_again(out,
 import os, signal, numpy as np
 from pathlib import Path
 from rescrnet.images.open import wrap
-from tests.outputs.test_sinks import SIZE, begin, classes_of
+from tests.support.results import SIZE, begin, classes_of
 sink = begin(Path({str(out)!r}), Path({str(scratch)!r}), {kind!r})
 sink.write(0, 0, classes_of()[:30])
 os.kill(os.getpid(), signal.SIGKILL)

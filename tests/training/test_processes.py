@@ -11,7 +11,7 @@ from rescrnet.nn.losses import LOSSES
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.optimizer import adam
 from rescrnet.training.train import _card
-from tests.training.conftest import tiny
+from tests.support.configs import tiny
 
 # Without dropout, whose masks each process draws for itself, and without averaging, for the plain weights.
 CONFIG = tiny(

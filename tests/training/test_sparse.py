@@ -10,7 +10,7 @@ from PIL import Image
 import rescrnet
 from rescrnet.cli import main
 from rescrnet.images.whole import read_image
-from tests.conftest import SMALLEST
+from tests.support.configs import SMALLEST
 from tests.support.folders import save
 
 

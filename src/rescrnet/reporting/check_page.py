@@ -22,7 +22,7 @@ from rescrnet.display import overlay, to_display
 from rescrnet.errors import DataError
 from rescrnet.images.whole import files_of, read_image
 from rescrnet.reporting.figures import Picture, picture, shrunk
-from rescrnet.reporting.page import render
+from rescrnet.reporting.render import render
 
 MOST_CARDS = 24
 _LONGEST = 640  # pixels of a picture
@@ -50,20 +50,19 @@ def write_page(checked: Checked, path: Path, expected: str = "") -> None:
         OutputError: the page cannot be written.
     """
     reading = checked.reading
-    now = datetime.now(UTC)
     html = render(
         "check.html.jinja",
         name=printable(reading.folder.resolve().name),
         prefix=f"{printable(reading.folder)}/",
         layout=reading.layout,
-        written=f"{now.day} {now:%B %Y}",
-        verdict=summary(checked)[:1].upper() + summary(checked)[1:] + ".",
+        written=datetime.now(UTC),
+        verdict=summary(checked),
         expected=expected,
         train=len(reading.split.train),
         val=len(reading.split.val),
         numbers={severity.name: sum(f.severity is severity for f in checked.findings) for severity in Severity},
         findings=checked.findings,
-        cards=[_card(reading, example, found) for example, found in _worst_first(checked)[:MOST_CARDS]],
+        cards=[_card(reading, example, findings) for example, findings in _worst_first(checked)[:MOST_CARDS]],
         total=reading.total,
         classes=class_rows(reading),
         images=image_rows(reading),
