@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from math import isclose
 from typing import Any
 
@@ -11,6 +12,7 @@ from rescrnet.config import Variant
 from rescrnet.errors import ModelError
 from rescrnet.exchange.keras_file import Layer, read_layers
 from rescrnet.exchange.keras_plan import BlockLayers, HeadLayers, Plan, network_config
+from rescrnet.nn.variants import VARIANTS, drops_stem, join
 
 # What a tensor is the sum of: outputs of blocks by their place, each dropped out or not, and how often.
 Terms = Counter[tuple[int, bool]]
@@ -206,17 +208,14 @@ def _read_variant(graph: _Graph, sums: Sequence[str], sources: Sequence[str]) ->
     if missing:
         raise _differs(graph[missing], "the output of a residual block or a sum of such")
     found = [terms[name] for name in sources[1:]]
-    joins: dict[Variant, Iterator[Terms]] = {
-        "res-cr-net": _chain(len(sums)),
-        "dense": _dense(len(sums)),
-        "very-dense": _very_dense(len(sums)),
-    }
-    expected = {variant: list(terms) for variant, terms in joins.items()}
-    for variant in expected:
-        if expected[variant] == found:
+    agreeing = {}  # by variant, how many blocks in a row are joined as in it
+    for variant in VARIANTS:
+        pairs = zip(found, _expected_terms(variant, len(sums)), strict=True)
+        agreeing[variant] = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        if agreeing[variant] == len(sums):
             return variant
-    place = max(next(i for i, (a, b) in enumerate(zip(found, e, strict=True)) if a != b) for e in expected.values())
-    raise _differs(graph[sources[1 + place]], "blocks that are joined as in res-cr-net, dense or very-dense")
+    first = graph[sources[1 + max(agreeing.values())]]
+    raise _differs(first, "blocks that are joined as in res-cr-net, dense or very-dense")
 
 
 def _sums_of_blocks(graph: _Graph, sums: Sequence[str]) -> dict[str, Terms]:
@@ -234,23 +233,12 @@ def _sums_of_blocks(graph: _Graph, sums: Sequence[str]) -> dict[str, Terms]:
     return terms
 
 
-def _chain(n: int) -> Iterator[Terms]:
-    return (Counter({(block, True): 1}) for block in range(n))
-
-
-def _dense(n: int) -> Iterator[Terms]:
-    """Stem; second block; from the third on the sum of all so far."""
-    outputs = [(block, block > 0) for block in range(n)]
-    return (Counter(outputs[: block + 1] if block != 1 else outputs[1:2]) for block in range(n))
-
-
-def _very_dense(n: int) -> Iterator[Terms]:
-    """Each is the sum of all sums so far and the block's own output."""
-    total: Terms = Counter()
+def _expected_terms(variant: Variant, n: int) -> Iterator[Terms]:
+    """What the tensors after each of ``n`` blocks are the sums of in our network."""
+    state: tuple[Terms, ...] = (Counter(),)
     for block in range(n):
-        terms = total + Counter([(block, block > 0)])
-        total = total + terms
-        yield terms
+        state = join(variant, block, Counter([(block, block > 0 or drops_stem(variant))]), state[-1])
+        yield state[0]
 
 
 def _sides(graph: _Graph, block: BlockLayers, key: str) -> list[int]:

@@ -25,6 +25,7 @@ from torch import Tensor
 from rescrnet.inference.region import Region
 from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.variants import join
 from rescrnet.ops.buffers import empty
 
 Read = Callable[[Region], Tensor]
@@ -177,7 +178,7 @@ def _join(
     block, x = network.conv_blocks[index], state[0].part(wanted)
     room = made[0].room(wanted.height, block.out_channels, x)
     out = block.second(halfway.part(seen), x, wanted.cut_from(seen), room)
-    for place, part in enumerate(network.join(index, out, state[-1].part(wanted))):
+    for place, part in enumerate(join(network.variant, index, out, state[-1].part(wanted))):
         if place == len(made):  # the variant's sum of the outputs so far
             made.append(_Map(made[0].region, made[0].rows, made[0].kept))
         made[place].put(part)
