@@ -21,7 +21,7 @@ from rescrnet.config import resolve
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
 from rescrnet.ops.buffers import empty
-from rescrnet.ops.separable import Affine, Separable, moments, pixel_add, pixel_mix, pixel_products
+from rescrnet.ops.separable import Affine, Separable, moments, pixel_add, pixel_affine, pixel_products
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.optimizer import adam
 
@@ -58,8 +58,8 @@ def block_stages(images, height, width, dtype):
 
     def layer(channels, shared):
         kernels = tuple(torch.randn(k, k, channels) for k in KERNELS)
-        mixing = torch.randn(3, channels, FILTERS)
-        return Separable(kernels, mixing, torch.randn(3, FILTERS), DILATIONS, shared)
+        pointwise = torch.randn(3, channels, FILTERS)
+        return Separable(kernels, pointwise, torch.randn(3, FILTERS), DILATIONS, shared)
 
     def work(channels):
         return 2 * pixels * channels * (sum(k * k for k in KERNELS) + len(KERNELS) * FILTERS) / 1e9
@@ -67,16 +67,16 @@ def block_stages(images, height, width, dtype):
     sweep, square = dtype.itemsize * pixels * WIDTH / 1e9, 2 * pixels * WIDTH**2 / 1e9
     first, second = layer(WIDTH, True), layer(FILTERS, False)
     yield "moments of the input", lambda: moments(x), square, sweep
-    yield "first convolutions", lambda: first.forward(x, affine, 0.1, moments=True), work(WIDTH), 2 * sweep
+    yield "first convolutions", lambda: first.forward_with_moments(x, affine, 0.1), work(WIDTH), 2 * sweep
     yield "second convolutions", lambda: second.forward(x, affine, 0.1), work(FILTERS), 2 * sweep
-    yield "shortcut and sum", lambda: pixel_mix(y, scale, scale, (x, matrix)), square, 3 * sweep
+    yield "shortcut and sum", lambda: pixel_affine(y, scale, scale, (x, matrix)), square, 3 * sweep
     yield "second convolutions, gradient", lambda: second.backward(y, x, affine, 0.1), 2 * work(FILTERS), 3 * sweep
     yield "inner normalisation, gradient", lambda: pixel_add(y, one, x, one, zero), 0.0, 3 * sweep
     yield "first convolutions, gradient", lambda: first.backward(y, x, affine, 0.1), 2 * work(WIDTH), 3 * sweep
     yield "shortcut's weights, gradient", lambda: pixel_products(x, y), square, 2 * sweep
     yield (
         "shortcut and norm, gradient",
-        lambda: pixel_mix(y, scale, scale, (x, matrix), (x, matrix)),
+        lambda: pixel_affine(y, scale, scale, (x, matrix), (x, matrix)),
         2 * square,
         4 * sweep,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rescrnet.classes import ClassEntry, coloured
 from rescrnet.config import Variant, validate
@@ -16,9 +17,9 @@ from rescrnet.exchange.keras_graph import plan_from_architecture
 from rescrnet.exchange.keras_plan import BlockLayers, Plan, plan_from_weights
 from rescrnet.intensity import Intensity
 from rescrnet.model import ModelCard, SegmentationModel
+from rescrnet.nn.blocks import ConvResBlock, Pointwise, SeparableConv2d
+from rescrnet.nn.convlstm import BidirectionalConvLSTM
 from rescrnet.nn.network import ResCRNet
-
-State = Mapping[str, Tensor]  # our parameters and running statistics by name; their memory is the network's
 
 # A Keras weight: its layer, its name, and the views of our parameters that make it up along its last axis.
 Place = tuple[str, str, list[Tensor]]
@@ -122,7 +123,7 @@ def _read_text(file: Path) -> str:
 def _fill(network: ResCRNet, plan: Plan, weights: Weights) -> None:
     """Copy every weight into its place; each must be there, have its shape, and be the only one for it."""
     seen = set()
-    for layer, name, views in _places(network.state_dict(), plan):
+    for layer, name, views in _places(network, plan):
         seen.add(layer)
         array = weights.get(layer, {}).get(name)
         if array is None:
@@ -138,51 +139,51 @@ def _fill(network: ResCRNet, plan: Plan, weights: Weights) -> None:
         raise ModelError(f"layer '{foreign[0]}' is in the weights alone")
 
 
-def _places(state: State, plan: Plan) -> Iterator[Place]:
+def _places(network: ResCRNet, plan: Plan) -> Iterator[Place]:
     """Every weight of the Keras network, as views of ours in Keras' layout."""
-    for index, block in enumerate(plan.blocks):
-        yield from _block(state, f"blocks.{index}", block)
-    for index, head in enumerate(plan.heads):
-        if head.lstms is None:
-            yield from _pointwise(state, f"head.{index}", head.projection)
-            continue
-        yield from _pointwise(state, f"head.{index}.project.0", head.projection)
-        for side, layer in zip(("rows", "columns"), head.lstms, strict=True):
-            yield from _lstm(state, f"head.{index}.{side}", layer)
+    for block, layers in zip(network.conv_blocks, plan.blocks, strict=True):
+        yield from _block(block, layers)
+    for projection, head in zip(network.projections, plan.heads, strict=True):
+        yield from _pointwise(projection.convolution, head.projection)
+    for lstm, head in zip(network.lstm_blocks, plan.heads, strict=False):  # a head without ConvLSTMs has no LSTM block
+        for scan, layer in zip((lstm.rows, lstm.columns), head.lstms or (), strict=True):
+            yield from _lstm(scan, layer)
 
 
-def _block(state: State, ours: str, block: BlockLayers) -> Iterator[Place]:
-    if block.norm is not None:
-        yield from _norm(state, f"{ours}.activation.0", block.norm)
-    for index, (first, norm, second) in enumerate(block.branches):
-        yield from _separable(state, f"{ours}.branches.{index}.0", first)
-        yield from _norm(state, f"{ours}.branches.{index}.1", norm)
-        yield from _separable(state, f"{ours}.branches.{index}.3", second)
-    yield from _pointwise(state, f"{ours}.shortcut.0", block.shortcut[0])
-    yield from _norm(state, f"{ours}.shortcut.1", block.shortcut[1])
+def _block(block: ConvResBlock, layers: BlockLayers) -> Iterator[Place]:
+    if block.norm is not None and layers.norm is not None:
+        yield from _norm(block.norm, layers.norm)
+    for branch, (first, norm, second) in zip(block.branch_list, layers.branches, strict=True):
+        yield from _separable(branch.first, first)
+        yield from _norm(branch.norm, norm)
+        yield from _separable(branch.second, second)
+    convolution, norm = layers.shortcut
+    yield from _pointwise(block.shortcut.convolution, convolution)
+    yield from _norm(block.shortcut.norm, norm)
 
 
-def _separable(state: State, ours: str, layer: str) -> Iterator[Place]:
-    yield layer, "depthwise_kernel", [state[f"{ours}.depthwise"].permute(2, 3, 0, 1)]  # (in, 1, k, k)
-    for _, name, views in _pointwise(state, f"{ours}.pointwise", layer):
+def _separable(convolution: SeparableConv2d, layer: str) -> Iterator[Place]:
+    yield layer, "depthwise_kernel", [convolution.depthwise.detach().permute(2, 3, 0, 1)]  # (in, 1, k, k)
+    for _, name, views in _pointwise(convolution.pointwise, layer):
         yield layer, name.replace("kernel", "pointwise_kernel"), views
 
 
-def _pointwise(state: State, ours: str, layer: str) -> Iterator[Place]:
-    yield layer, "kernel", [state[f"{ours}.weight"].permute(2, 3, 1, 0)]  # (out, in, 1, 1)
-    yield layer, "bias", [state[f"{ours}.bias"]]
+def _pointwise(convolution: Pointwise, layer: str) -> Iterator[Place]:
+    yield layer, "kernel", [convolution.weight.detach().permute(2, 3, 1, 0)]  # (out, in, 1, 1)
+    yield layer, "bias", [cast(Tensor, convolution.bias).detach()]
 
 
-def _norm(state: State, ours: str, layer: str) -> Iterator[Place]:
-    yield layer, "gamma", [state[f"{ours}.weight"]]
-    yield layer, "beta", [state[f"{ours}.bias"]]
-    yield layer, "moving_mean", [state[f"{ours}.running_mean"]]
-    yield layer, "moving_variance", [state[f"{ours}.running_var"]]
+def _norm(norm: nn.BatchNorm2d, layer: str) -> Iterator[Place]:
+    yield layer, "gamma", [norm.weight.detach()]
+    yield layer, "beta", [norm.bias.detach()]
+    yield layer, "moving_mean", [cast(Tensor, norm.running_mean)]
+    yield layer, "moving_variance", [cast(Tensor, norm.running_var)]
 
 
-def _lstm(state: State, ours: str, layer: str) -> Iterator[Place]:
+def _lstm(lstm: BidirectionalConvLSTM, layer: str) -> Iterator[Place]:
+    kernels = {"kernel": lstm.input_kernel, "recurrent_kernel": lstm.recurrent_kernel}
     for direction, name in enumerate(("forward", "backward")):
-        for kernel, keras in (("input_kernel", "kernel"), ("recurrent_kernel", "recurrent_kernel")):
-            gates = state[f"{ours}.{kernel}"][direction]  # (4, filters, in, 3, classes)
+        for keras, kernel in kernels.items():
+            gates = kernel.detach()[direction]  # (4, filters, in, 3, classes)
             yield layer, f"{name}/{keras}", [gates[gate].permute(2, 3, 1, 0) for gate in _GATES]
-        yield layer, f"{name}/bias", [state[f"{ours}.bias"][direction, gate] for gate in _GATES]
+        yield layer, f"{name}/bias", [lstm.bias.detach()[direction, gate] for gate in _GATES]

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from rescrnet.inference.region import Region
-from rescrnet.nn.blocks import ConvResBlock
+from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.variants import join
 from rescrnet.ops.buffers import empty
@@ -146,7 +146,7 @@ def _read(read: Read, image: _Map, rows: int) -> Iterator[None]:
 
 
 def _first(
-    block: ConvResBlock, state: list[_Map], halfway: _Map, made: _Map, arrivals: Iterator[None]
+    block: FusedConvResBlock, state: list[_Map], halfway: _Map, made: _Map, arrivals: Iterator[None]
 ) -> Iterator[None]:
     """The first half of a block, whenever rows have come."""
     reach = block.reach // 2

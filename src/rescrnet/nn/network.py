@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 from rescrnet.config import NetworkConfig, Variant, validate
 from rescrnet.errors import UsageError
-from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, Pointwise
+from rescrnet.nn.blocks import LSTMResBlock, Projection
+from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.nn.variants import VARIANTS, drops_stem, join
 
 
@@ -41,7 +42,7 @@ class ResCRNet(nn.Module):
         for index, (filters, kernel_sizes, dilations) in enumerate(zip(*columns, strict=True)):
             stem = index == 0
             dropout = config.dropout if not stem or drops_stem(self.variant) else 0.0
-            block = ConvResBlock(
+            block = FusedConvResBlock(
                 width, filters, kernel_sizes, dilations, merge=config.merge, dropout=dropout, stem=stem
             )
             blocks.append(block)
@@ -52,7 +53,7 @@ class ResCRNet(nn.Module):
         for _ in range(config.m):
             head.append(LSTMResBlock(width, classes, config.lstm_filters, config.recurrent_dropout))
             width = classes
-        self.head = nn.Sequential(*head or [Pointwise(width, classes), nn.LeakyReLU(SLOPE)])
+        self.head = nn.Sequential(*head) if head else Projection(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) float, intensities scaled → logits (N, classes, H, W)."""
@@ -67,17 +68,24 @@ class ResCRNet(nn.Module):
         return state[0]
 
     def project(self, features: Tensor) -> Tensor:
-        """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits."""
-        first = self.head[0]
-        projected: Tensor = first.project(features) if isinstance(first, LSTMResBlock) else self.head(features)
+        """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits.
+
+        For streamed prediction, which scans the image line by line.
+        """
+        projected: Tensor = self.projections[0](features)
         return projected
 
     @property
-    def conv_blocks(self) -> list[ConvResBlock]:
+    def conv_blocks(self) -> list[FusedConvResBlock]:
         """The stem and the convolutional residual blocks, in order."""
-        return cast("list[ConvResBlock]", list(self.blocks))
+        return cast("list[FusedConvResBlock]", list(self.blocks))
 
     @property
     def lstm_blocks(self) -> list[LSTMResBlock]:
         """The ConvLSTM residual blocks, in order."""
         return [block for block in self.head if isinstance(block, LSTMResBlock)]
+
+    @property
+    def projections(self) -> list[Projection]:
+        """The projections to classes: of each LSTM block, or without such blocks the head itself."""
+        return [self.head] if isinstance(self.head, Projection) else [block.project for block in self.lstm_blocks]

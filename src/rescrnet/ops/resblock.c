@@ -763,7 +763,7 @@ INLINE void mix_pixels(stored *out, size channels, const float *scale, const sto
 
 /* out = scale·out + of_x·x + of_y·y + shift, pixel by pixel; every image has its own factors. Images and rows of x lie
  * x_image and x_row elements apart; those of out and y follow each other. y may be null. */
-void pixel_mix(stored *out, const stored *x, const stored *y, const float *scale, const float *of_x, const float *of_y,
+void pixel_affine(stored *out, const stored *x, const stored *y, const float *scale, const float *of_x, const float *of_y,
                const float *shift, size images, size height, size width, size channels, size x_channels, size x_image,
                size x_row, size y_channels) {
     size of_x_size = x_channels * channels, of_y_size = y_channels * channels;
