@@ -21,7 +21,8 @@ from rescrnet.config import resolve
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
 from rescrnet.ops.buffers import empty
-from rescrnet.ops.separable import Affine, Separable, moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops.separable import Affine, Separable
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.optimizer import adam
 

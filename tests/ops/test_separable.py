@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from rescrnet.ops.separable import Affine, Separable, has_kernels, moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops.separable import Affine, Separable, has_kernels
 
 pytestmark = pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no compiler, or no avx512_bf16")
 

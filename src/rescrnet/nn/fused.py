@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, SeparableConv2d
 from rescrnet.ops import resblock
+from rescrnet.ops.pixels import VECTOR
 from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments
-from rescrnet.ops.separable import NO_CUT, VECTOR, Cut, SeparableWeights, has_kernels
+from rescrnet.ops.separable import NO_CUT, Cut, SeparableWeights, has_kernels
 
 
 class FusedConvResBlock(ConvResBlock):

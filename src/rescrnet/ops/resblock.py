@@ -17,17 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rescrnet.ops.separable import (
-    NO_CUT,
-    Affine,
-    Cut,
-    Separable,
-    SeparableWeights,
-    moments,
-    pixel_add,
-    pixel_affine,
-    pixel_products,
-)
+from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops.separable import NO_CUT, Affine, Cut, Separable, SeparableWeights
 
 
 class Moments(NamedTuple):
