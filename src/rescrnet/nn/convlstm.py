@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.ops.convlstm import ScanWeights, continue_convlstm, convlstm
+from rescrnet.ops.convlstm import continue_convlstm, convlstm
+from rescrnet.ops.convlstm_weights import ScanWeights
 
 
 class BidirectionalConvLSTM(nn.Module):
@@ -34,11 +35,11 @@ class BidirectionalConvLSTM(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """He-normal input kernels, orthogonal recurrent kernels, zero biases but 1 for the forget gate."""
+        """He-normal input kernels, orthogonal recurrent kernels, zero biases except 1 for the forget gate."""
         he_normal_(self.input_kernel, fan_in=3 * self.classes)
         with torch.no_grad():
             for direction in self.recurrent_kernel:
-                # Orthogonal as one matrix: what a filter sees by what the four gates of all filters make of it.
+                # Orthogonal as one matrix: what a filter reads by what the four gates of all filters make of it.
                 matrix = torch.empty(3 * self.classes * self.filters, 4 * self.filters)
                 nn.init.orthogonal_(matrix)
                 shape = (self.filters, 3, self.classes, 4, self.filters)
