@@ -61,7 +61,10 @@ class ResCRNet(nn.Module):
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → what the convolutional blocks make of it, (N, width, H, W)."""
+        """What the convolutional blocks make of x: (N, in_channels, H, W) → (N, width, H, W).
+
+        All that holds batch normalisation: recomputing the running statistics runs nothing but this.
+        """
         state: tuple[Tensor, ...] = (x,)
         for index, block in enumerate(self.conv_blocks):
             state = join(self.variant, index, block(state[0]), state[-1])
