@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rescrnet.classes import ClassEntry, coloured
 from rescrnet.config import Variant, validate
 from rescrnet.errors import ModelError, OutputError, UsageError
-from rescrnet.exchange.keras_file import Weights, read_weights
+from rescrnet.exchange.keras_file import Weights, mismatch, read_weights
 from rescrnet.exchange.keras_graph import plan_from_architecture
 from rescrnet.exchange.keras_plan import BlockLayers, Plan, plan_from_weights
 from rescrnet.intensity import Intensity
@@ -20,6 +20,7 @@ from rescrnet.model import ModelCard, SegmentationModel
 from rescrnet.nn.blocks import ConvResBlock, Pointwise, SeparableConv2d
 from rescrnet.nn.convlstm import BidirectionalConvLSTM
 from rescrnet.nn.network import ResCRNet
+from rescrnet.wording import count, one_line
 
 # A Keras weight: its layer, its name, and the views of our parameters that make it up along its last axis.
 Place = tuple[str, str, list[Tensor]]
@@ -32,7 +33,7 @@ def load_keras(
 ) -> ResCRNet:
     """Read a network that the authors' program has saved.
 
-    With an architecture, the configuration is read from the graph in it. Without one it is told from the names and
+    With an architecture, the configuration is read from the graph in it. Without one it is read off the names and
     shapes of the weights, which leave some of it open; :func:`~rescrnet.exchange.keras_plan.plan_from_weights` says
     what is then assumed.
 
@@ -57,14 +58,14 @@ def load_keras(
     try:
         plan = plan_from_architecture(text) if text is not None else plan_from_weights(arrays, variant or "res-cr-net")
     except ModelError as error:
-        raise ModelError(f"{source}: is not a Res-CR-Net: {error}") from None
+        raise ModelError(source, f"is not a Res-CR-Net: {error.found}", error.remedy) from None
     if variant not in (None, plan.config.name):
-        raise UsageError(f"variant '{variant}': {source} holds a '{plan.config.name}'; leave the variant out")
+        raise UsageError(f"variant '{variant}'", f"{source} holds a '{plan.config.name}'", "leave the variant out")
     network = ResCRNet(plan.in_channels, plan.classes, plan.config)
     try:
         _fill(network, plan, arrays)
     except ModelError as error:
-        raise ModelError(f"{file}: its weights do not fit its architecture: {error}") from None
+        raise ModelError(file, f"its weights do not fit its architecture: {error.found}", error.remedy) from None
     return network.eval()
 
 
@@ -91,11 +92,12 @@ def import_keras(
         UsageError: the number of class names is not that of the network's classes.
     """
     if Path(out).exists():
-        raise OutputError(f"{out}: exists; choose another name or remove it")
+        raise OutputError(out, "exists", "choose another name or remove it")
     network = load_keras(weights, architecture, variant=variant)
     names = list(classes) if classes else [f"class {index}" for index in range(network.classes)]
     if len(names) != network.classes:
-        raise UsageError(f"classes: {len(names)} names ({', '.join(names)}) for a network of {network.classes} classes")
+        found = f"{count(len(names), 'name')} ({', '.join(names)}) for a network of {network.classes} classes"
+        raise UsageError("classes", found, f"give {network.classes} names")
     entries = [validate(ClassEntry, {"name": name, "value": i}, "classes") for i, name in enumerate(names)]
     card = ModelCard(
         network=network.config,
@@ -116,27 +118,26 @@ def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{file}: cannot be read ({reason}); expected the JSON of a Keras model") from None
+        raise ModelError(file, f"cannot be read ({one_line(error)})", "expected the JSON of a Keras model") from None
 
 
 def _fill(network: ResCRNet, plan: Plan, weights: Weights) -> None:
     """Copy every weight into its place; each must be there, have its shape, and be the only one for it."""
-    seen = set()
+    filled = set()
     for layer, name, views in _places(network, plan):
-        seen.add(layer)
+        filled.add(layer)
         array = weights.get(layer, {}).get(name)
         if array is None:
-            raise ModelError(f"layer '{layer}' has no {name}")
+            raise mismatch(f"layer '{layer}' has no {name}")
         sizes = [view.shape[-1] for view in views]
         expected = (*views[0].shape[:-1], sum(sizes))
         if array.shape != expected:
-            raise ModelError(f"layer '{layer}' has {name} of shape {array.shape}, expected {expected}")
+            raise mismatch(f"layer '{layer}' has {name} of shape {array.shape}", f"expected {expected}")
         for view, part in zip(views, torch.split(torch.from_numpy(array), sizes, dim=-1), strict=True):
             view.copy_(part)
-    foreign = [layer for layer in weights if layer not in seen]
+    foreign = [layer for layer in weights if layer not in filled]
     if foreign:
-        raise ModelError(f"layer '{foreign[0]}' is in the weights alone")
+        raise mismatch(f"layer '{foreign[0]}' is in the weights alone")
 
 
 def _places(network: ResCRNet, plan: Plan) -> Iterator[Place]:
