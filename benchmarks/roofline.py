@@ -33,12 +33,12 @@ WIDTH = len(KERNELS) * FILTERS
 def seconds(function, repeats=5):
     """Median time of a call, the first left out."""
     function()
-    found = []
+    times = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         function()
-        found.append(time.perf_counter() - begun)
-    return statistics.median(found)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
 
 
 def roofline():
@@ -91,12 +91,12 @@ def step_stages(images, height, width, dtype):
     pictures = [torch.from_numpy(rng.random((1, height, width), dtype=np.float32)) for _ in range(images)]
     truth = [torch.from_numpy(np.eye(3, dtype=np.float32)[rng.integers(0, 3, (height, width))]) for _ in range(images)]
     batches = Batches(Prepared(pictures, [mask.permute(2, 0, 1) for mask in truth]), resolve("paper-em"))
-    found = {}
+    measured = {}
 
     def timed(name, function):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         result = function()
-        found.setdefault(name, []).append(time.perf_counter() - begun)
+        measured.setdefault(name, []).append(time.perf_counter() - started)
         return result
 
     for step in range(5):
@@ -112,7 +112,7 @@ def step_stages(images, height, width, dtype):
         timed("LSTM block, gradient", lambda logits=logits, top=top: logits.backward(top.grad))
         timed("convolutional blocks, gradient", lambda features=features, leaf=leaf: features.backward(leaf.grad))
         timed("optimiser", optimizer.step)
-    return {name: statistics.median(times[1:]) for name, times in found.items()}
+    return {name: statistics.median(times[1:]) for name, times in measured.items()}
 
 
 def main():

@@ -59,7 +59,7 @@ def test_result_gradients_and_statistics_of_training_equal_the_plain_ones(case):
     ours, theirs = trained(case, torch.float32), trained(case, torch.float64, ConvResBlock)
     rough = trained(case, torch.float32, ConvResBlock)
     for name, expected in theirs.items():
-        # The gradient of a bias before a normalisation is zero but for rounding: as much as PyTorch makes is fine.
+        # The gradient of a bias before a normalisation is zero except for rounding: as much as PyTorch makes is fine.
         size, noise = float(expected.abs().max()), float((rough[name].double() - expected).abs().max())
         torch.testing.assert_close(
             ours[name].double(),

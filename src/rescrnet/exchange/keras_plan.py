@@ -1,4 +1,4 @@
-"""Which Keras layer is which part of Res-CR-Net, told from the weights alone."""
+"""Which Keras layer is which part of Res-CR-Net, read off the weights alone."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Plan:
 
 
 def plan_from_weights(weights: Weights, variant: Variant = "res-cr-net") -> Plan:
-    """Tell the network from the names and shapes of its weights.
+    """Read the network off the names and shapes of its weights.
 
     Keras numbers the layers of a type as they are created, and the authors' program creates them block by block and
     branch by branch, of an LSTM block the one over rows first. The numbers may start anywhere. Every block must have

@@ -49,7 +49,7 @@ class BidirectionalConvLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes, H, W) → the same shape: both directions' outputs, summed over directions and filters."""
-        return convlstm(x, self._weights(), self._dropout_factors(x))
+        return convlstm(x, self._weights(), self.dropout_factors(x))
 
     def scan(self, x: Tensor, direction: int, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One direction over some of the rows of an image; without gradient or dropout.
@@ -60,7 +60,7 @@ class BidirectionalConvLSTM(nn.Module):
             state: what the scan of the rows before returned; none at the edge of the image.
 
         Returns:
-            (N, classes, H, W), the direction's output summed over filters, and the state to go on from,
+            (N, classes, H, W), the direction's output summed over filters, and the state to continue from,
             (2, filters·classes, N, W).
         """
         if state is None:
@@ -79,7 +79,8 @@ class BidirectionalConvLSTM(nn.Module):
             recurrent.reshape(2, 4 * channels, 3, channels),
         )
 
-    def _dropout_factors(self, x: Tensor) -> Tensor | None:
+    def dropout_factors(self, x: Tensor) -> Tensor | None:
+        """In training, what each gate multiplies its recurrent input with, (2, 4, filters·classes, N, W)."""
         if not self.training or self.dropout == 0:
             return None
         kept = torch.ones(2, 4, self.filters * self.classes, len(x), x.shape[3], dtype=self.bias.dtype, device=x.device)

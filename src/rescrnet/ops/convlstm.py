@@ -34,7 +34,7 @@ def convlstm(x: Tensor, weights: ScanWeights, dropout: Tensor | None = None) -> 
 
 @torch.no_grad()
 def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards: bool) -> tuple[Tensor, Tensor]:
-    """Run one ConvLSTM over some of the rows of an image, on from where it was left; without gradient or dropout.
+    """Run one ConvLSTM over some of the rows of an image, continuing where it was left; without gradient or dropout.
 
     Args:
         x: (N, K, H, W), the rows in the order of the image.
@@ -43,7 +43,7 @@ def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards
         upwards: begin with the last row.
 
     Returns:
-        (N, K, H, W), the states after every step, summed over filters, and the state to go on from.
+        (N, K, H, W), the states after every step, summed over filters, and the state to continue from.
     """
     if convlstm_native.applies(x):
         return convlstm_native.continue_convlstm(x, weights, state, upwards=upwards)
