@@ -6,13 +6,13 @@
 
 enum { GRADIENT_STRIP = 8 }; /* pixels of the gradient that are kept in registers */
 
-/* `count` pixels d apart share the inputs they have in common. */
+/* `count` pixels d apart share the inputs they have in common; meanwhile pixels of the line `ahead` are fetched. */
 INLINE void depthwise_strip(float *const *lines, size offset, const float *taps, size stride, float *to, size k, size d,
-                            int count, const element *far, size apart) {
+                            int count, const element *ahead, size ahead_stride) {
     vector sum[STRIP];
     for (int p = 0; p < count; p++) sum[p] = (vector){0};
-    if (far)
-        for (int p = 0; p < count; p++) __builtin_prefetch(far + p * d * apart, 0, 2);
+    if (ahead)
+        for (int p = 0; p < count; p++) __builtin_prefetch(ahead + p * d * ahead_stride, 0, 2);
     for (int ky = 0; ky < k; ky++) {
         const float *line = lines[ky] + offset;
         vector w[7];
@@ -29,15 +29,15 @@ INLINE void depthwise_strip(float *const *lines, size offset, const float *taps,
 }
 
 INLINE void depthwise_phases(float *const *lines, size offset, const float *taps, size stride, float *to, size width,
-                             size k, size d, const element *far, size apart) {
+                             size k, size d, const element *ahead, size ahead_stride) {
     for (size phase = 0; phase < d; phase++) {
         size x = phase;
         for (; x + (STRIP / 2) * d < width; x += STRIP * d)
             depthwise_strip(lines, offset + x * LANES, taps, stride, to + x * LANES, k, d, STRIP,
-                            far ? far + x * apart : NULL, apart);
+                            ahead ? ahead + x * ahead_stride : NULL, ahead_stride);
         for (; x < width; x += STRIP / 2 * d)
             depthwise_strip(lines, offset + x * LANES, taps, stride, to + x * LANES, k, d, STRIP / 2,
-                            far ? far + x * apart : NULL, apart);
+                            ahead ? ahead + x * ahead_stride : NULL, ahead_stride);
     }
 }
 
@@ -65,16 +65,16 @@ static const float *arranged_taps(const branch *b, int rotated, float *to) {
 
 /* to[x] = sum of taps * lines[x + tap * d], for all channels; meanwhile another line is fetched. */
 static void depthwise_line(float *const *lines, size pitch, const float *taps, size channels, float *to, size width,
-                           size k, size d, line_ahead far) {
+                           size k, size d, line_ahead next) {
     for (size g = 0; g < channels / LANES; g++) {
         size offset = g * pitch * LANES;
         const float *w = taps + g * LANES;
         float *result = to + offset;
-        int fetch = far.pixels && g * LANES < far.channels && g * LANES % CACHE_LINE == 0;
-        const element *ahead = fetch ? far.pixels + g * LANES : NULL;
-        if (k == 3) depthwise_phases(lines, offset, w, channels, result, width, 3, d, ahead, far.stride);
-        else if (k == 5) depthwise_phases(lines, offset, w, channels, result, width, 5, d, ahead, far.stride);
-        else if (k == 7) depthwise_phases(lines, offset, w, channels, result, width, 7, d, ahead, far.stride);
+        int fetch = next.pixels && g * LANES < next.channels && g * LANES % CACHE_LINE == 0;
+        const element *ahead = fetch ? next.pixels + g * LANES : NULL;
+        if (k == 3) depthwise_phases(lines, offset, w, channels, result, width, 3, d, ahead, next.stride);
+        else if (k == 5) depthwise_phases(lines, offset, w, channels, result, width, 5, d, ahead, next.stride);
+        else if (k == 7) depthwise_phases(lines, offset, w, channels, result, width, 7, d, ahead, next.stride);
         else depthwise_any_size(lines, offset, w, channels, result, width, k, d);
     }
 }
