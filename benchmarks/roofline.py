@@ -21,7 +21,8 @@ from rescrnet.config import resolve
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
 from rescrnet.ops.buffers import empty
-from rescrnet.ops.separable import Affine, Separable, moments, pixel_add, pixel_mix, pixel_products
+from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops.separable import Affine, Separable
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.optimizer import adam
 
@@ -32,12 +33,12 @@ WIDTH = len(KERNELS) * FILTERS
 def seconds(function, repeats=5):
     """Median time of a call, the first left out."""
     function()
-    found = []
+    times = []
     for _ in range(repeats):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         function()
-        found.append(time.perf_counter() - begun)
-    return statistics.median(found)
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
 
 
 def roofline():
@@ -58,8 +59,8 @@ def block_stages(images, height, width, dtype):
 
     def layer(channels, shared):
         kernels = tuple(torch.randn(k, k, channels) for k in KERNELS)
-        mixing = torch.randn(3, channels, FILTERS)
-        return Separable(kernels, mixing, torch.randn(3, FILTERS), DILATIONS, shared)
+        pointwise = torch.randn(3, channels, FILTERS)
+        return Separable(kernels, pointwise, torch.randn(3, FILTERS), DILATIONS, shared)
 
     def work(channels):
         return 2 * pixels * channels * (sum(k * k for k in KERNELS) + len(KERNELS) * FILTERS) / 1e9
@@ -67,16 +68,16 @@ def block_stages(images, height, width, dtype):
     sweep, square = dtype.itemsize * pixels * WIDTH / 1e9, 2 * pixels * WIDTH**2 / 1e9
     first, second = layer(WIDTH, True), layer(FILTERS, False)
     yield "moments of the input", lambda: moments(x), square, sweep
-    yield "first convolutions", lambda: first.forward(x, affine, 0.1, moments=True), work(WIDTH), 2 * sweep
+    yield "first convolutions", lambda: first.forward_with_moments(x, affine, 0.1), work(WIDTH), 2 * sweep
     yield "second convolutions", lambda: second.forward(x, affine, 0.1), work(FILTERS), 2 * sweep
-    yield "shortcut and sum", lambda: pixel_mix(y, scale, scale, (x, matrix)), square, 3 * sweep
+    yield "shortcut and sum", lambda: pixel_affine(y, scale, scale, (x, matrix)), square, 3 * sweep
     yield "second convolutions, gradient", lambda: second.backward(y, x, affine, 0.1), 2 * work(FILTERS), 3 * sweep
     yield "inner normalisation, gradient", lambda: pixel_add(y, one, x, one, zero), 0.0, 3 * sweep
     yield "first convolutions, gradient", lambda: first.backward(y, x, affine, 0.1), 2 * work(WIDTH), 3 * sweep
     yield "shortcut's weights, gradient", lambda: pixel_products(x, y), square, 2 * sweep
     yield (
         "shortcut and norm, gradient",
-        lambda: pixel_mix(y, scale, scale, (x, matrix), (x, matrix)),
+        lambda: pixel_affine(y, scale, scale, (x, matrix), (x, matrix)),
         2 * square,
         4 * sweep,
     )
@@ -90,12 +91,12 @@ def step_stages(images, height, width, dtype):
     pictures = [torch.from_numpy(rng.random((1, height, width), dtype=np.float32)) for _ in range(images)]
     truth = [torch.from_numpy(np.eye(3, dtype=np.float32)[rng.integers(0, 3, (height, width))]) for _ in range(images)]
     batches = Batches(Prepared(pictures, [mask.permute(2, 0, 1) for mask in truth]), resolve("paper-em"))
-    found = {}
+    measured = {}
 
     def timed(name, function):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         result = function()
-        found.setdefault(name, []).append(time.perf_counter() - begun)
+        measured.setdefault(name, []).append(time.perf_counter() - started)
         return result
 
     for step in range(5):
@@ -111,7 +112,7 @@ def step_stages(images, height, width, dtype):
         timed("LSTM block, gradient", lambda logits=logits, top=top: logits.backward(top.grad))
         timed("convolutional blocks, gradient", lambda features=features, leaf=leaf: features.backward(leaf.grad))
         timed("optimiser", optimizer.step)
-    return {name: statistics.median(times[1:]) for name, times in found.items()}
+    return {name: statistics.median(times[1:]) for name, times in measured.items()}
 
 
 def main():

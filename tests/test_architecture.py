@@ -43,7 +43,6 @@ def test_no_room_holds_more_than_its_share_of_the_lines():
     assert {name: f"{share:.0%}" for name, share in shares.items() if share > LARGEST} == {}
 
 
-@pytest.mark.xfail(reason="nn.blocks and nn.fused import each other", raises=AssertionError, strict=True)
 def test_no_module_imports_itself_by_way_of_others(imports):
     assert in_circles(imports) == []
 

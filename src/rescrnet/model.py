@@ -24,7 +24,7 @@ from rescrnet.config import NetworkConfig
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 from rescrnet.intensity import Intensity, check_finite, match_channels, to_unit
 from rescrnet.intensity_profile import Histogram
-from rescrnet.nn.build import Network, build_network
+from rescrnet.nn.build import Initialization, Network, build_network
 
 FORMAT = 2
 _OLDER = (1,)  # formats that lack what was added since, and nothing else
@@ -66,9 +66,9 @@ class SegmentationModel:
     _device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def untrained(cls, card: ModelCard) -> Self:
-        """The model of ``card`` with freshly drawn weights."""
-        network = build_network(card.in_channels, len(card.classes), card.network)
+    def untrained(cls, card: ModelCard, initialization: Initialization = "independent") -> Self:
+        """The model of ``card`` with freshly drawn weights, see :func:`~rescrnet.nn.build.build_network`."""
+        network = build_network(card.in_channels, len(card.classes), card.network, initialization)
         return cls(network.to(memory_format=torch.channels_last).eval(), card)  # type: ignore[call-overload]
 
     @property

@@ -368,7 +368,7 @@ def test_another_network_is_refused_by_its_first_foreign_layer(tmp_path):
 def test_a_weight_of_wrong_shape_is_named(tmp_path, file, with_architecture):
     file.weights["separable_conv2d_3"]["depthwise_kernel"] = np.zeros((5, 3, 2, 1))
     path = file.write(tmp_path)
-    expected = r"'separable_conv2d_3' has depthwise_kernel of shape \(5, 3, 2, 1\), expected \(5, 5, 2, 1\)"
+    expected = r"'separable_conv2d_3' has depthwise_kernel of shape \(5, 3, 2, 1\); expected \(5, 5, 2, 1\)"
     with pytest.raises(ModelError, match=rf"weights\.h5: its weights do not fit its architecture: layer {expected}"):
         load_keras(path, tmp_path / "architecture.json" if with_architecture else None)
 
@@ -376,11 +376,11 @@ def test_a_weight_of_wrong_shape_is_named(tmp_path, file, with_architecture):
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"filters": 3}, r"'separable_conv2d' has pointwise_kernel of shape \(1, 1, 1, 2\), expected \(1, 1, 1, 3\)"),
+        ({"filters": 3}, r"'separable_conv2d' has pointwise_kernel of shape \(1, 1, 1, 2\); expected \(1, 1, 1, 3\)"),
         ({"n": 4}, "layer 'batch_normalization_14' has no gamma"),
-        ({"n": 2}, r"layer 'conv2d_2' has kernel of shape \(1, 1, 6, 6\), expected \(1, 1, 6, 3\)"),
+        ({"n": 2}, r"layer 'conv2d_2' has kernel of shape \(1, 1, 6, 6\); expected \(1, 1, 6, 3\)"),
         ({"m": 0}, "layer 'bidirectional_1' is in the weights alone"),
-        ({"in_channels": 3}, r"has depthwise_kernel of shape \(3, 3, 1, 1\), expected \(3, 3, 3, 1\)"),
+        ({"in_channels": 3}, r"has depthwise_kernel of shape \(3, 3, 1, 1\); expected \(3, 3, 3, 1\)"),
     ],
 )
 def test_an_architecture_of_other_weights_is_refused(tmp_path, file, settings, expected):
@@ -407,34 +407,34 @@ def both(*changes):
 
 
 FAULTS = {
-    "layer 'leaky_re_lu_5' has alpha 0.3, expected 0.1": set_("leaky_re_lu_5", alpha=0.3),
-    "layer 'batch_normalization_4' has epsilon 1e-05, expected 0.001": set_("batch_normalization_4", epsilon=1e-5),
-    "layer 'softmax' has activation sigmoid, expected softmax": set_("softmax", activation="sigmoid"),
-    "layer 'bidirectional' has recurrent_activation sigmoid, expected hard_sigmoid": set_(
+    "layer 'leaky_re_lu_5' has alpha 0.3; expected 0.1": set_("leaky_re_lu_5", alpha=0.3),
+    "layer 'batch_normalization_4' has epsilon 1e-05; expected 0.001": set_("batch_normalization_4", epsilon=1e-5),
+    "layer 'softmax' has activation sigmoid; expected softmax": set_("softmax", activation="sigmoid"),
+    "layer 'bidirectional' has recurrent_activation sigmoid; expected hard_sigmoid": set_(
         "bidirectional", layer={"class_name": "ConvLSTM2D", "config": {"recurrent_activation": "sigmoid"}}
     ),
-    "layer 'bidirectional' holds a GRU, expected a ConvLSTM2D": set_("bidirectional", layer={"class_name": "GRU"}),
-    "layer 'tf.math.reduce_sum' has axis 1, expected -1": lambda file: file.layer("tf.math.reduce_sum").update(
+    "layer 'bidirectional' holds a GRU; expected a ConvLSTM2D": set_("bidirectional", layer={"class_name": "GRU"}),
+    "layer 'tf.math.reduce_sum' has axis 1; expected -1": lambda file: file.layer("tf.math.reduce_sum").update(
         inbound_nodes=[["add_3", 0, 0, {"axis": 1}]]
     ),
-    r"has different dropouts \(0.05, 0.5\), expected one": set_("spatial_dropout2d_1", rate=0.5),
+    r"has different dropouts \(0.05, 0.5\); expected one": set_("spatial_dropout2d_1", rate=0.5),
     r"different values of dilation_rate in 'separable_conv2d' and 'separable_conv2d_1' \(1, 2\)": set_(
         "separable_conv2d_1", dilation_rate=[2, 2]
     ),
-    "has kernels of size 4, expected odd sizes": both(
+    "has kernels of size 4; expected odd sizes": both(
         set_("separable_conv2d", kernel_size=[4, 4]), set_("separable_conv2d_1", kernel_size=[4, 4])
     ),
-    r"inputs of shape \[None, 20, 1\], expected one of": set_("input", batch_input_shape=[None, 20, 1]),
-    "layer 'conv2d_3' has filters 3.5, expected a positive whole number": set_("conv2d_3", filters=3.5),
+    r"inputs of shape \[None, 20, 1\]; expected one of": set_("input", batch_input_shape=[None, 20, 1]),
+    "layer 'conv2d_3' has filters 3.5; expected a positive whole number": set_("conv2d_3", filters=3.5),
     "a setting in it is malformed": set_("separable_conv2d", kernel_size=3),
     "layer 'conv2d_3' states no filters": lambda file: file.layer("conv2d_3")["config"].pop("filters"),
     "layer 'input' reads a layer that does not come before it": read("input", "softmax"),
-    r"has 2 outputs \(softmax, extra\), expected one": lambda file: file.add("ReLU", "extra", ["add"]),
-    r"layer 'softmax' reads 2 layers, expected one": read("softmax", "add_4", "add_4"),
+    r"has 2 outputs \(softmax, extra\); expected one": lambda file: file.add("ReLU", "extra", ["add"]),
+    r"layer 'softmax' reads 2 layers; expected one": read("softmax", "add_4", "add_4"),
     r"layer 'add' \(Add\) is out of place; expected the sum of a shortcut and of branches": read(
         "add", "batch_normalization_3", "batch_normalization_3", "concatenate"
     ),
-    r"has different inputs of branches before 'add_1' \(.*\), expected one": read("separable_conv2d_6", "input"),
+    r"has different inputs of branches before 'add_1' \(.*\); expected one": read("separable_conv2d_6", "input"),
     "expected it to read 'spatial_dropout2d', as the shortcut does": read("batch_normalization_4", "add"),
     r"'spatial_dropout2d_1' \(Add\) .* expected blocks that are joined as in res-cr-net, dense or very-dense": both(
         become("spatial_dropout2d_1", "Add"), read("spatial_dropout2d_1", "spatial_dropout2d", "add_1")

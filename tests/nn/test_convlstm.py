@@ -64,7 +64,7 @@ def test_recurrent_dropout_keeps_one_mask_a_sequence_and_acts_in_training_only()
     torch.manual_seed(0)
     module = BidirectionalConvLSTM(3, dropout=0.5)
     x = torch.randn(1, 3, 4, 5)
-    factors = module._dropout_factors(x)
+    factors = module.dropout_factors(x)
     assert factors.shape == (2, 4, 3, 1, 5)
     assert set(factors.unique().tolist()) == {0.0, 2.0}
     assert not torch.equal(module(x), module(x))

@@ -5,6 +5,7 @@ import torch
 
 from rescrnet.nn import fused
 from rescrnet.nn.blocks import ConvResBlock
+from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.ops.separable import Cut, has_kernels
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no compiler")
@@ -21,9 +22,9 @@ CASES = {
 }
 
 
-def block_of(case, dtype):
+def block_of(case, dtype, kind=FusedConvResBlock):
     arguments, options, _ = CASES[case]
-    block = ConvResBlock(*arguments, dropout=0.3, **options).to(dtype)
+    block = kind(*arguments, dropout=0.3, **options).to(dtype)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in block.parameters():
@@ -41,9 +42,9 @@ def image_of(case, block, dtype):
     return x, torch.randn(n, block.out_channels, height, width, generator=generator).to(dtype)
 
 
-def trained(case, dtype):
+def trained(case, dtype, kind=FusedConvResBlock):
     """Result, gradients and running statistics of one pass in training."""
-    block = block_of(case, dtype).train()
+    block = block_of(case, dtype, kind).train()
     x, by = image_of(case, block, dtype)
     x.requires_grad_()
     torch.manual_seed(5)
@@ -53,22 +54,12 @@ def trained(case, dtype):
     return dict(zip(names, [out.detach(), *gradients, *block.buffers()], strict=True))
 
 
-@pytest.fixture
-def plainly(monkeypatch):
-    def run(function, *arguments):
-        with monkeypatch.context() as patch:
-            patch.setattr(fused, "_applies", lambda block, x: False)
-            return function(*arguments)
-
-    return run
-
-
 @pytest.mark.parametrize("case", CASES)
-def test_result_gradients_and_statistics_of_training_equal_the_plain_ones(case, plainly):
-    ours, theirs = trained(case, torch.float32), plainly(trained, case, torch.float64)
-    rough = plainly(trained, case, torch.float32)
+def test_result_gradients_and_statistics_of_training_equal_the_plain_ones(case):
+    ours, theirs = trained(case, torch.float32), trained(case, torch.float64, ConvResBlock)
+    rough = trained(case, torch.float32, ConvResBlock)
     for name, expected in theirs.items():
-        # The gradient of a bias before a normalisation is zero but for rounding: as much as PyTorch makes is fine.
+        # The gradient of a bias before a normalisation is zero except for rounding: as much as PyTorch makes is fine.
         size, noise = float(expected.abs().max()), float((rough[name].double() - expected).abs().max())
         torch.testing.assert_close(
             ours[name].double(),
@@ -80,21 +71,24 @@ def test_result_gradients_and_statistics_of_training_equal_the_plain_ones(case, 
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_evaluation_equals_the_plain_one(case, plainly):
-    def evaluated(dtype):
-        block = block_of(case, dtype).eval()
+def test_evaluation_equals_the_plain_one(case):
+    def evaluated(dtype, kind):
+        block = block_of(case, dtype, kind).eval()
         with torch.no_grad():
             return block(image_of(case, block, dtype)[0])
 
-    expected = plainly(evaluated, torch.float64)
+    expected = evaluated(torch.float64, ConvResBlock)
     close = 2e-6 * float(expected.abs().max())
-    torch.testing.assert_close(evaluated(torch.float32).double(), expected, rtol=0, atol=close)
+    ours = evaluated(torch.float32, FusedConvResBlock)
+    torch.testing.assert_close(ours.double(), expected, rtol=0, atol=close)
 
 
 @pytest.mark.parametrize("cut", [Cut(top=15), Cut(bottom=15, right=15), Cut(15, 15, 15, 15), Cut(3, 1, 14, 0)])
 @pytest.mark.parametrize("given", [True, False], ids=["room", "no room"])
 @pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "plain"])
-def test_a_cut_half_gives_the_inner_part_of_the_whole(cut, given, compiled, plainly):
+def test_a_cut_half_gives_the_inner_part_of_the_whole(cut, given, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(FusedConvResBlock, "infers_compiled", lambda block, x: False)
     block = block_of("paper", torch.float32).eval()
     x, _ = image_of("paper", block, torch.float32)
     large = torch.empty(2, 100, 100, 48).permute(0, 3, 1, 2)
@@ -111,7 +105,7 @@ def test_a_cut_half_gives_the_inner_part_of_the_whole(cut, given, compiled, plai
         for shortcut in (cut.crop(x), large[:, :, : whole.shape[2], : whole.shape[3]]):
             yield block.second(block.first(x), shortcut, cut, room(whole)), whole
 
-    for made, expected in both() if compiled else plainly(lambda: list(both())):
+    for made, expected in both():
         torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -126,19 +120,31 @@ def test_the_gradients_do_not_depend_on_the_number_of_threads():
         assert torch.equal(tensor, found[2][name]), name
 
 
+def test_the_gradients_of_the_weights_do_not_depend_on_whether_the_images_is_asked_for():
+    found = []
+    for asked in (True, False):
+        block = block_of("paper", torch.float32).train()
+        x, by = image_of("paper", block, torch.float32)
+        torch.manual_seed(5)
+        (block(x.requires_grad_(asked)) * by).sum().backward()
+        found.append({name: parameter.grad for name, parameter in block.named_parameters()})
+    for name, gradient in found[0].items():
+        assert torch.equal(gradient, found[1][name]), name
+
+
 def test_it_is_used_where_it_can_be_and_nowhere_else():
     block = block_of("paper", torch.float32)
     x, _ = image_of("paper", block, torch.float32)
-    assert fused.trains(block.train(), x)
-    assert not fused.infers(block, x)
+    assert block.train().trains_compiled(x)
+    assert not block.infers_compiled(x)
     block.eval()
-    assert not fused.trains(block, x)
-    assert not fused.infers(block, x)  # the gradient through running statistics is PyTorch's
+    assert not block.trains_compiled(x)
+    assert not block.infers_compiled(x)  # the gradient through running statistics is PyTorch's
     with torch.no_grad():
-        assert fused.infers(block, x)
-        assert not fused.infers(block.double(), x.double())
+        assert block.infers_compiled(x)
+        assert not block.double().infers_compiled(x.double())
         block.float()
-        assert not fused.infers(ConvResBlock(16, 8, [3], [1]).eval(), x)
+        assert not FusedConvResBlock(16, 8, [3], [1]).eval().infers_compiled(x)
 
 
 def in_mixed_precision(function, *arguments):
@@ -148,9 +154,9 @@ def in_mixed_precision(function, *arguments):
 
 @pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no avx512_bf16")
 @pytest.mark.parametrize("case", CASES)
-def test_bfloat16_strays_little_more_than_pytorchs_own(case, plainly):
-    mixed, expected = in_mixed_precision(trained, case, torch.float32), plainly(trained, case, torch.float64)
-    theirs = plainly(in_mixed_precision, trained, case, torch.float32)
+def test_bfloat16_strays_little_more_than_pytorchs_own(case):
+    mixed, expected = in_mixed_precision(trained, case, torch.float32), trained(case, torch.float64, ConvResBlock)
+    theirs = in_mixed_precision(trained, case, torch.float32, ConvResBlock)
     assert mixed["result"].dtype == torch.bfloat16
     for name, tensor in expected.items():
         ours, rough = (float((found[name] - tensor).double().norm()) for found in (mixed, theirs))

@@ -1,29 +1,27 @@
-"""Networks that start as the authors' does."""
+"""Networks whose kernels start equal, as the authors' do."""
 
 import torch
 
-import rescrnet
-from rescrnet.model import load
-from rescrnet.nn.initialization import start_alike
+from rescrnet.config import NetworkConfig
+from rescrnet.nn.build import build_network
+from rescrnet.nn.initialization import share_kernels
 from rescrnet.nn.network import ResCRNet
-from rescrnet.training.progress import Silent
-from tests.support.configs import tiny
 
 
-def test_kernels_of_one_kind_and_shape_start_alike_and_as_the_first_of_them_would():
+def test_kernels_of_one_kind_and_shape_start_equal_and_as_the_first_of_them_would():
     torch.manual_seed(0)
     network = ResCRNet(1, 3)
     first, second, *_, last = network.blocks
     drawn = {name: value.clone() for name, value in network.state_dict().items()}
-    start_alike(network)
+    share_kernels(network)
 
     for kernels in zip(
-        [kernel for branch in second.branches for kernel in (branch[0].depthwise, branch[3].depthwise)],
-        [kernel for branch in last.branches for kernel in (branch[0].depthwise, branch[3].depthwise)],
+        [kernel for branch in second.branches for kernel in (branch.first.depthwise, branch.second.depthwise)],
+        [kernel for branch in last.branches for kernel in (branch.first.depthwise, branch.second.depthwise)],
         strict=True,
     ):
         assert torch.equal(*kernels)
-    assert torch.equal(first.branches[0][3].pointwise.weight, last.branches[2][3].pointwise.weight)
+    assert torch.equal(first.branches[0].second.pointwise.weight, last.branches[2].second.pointwise.weight)
     scans = network.head[0]
     for kind in ("input_kernel", "recurrent_kernel"):
         kernel = getattr(scans.rows, kind)
@@ -38,20 +36,20 @@ def test_kernels_of_one_kind_and_shape_start_alike_and_as_the_first_of_them_woul
     assert "blocks.2.branches.0.0.depthwise" in changed
 
 
-def test_training_starts_alike_where_it_is_asked_to(cells, tmp_path):
-    alike = []
-    for same_start in (True, False):
-        still = tiny(training__same_start=same_start, training__epochs=1, training__learning_rate=1e-12, network__n=3)
-        rescrnet.train(cells, tmp_path / str(same_start), still, display=Silent())
-        _, second, third = load(tmp_path / str(same_start) / "last.safetensors").network.blocks
-        alike.append(torch.allclose(second.branches[1][0].depthwise, third.branches[1][0].depthwise, atol=1e-6))
-    assert alike == [True, False]
+def test_a_network_is_built_with_shared_kernels_where_that_is_asked_for():
+    shared, independent = [], []
+    for initialization, found in (("shared", shared), ("independent", independent)):
+        torch.manual_seed(0)
+        network = build_network(1, 3, NetworkConfig(n=3, filters=2), initialization)
+        found += [branch.first.depthwise for block in network.conv_blocks[1:] for branch in block.branch_list[1:2]]
+    assert torch.equal(*shared)
+    assert not torch.equal(*independent)
+    assert torch.equal(shared[0], independent[0])  # both draw the same
 
 
-def test_the_comparators_start_as_they_always_do(cells, tmp_path):
-    models = []
-    for same_start in (True, False):
-        config = tiny(training__same_start=same_start, training__epochs=1, network__name="unet")
-        rescrnet.train(cells, tmp_path / str(same_start), config, display=Silent())
-        models.append(load(tmp_path / str(same_start) / "last.safetensors").network.state_dict())
-    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+def test_the_comparators_have_the_same_weights_either_way():
+    weights = []
+    for initialization in ("shared", "independent"):
+        torch.manual_seed(0)
+        weights.append(build_network(1, 3, NetworkConfig(name="unet"), initialization).state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -102,7 +102,7 @@ def test_training_differs_from_evaluation_by_dropout_and_batch_statistics_only()
     for norm in norms:
         norm.momentum = 1.0
     x = torch.randn(2, 2, 16, 16)
-    trained = network(x)  # now the running statistics are those of this batch, but for Bessel's correction
+    trained = network(x)  # now the running statistics are those of this batch, except for Bessel's correction
     with torch.no_grad():
         for norm in norms:
             norm.running_var *= (x.numel() / 2 - 1) / (x.numel() / 2)

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from rescrnet.ops.convlstm import ScanWeights, _scan, continue_convlstm, convlstm, convlstm_scan
+from rescrnet.ops.convlstm import continue_convlstm, convlstm
+from rescrnet.ops.convlstm_plain import convlstm_scan, convlstm_steps
+from rescrnet.ops.convlstm_weights import ScanWeights
 from rescrnet.ops.native import kernels
 
 
@@ -23,7 +25,7 @@ def arguments(steps=5, directions=2, channels=3, images=2, length=6, dropout=Fal
 def test_the_gradient_is_that_of_a_graph_of_every_step(dropout, shape):
     inputs, recurrent, factors = arguments(dropout=dropout, **shape)
     results = []
-    for states in (convlstm_scan(inputs, recurrent, factors), _scan(inputs, recurrent, factors)[0]):
+    for states in (convlstm_scan(inputs, recurrent, factors), convlstm_steps(inputs, recurrent, factors)[0]):
         weight = torch.linspace(-1, 1, states.numel(), dtype=torch.float64).reshape(states.shape)
         results.append((states.detach(), *torch.autograd.grad((states * weight).sum(), (inputs, recurrent))))
     for ours, theirs in zip(*results, strict=True):

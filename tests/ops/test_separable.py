@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from rescrnet.ops.separable import Affine, Separable, has_kernels, moments, pixel_add, pixel_mix, pixel_products
+from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops.separable import Affine, Separable, has_kernels
 
 pytestmark = pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no compiler, or no avx512_bf16")
 
@@ -50,28 +51,30 @@ def test_convolution_and_gradient_of_whole_numbers_are_exact(case, shared, summe
     affine = Affine(torch.full((width,), 2.0), torch.ones(width))
     found = []
     for dtype in dtypes:
-        image, by = x.to(dtype), gradient.to(dtype)
-        result, statistics = layer.forward(image, affine, 0.5, moments=True)
-        by_image, by_affine, by_weights = layer.backward(by, image, affine, 0.5, factor)
-        names = ["mean", "variance", "image", "affine", "pointwise", "bias", *(f"depthwise {k}" for k in sizes)]
-        tensors = [*statistics, by_image, by_affine, by_weights.pointwise, by_weights.bias, *by_weights.depthwise]
-        found.append({"result": result, **dict(zip(names, tensors, strict=True))})
-        assert result.dtype == by_image.dtype == dtype
+        image, grad_result = x.to(dtype), gradient.to(dtype)
+        result, statistics = layer.forward_with_moments(image, affine, 0.5)
+        grad_image, grad_affine, grad_weights = layer.backward(grad_result, image, affine, 0.5, factor)
+        gradients = {"image": grad_image, **grad_affine._asdict(), **grad_weights._asdict()}
+        kernels = {f"depthwise {k}": kernel for k, kernel in zip(sizes, gradients.pop("depthwise"), strict=True)}
+        mean, variance = statistics
+        found.append({"result": result, "mean": mean, "variance": variance, **gradients, **kernels})
+        assert result.dtype == grad_image.dtype == dtype
     assert_equal(*reversed(found))
 
 
-def test_sums_and_mixtures_of_whole_numbers_are_exact(digits):
+def test_sums_and_affine_maps_of_whole_numbers_are_exact(digits):
     n, width, out = 2, 48, 32
     x, y = digits(n, 9, 31, width), digits(n, 9, 31, out)
-    by_x, by_y = digits(n, width, out, share=0.5), digits(n, out, out, share=0.5)
+    matrix_x, matrix_y = digits(n, width, out, share=0.5), digits(n, out, out, share=0.5)
     found = []
     for dtype in dtypes:
         image, other = x.to(dtype), y.to(dtype)
         sums, products = pixel_products(image, other)
         mean, covariance = moments(image)
-        mixed = pixel_mix(other.clone(), torch.full((n, out), 2.0), torch.ones(n, out), (image, by_x), (other, by_y))
+        scale, shift = torch.full((n, out), 2.0), torch.ones(n, out)
+        mapped = pixel_affine(other.clone(), scale, shift, (image, matrix_x), (other, matrix_y))
         added = pixel_add(image.clone(), torch.full((width,), 2.0), image, torch.ones(width), torch.ones(width))
-        found.append({"sums": sums, "products": products, "mixed": mixed, "added": added})
+        found.append({"sums": sums, "products": products, "mapped": mapped, "added": added})
         # What is subtracted from a pixel before it is squared has many digits.
         torch.testing.assert_close(mean, x.double().mean((0, 1, 2)), rtol=0, atol=2e-3)
         torch.testing.assert_close(covariance, x.flatten(0, 2).double().t().cov(correction=0), rtol=0, atol=5e-3)

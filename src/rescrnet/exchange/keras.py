@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rescrnet.classes import ClassEntry, coloured
 from rescrnet.config import Variant, validate
 from rescrnet.errors import ModelError, OutputError, UsageError
-from rescrnet.exchange.keras_file import Weights, read_weights
+from rescrnet.exchange.keras_file import Weights, mismatch, read_weights
 from rescrnet.exchange.keras_graph import plan_from_architecture
 from rescrnet.exchange.keras_plan import BlockLayers, Plan, plan_from_weights
 from rescrnet.intensity import Intensity
 from rescrnet.model import ModelCard, SegmentationModel
+from rescrnet.nn.blocks import ConvResBlock, Pointwise, SeparableConv2d
+from rescrnet.nn.convlstm import BidirectionalConvLSTM
 from rescrnet.nn.network import ResCRNet
-
-State = Mapping[str, Tensor]  # our parameters and running statistics by name; their memory is the network's
+from rescrnet.wording import count, one_line
 
 # A Keras weight: its layer, its name, and the views of our parameters that make it up along its last axis.
 Place = tuple[str, str, list[Tensor]]
@@ -31,7 +33,7 @@ def load_keras(
 ) -> ResCRNet:
     """Read a network that the authors' program has saved.
 
-    With an architecture, the configuration is read from the graph in it. Without one it is told from the names and
+    With an architecture, the configuration is read from the graph in it. Without one it is read off the names and
     shapes of the weights, which leave some of it open; :func:`~rescrnet.exchange.keras_plan.plan_from_weights` says
     what is then assumed.
 
@@ -56,14 +58,14 @@ def load_keras(
     try:
         plan = plan_from_architecture(text) if text is not None else plan_from_weights(arrays, variant or "res-cr-net")
     except ModelError as error:
-        raise ModelError(f"{source}: is not a Res-CR-Net: {error}") from None
+        raise ModelError(source, f"is not a Res-CR-Net: {error.found}", error.remedy) from None
     if variant not in (None, plan.config.name):
-        raise UsageError(f"variant '{variant}': {source} holds a '{plan.config.name}'; leave the variant out")
+        raise UsageError(f"variant '{variant}'", f"{source} holds a '{plan.config.name}'", "leave the variant out")
     network = ResCRNet(plan.in_channels, plan.classes, plan.config)
     try:
         _fill(network, plan, arrays)
     except ModelError as error:
-        raise ModelError(f"{file}: its weights do not fit its architecture: {error}") from None
+        raise ModelError(file, f"its weights do not fit its architecture: {error.found}", error.remedy) from None
     return network.eval()
 
 
@@ -90,11 +92,12 @@ def import_keras(
         UsageError: the number of class names is not that of the network's classes.
     """
     if Path(out).exists():
-        raise OutputError(f"{out}: exists; choose another name or remove it")
+        raise OutputError(out, "exists", "choose another name or remove it")
     network = load_keras(weights, architecture, variant=variant)
     names = list(classes) if classes else [f"class {index}" for index in range(network.classes)]
     if len(names) != network.classes:
-        raise UsageError(f"classes: {len(names)} names ({', '.join(names)}) for a network of {network.classes} classes")
+        found = f"{count(len(names), 'name')} ({', '.join(names)}) for a network of {network.classes} classes"
+        raise UsageError("classes", found, f"give {network.classes} names")
     entries = [validate(ClassEntry, {"name": name, "value": i}, "classes") for i, name in enumerate(names)]
     card = ModelCard(
         network=network.config,
@@ -115,74 +118,73 @@ def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{file}: cannot be read ({reason}); expected the JSON of a Keras model") from None
+        raise ModelError(file, f"cannot be read ({one_line(error)})", "expected the JSON of a Keras model") from None
 
 
 def _fill(network: ResCRNet, plan: Plan, weights: Weights) -> None:
     """Copy every weight into its place; each must be there, have its shape, and be the only one for it."""
-    seen = set()
-    for layer, name, views in _places(network.state_dict(), plan):
-        seen.add(layer)
+    filled = set()
+    for layer, name, views in _places(network, plan):
+        filled.add(layer)
         array = weights.get(layer, {}).get(name)
         if array is None:
-            raise ModelError(f"layer '{layer}' has no {name}")
+            raise mismatch(f"layer '{layer}' has no {name}")
         sizes = [view.shape[-1] for view in views]
         expected = (*views[0].shape[:-1], sum(sizes))
         if array.shape != expected:
-            raise ModelError(f"layer '{layer}' has {name} of shape {array.shape}, expected {expected}")
+            raise mismatch(f"layer '{layer}' has {name} of shape {array.shape}", f"expected {expected}")
         for view, part in zip(views, torch.split(torch.from_numpy(array), sizes, dim=-1), strict=True):
             view.copy_(part)
-    foreign = [layer for layer in weights if layer not in seen]
+    foreign = [layer for layer in weights if layer not in filled]
     if foreign:
-        raise ModelError(f"layer '{foreign[0]}' is in the weights alone")
+        raise mismatch(f"layer '{foreign[0]}' is in the weights alone")
 
 
-def _places(state: State, plan: Plan) -> Iterator[Place]:
+def _places(network: ResCRNet, plan: Plan) -> Iterator[Place]:
     """Every weight of the Keras network, as views of ours in Keras' layout."""
-    for index, block in enumerate(plan.blocks):
-        yield from _block(state, f"blocks.{index}", block)
-    for index, head in enumerate(plan.heads):
-        if head.lstms is None:
-            yield from _pointwise(state, f"head.{index}", head.projection)
-            continue
-        yield from _pointwise(state, f"head.{index}.project.0", head.projection)
-        for side, layer in zip(("rows", "columns"), head.lstms, strict=True):
-            yield from _lstm(state, f"head.{index}.{side}", layer)
+    for block, layers in zip(network.conv_blocks, plan.blocks, strict=True):
+        yield from _block(block, layers)
+    for projection, head in zip(network.projections, plan.heads, strict=True):
+        yield from _pointwise(projection.convolution, head.projection)
+    for lstm, head in zip(network.lstm_blocks, plan.heads, strict=False):  # a head without ConvLSTMs has no LSTM block
+        for scan, layer in zip((lstm.rows, lstm.columns), head.lstms or (), strict=True):
+            yield from _lstm(scan, layer)
 
 
-def _block(state: State, ours: str, block: BlockLayers) -> Iterator[Place]:
-    if block.norm is not None:
-        yield from _norm(state, f"{ours}.activation.0", block.norm)
-    for index, (first, norm, second) in enumerate(block.branches):
-        yield from _separable(state, f"{ours}.branches.{index}.0", first)
-        yield from _norm(state, f"{ours}.branches.{index}.1", norm)
-        yield from _separable(state, f"{ours}.branches.{index}.3", second)
-    yield from _pointwise(state, f"{ours}.shortcut.0", block.shortcut[0])
-    yield from _norm(state, f"{ours}.shortcut.1", block.shortcut[1])
+def _block(block: ConvResBlock, layers: BlockLayers) -> Iterator[Place]:
+    if block.norm is not None and layers.norm is not None:
+        yield from _norm(block.norm, layers.norm)
+    for branch, (first, norm, second) in zip(block.branch_list, layers.branches, strict=True):
+        yield from _separable(branch.first, first)
+        yield from _norm(branch.norm, norm)
+        yield from _separable(branch.second, second)
+    convolution, norm = layers.shortcut
+    yield from _pointwise(block.shortcut.convolution, convolution)
+    yield from _norm(block.shortcut.norm, norm)
 
 
-def _separable(state: State, ours: str, layer: str) -> Iterator[Place]:
-    yield layer, "depthwise_kernel", [state[f"{ours}.depthwise"].permute(2, 3, 0, 1)]  # (in, 1, k, k)
-    for _, name, views in _pointwise(state, f"{ours}.pointwise", layer):
+def _separable(convolution: SeparableConv2d, layer: str) -> Iterator[Place]:
+    yield layer, "depthwise_kernel", [convolution.depthwise.detach().permute(2, 3, 0, 1)]  # (in, 1, k, k)
+    for _, name, views in _pointwise(convolution.pointwise, layer):
         yield layer, name.replace("kernel", "pointwise_kernel"), views
 
 
-def _pointwise(state: State, ours: str, layer: str) -> Iterator[Place]:
-    yield layer, "kernel", [state[f"{ours}.weight"].permute(2, 3, 1, 0)]  # (out, in, 1, 1)
-    yield layer, "bias", [state[f"{ours}.bias"]]
+def _pointwise(convolution: Pointwise, layer: str) -> Iterator[Place]:
+    yield layer, "kernel", [convolution.weight.detach().permute(2, 3, 1, 0)]  # (out, in, 1, 1)
+    yield layer, "bias", [cast(Tensor, convolution.bias).detach()]
 
 
-def _norm(state: State, ours: str, layer: str) -> Iterator[Place]:
-    yield layer, "gamma", [state[f"{ours}.weight"]]
-    yield layer, "beta", [state[f"{ours}.bias"]]
-    yield layer, "moving_mean", [state[f"{ours}.running_mean"]]
-    yield layer, "moving_variance", [state[f"{ours}.running_var"]]
+def _norm(norm: nn.BatchNorm2d, layer: str) -> Iterator[Place]:
+    yield layer, "gamma", [norm.weight.detach()]
+    yield layer, "beta", [norm.bias.detach()]
+    yield layer, "moving_mean", [cast(Tensor, norm.running_mean)]
+    yield layer, "moving_variance", [cast(Tensor, norm.running_var)]
 
 
-def _lstm(state: State, ours: str, layer: str) -> Iterator[Place]:
+def _lstm(lstm: BidirectionalConvLSTM, layer: str) -> Iterator[Place]:
+    kernels = {"kernel": lstm.input_kernel, "recurrent_kernel": lstm.recurrent_kernel}
     for direction, name in enumerate(("forward", "backward")):
-        for kernel, keras in (("input_kernel", "kernel"), ("recurrent_kernel", "recurrent_kernel")):
-            gates = state[f"{ours}.{kernel}"][direction]  # (4, filters, in, 3, classes)
+        for keras, kernel in kernels.items():
+            gates = kernel.detach()[direction]  # (4, filters, in, 3, classes)
             yield layer, f"{name}/{keras}", [gates[gate].permute(2, 3, 1, 0) for gate in _GATES]
-        yield layer, f"{name}/bias", [state[f"{ours}.bias"][direction, gate] for gate in _GATES]
+        yield layer, f"{name}/bias", [lstm.bias.detach()[direction, gate] for gate in _GATES]

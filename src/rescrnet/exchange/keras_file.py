@@ -14,12 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.errors import ModelError
+from rescrnet.wording import one_line
 
 Weights = dict[str, dict[str, NDArray[np.float32]]]  # layer → weight → array, in Keras' layout
 
 # How TensorFlow names an operation, as a function (TFOpLambda) or as a node of its graph (TensorFlowOpLayer).
 _OPERATIONS = {"add": "Add", "Add": "Add", "AddV2": "Add", "Sum": "reduce_sum", "Transpose": "transpose"}
 _OPERATIONS["ExpandDims"] = "expand_dims"
+_EXPECTED = "expected what Keras 2 saves as .h5"
+
+
+def mismatch(found: str, remedy: str = "") -> ModelError:
+    """In what a Keras network is not ours, for a caller who knows which file it is in."""
+    return ModelError("the Keras network", found, remedy)
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Layer:
     def setting(self, key: str) -> Any:
         """A setting that the file must state."""
         if key not in self.settings:
-            raise ModelError(f"layer '{self.name}' states no {key}")
+            raise mismatch(f"layer '{self.name}' states no {key}")
         return self.settings[key]
 
 
@@ -59,20 +66,19 @@ def read_weights(file: Path) -> tuple[Weights, str | None]:
     import h5py  # type: ignore[import-untyped]  # only who imports needs it
 
     if not file.is_file():
-        raise ModelError(f"{file}: no such file; expected Keras weights or a Keras model in HDF5 (.h5)")
+        raise ModelError(file, "no such file", "expected Keras weights or a Keras model in HDF5 (.h5)")
     try:
         with h5py.File(file, "r") as opened:
             group = opened.get("model_weights", opened)
             layers = _names(group.attrs, "layer_names")
             if not layers:
-                raise ModelError(f"{file}: holds no Keras layers (no layer_names); expected what Keras 2 saves as .h5")
+                raise ModelError(file, "holds no Keras layers (no layer_names)", _EXPECTED)
             weights = {layer: _arrays(group[layer]) for layer in layers}
             architecture = opened.attrs.get("model_config")
     except ModelError:
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{file}: is not HDF5 or is damaged ({reason}); expected what Keras 2 saves as .h5") from None
+        raise ModelError(file, f"is not HDF5 or is damaged ({one_line(error)})", _EXPECTED) from None
     text = architecture.decode() if isinstance(architecture, bytes) else architecture
     return {layer: arrays for layer, arrays in weights.items() if arrays}, text
 
@@ -111,11 +117,11 @@ def read_layers(text: str) -> dict[str, Layer]:
         raw = {str(layer.get("name", layer["config"]["name"])): layer for layer in model["config"]["layers"]}
         layers = {name: _layer(name, layer, set(raw)) for name, layer in raw.items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise ModelError("is not the JSON of a Keras functional model") from None
+        raise mismatch("is not the JSON of a Keras functional model") from None
     known: set[str] = set()
     for layer in layers.values():
         if not known.issuperset(layer.inputs):
-            raise ModelError(f"layer '{layer.name}' reads a layer that does not come before it")
+            raise mismatch(f"layer '{layer.name}' reads a layer that does not come before it")
         known.add(layer.name)
     return layers
 
@@ -137,8 +143,8 @@ def _kind(raw: Mapping[str, Any]) -> str:
         function = str(settings["function"]).split(".")[-1]
         return _OPERATIONS.get(function, function)
     if kind == "TensorFlowOpLayer":  # TensorFlow 2.0 to 2.3
-        found = re.search(r"\b(AddV2|Add|Sum|Transpose|ExpandDims)\b", str(settings["node_def"]))
-        return _OPERATIONS[found[1]] if found else kind
+        operation = re.search(r"\b(AddV2|Add|Sum|Transpose|ExpandDims)\b", str(settings["node_def"]))
+        return _OPERATIONS[operation[1]] if operation else kind
     return kind
 
 

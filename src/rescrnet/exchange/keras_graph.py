@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from math import isclose
 from typing import Any
 
 from rescrnet.config import Variant
 from rescrnet.errors import ModelError
-from rescrnet.exchange.keras_file import Layer, read_layers
+from rescrnet.exchange.keras_file import Layer, mismatch, read_layers
 from rescrnet.exchange.keras_plan import BlockLayers, HeadLayers, Plan, network_config
+from rescrnet.nn.variants import VARIANTS, drops_stem, join
+from rescrnet.wording import one_line
 
 # What a tensor is the sum of: outputs of blocks by their place, each dropped out or not, and how often.
 Terms = Counter[tuple[int, bool]]
@@ -40,7 +43,7 @@ _BUILT_IN: dict[str, dict[str, Any]] = {
 
 
 def plan_from_architecture(text: str) -> Plan:
-    """Tell the network from the JSON of its Keras graph, followed from its output to its input.
+    """Read the network off the JSON of its Keras graph, followed from its output to its input.
 
     Raises:
         ModelError: the first layer that does not fit, and what was expected in its place.
@@ -49,14 +52,14 @@ def plan_from_architecture(text: str) -> Plan:
     try:
         return _plan(graph)
     except (AttributeError, IndexError, KeyError, TypeError) as error:  # a setting of another type than Keras'
-        raise ModelError(f"a setting in it is malformed ({error})") from None
+        raise mismatch(f"a setting in it is malformed ({one_line(error)})") from None
 
 
 def _plan(graph: _Graph) -> Plan:
     heads, features = _read_heads(graph)
     sums = [name for name in graph.layers if _is_block(graph, name)]
     if not sums:
-        raise ModelError("holds no convolutional residual block")
+        raise mismatch("holds no convolutional residual block")
     blocks, sources, merges = zip(*(_read_block(graph, name) for name in sums), strict=True)
     projection, lstm = graph[heads[0].projection], _inner_lstm(graph, heads[0])
     return Plan(
@@ -67,8 +70,10 @@ def _plan(graph: _Graph) -> Plan:
             filters=[graph[block.branches[0][2]].setting("filters") for block in blocks],
             kernel_sizes=[_sides(graph, block, "kernel_size") for block in blocks],
             dilations=[_sides(graph, block, "dilation_rate") for block in blocks],
-            merge=_one(merges, "ways to join branches"),
-            dropout=_one([layer.setting("rate") for layer in graph.of_kind("SpatialDropout2D")] or [0], "dropouts"),
+            merge=_the_only(merges, "ways to join branches"),
+            dropout=_the_only(
+                [layer.setting("rate") for layer in graph.of_kind("SpatialDropout2D")] or [0], "dropouts"
+            ),
             **({"lstm_filters": lstm["filters"], "recurrent_dropout": lstm["recurrent_dropout"]} if lstm else {}),
         ),
         in_channels=_channels(graph),
@@ -97,28 +102,28 @@ class _Graph:
             raise _differs(layer, " or ".join(kinds))
         _check_settings(layer, layer.kind, {**layer.settings, **layer.arguments})
         if len(layer.inputs) != 1:
-            raise ModelError(f"layer '{name}' reads {len(layer.inputs)} layers, expected one")
+            raise mismatch(f"layer '{name}' reads {len(layer.inputs)} layers", "expected one")
         return layer.inputs[0]
 
     def split(self, name: str, kind: str) -> tuple[str, str]:
         """The two layers that a sum adds: the one of ``kind``, and the other."""
         layer = self[name]
-        found = sorted(layer.inputs, key=lambda one: self[one].kind != kind)
-        if layer.kind != "Add" or [self[one].kind == kind for one in found] != [True, False]:
+        inputs = sorted(layer.inputs, key=lambda name: self[name].kind != kind)
+        if layer.kind != "Add" or [self[name].kind == kind for name in inputs] != [True, False]:
             raise _differs(layer, f"the sum of a {kind} and another layer")
-        return found[0], found[1]
+        return inputs[0], inputs[1]
 
 
 def _differs(layer: Layer, expected: str) -> ModelError:
-    return ModelError(f"layer '{layer.name}' ({layer.kind}) is out of place; expected {expected}")
+    return mismatch(f"layer '{layer.name}' ({layer.kind}) is out of place", f"expected {expected}")
 
 
 def _check_settings(layer: Layer, kind: str, settings: Mapping[str, Any]) -> None:
     for key, expected in _BUILT_IN.get(kind, {}).items():
-        found = settings.get(key, expected)
-        number = isinstance(expected, float) and isinstance(found, float)  # 0.1 was once a float32
-        if not (isclose(found, expected, rel_tol=1e-6) if number else found == expected):
-            raise ModelError(f"layer '{layer.name}' has {key} {found}, expected {expected}")
+        value = settings.get(key, expected)
+        number = isinstance(expected, float) and isinstance(value, float)  # 0.1 was once a float32
+        if not (isclose(value, expected, rel_tol=1e-6) if number else value == expected):
+            raise mismatch(f"layer '{layer.name}' has {key} {value}", f"expected {expected}")
 
 
 def _read_heads(graph: _Graph) -> tuple[list[HeadLayers], str]:
@@ -126,7 +131,7 @@ def _read_heads(graph: _Graph) -> tuple[list[HeadLayers], str]:
     read = {name for layer in graph.layers.values() for name in layer.inputs}
     outputs = [name for name in graph.layers if name not in read]
     if len(outputs) != 1:
-        raise ModelError(f"has {len(outputs)} outputs ({', '.join(outputs[:4])}), expected one")
+        raise mismatch(f"has {len(outputs)} outputs ({', '.join(outputs[:4])})", "expected one")
     tensor = graph.before(outputs[0], "Activation", "Softmax")
     heads: list[HeadLayers] = []
     while not heads or _is_lstm(graph, tensor):
@@ -142,14 +147,14 @@ def _read_heads(graph: _Graph) -> tuple[list[HeadLayers], str]:
 
 
 def _is_lstm(graph: _Graph, name: str) -> bool:
-    return graph[name].kind == "Add" and any(graph[one].kind == "reduce_sum" for one in graph[name].inputs)
+    return graph[name].kind == "Add" and any(graph[other].kind == "reduce_sum" for other in graph[name].inputs)
 
 
 def _read_lstm(graph: _Graph, output: str) -> tuple[str, tuple[str, str]]:
     """The projected classes x, and the ConvLSTMs over rows and columns: output = x + Σ(rows + columnsᵀ)."""
     total, x = graph.split(output, "reduce_sum")
-    turned_back, rows = graph.split(graph.before(total, "reduce_sum"), "transpose")
-    columns = graph.before(turned_back, "transpose")
+    transposed_back, rows = graph.split(graph.before(total, "reduce_sum"), "transpose")
+    columns = graph.before(transposed_back, "transpose")
     expanded = graph.before(rows, "Bidirectional")
     if graph.before(graph.before(columns, "Bidirectional"), "transpose") != expanded:
         raise _differs(graph[columns], f"it to read '{expanded}' transposed")
@@ -158,7 +163,7 @@ def _read_lstm(graph: _Graph, output: str) -> tuple[str, tuple[str, str]]:
     for name in (rows, columns):
         inner = graph[name].setting("layer")
         if inner["class_name"] != "ConvLSTM2D":
-            raise ModelError(f"layer '{name}' holds a {inner['class_name']}, expected a ConvLSTM2D")
+            raise mismatch(f"layer '{name}' holds a {inner['class_name']}", "expected a ConvLSTM2D")
         _check_settings(graph[name], "ConvLSTM2D", inner["config"])
     return x, (rows, columns)
 
@@ -169,7 +174,7 @@ def _inner_lstm(graph: _Graph, head: HeadLayers) -> Mapping[str, Any] | None:
 
 
 def _is_block(graph: _Graph, name: str) -> bool:
-    return graph[name].kind == "Add" and any(graph[one].kind == "BatchNormalization" for one in graph[name].inputs)
+    return graph[name].kind == "Add" and any(graph[other].kind == "BatchNormalization" for other in graph[name].inputs)
 
 
 def _read_block(graph: _Graph, output: str) -> tuple[BlockLayers, str, str]:
@@ -191,7 +196,7 @@ def _read_block(graph: _Graph, output: str) -> tuple[BlockLayers, str, str]:
         starts.append(graph.before(first, "SeparableConv2D"))
     shared = None
     if any(start != source for start in starts):
-        shared = graph.before(_one(starts, f"inputs of branches before '{output}'"), "LeakyReLU")
+        shared = graph.before(_the_only(starts, f"inputs of branches before '{output}'"), "LeakyReLU")
         if graph.before(shared, "BatchNormalization") != source:
             raise _differs(graph[shared], f"it to read '{source}', as the shortcut does")
     return BlockLayers(shared, branches, (shortcut, norms[0])), source, merge
@@ -205,24 +210,21 @@ def _read_variant(graph: _Graph, sums: Sequence[str], sources: Sequence[str]) ->
     missing = next((name for name in sources[1:] if name not in terms), None)
     if missing:
         raise _differs(graph[missing], "the output of a residual block or a sum of such")
-    found = [terms[name] for name in sources[1:]]
-    joins: dict[Variant, Iterator[Terms]] = {
-        "res-cr-net": _chain(len(sums)),
-        "dense": _dense(len(sums)),
-        "very-dense": _very_dense(len(sums)),
-    }
-    expected = {variant: list(terms) for variant, terms in joins.items()}
-    for variant in expected:
-        if expected[variant] == found:
+    joined = [terms[name] for name in sources[1:]]
+    agreeing = {}  # by variant, how many blocks in a row are joined as in it
+    for variant in VARIANTS:
+        pairs = zip(joined, _expected_terms(variant, len(sums)), strict=True)
+        agreeing[variant] = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        if agreeing[variant] == len(sums):
             return variant
-    place = max(next(i for i, (a, b) in enumerate(zip(found, e, strict=True)) if a != b) for e in expected.values())
-    raise _differs(graph[sources[1 + place]], "blocks that are joined as in res-cr-net, dense or very-dense")
+    first = graph[sources[1 + max(agreeing.values())]]
+    raise _differs(first, "blocks that are joined as in res-cr-net, dense or very-dense")
 
 
 def _sums_of_blocks(graph: _Graph, sums: Sequence[str]) -> dict[str, Terms]:
     terms: dict[str, Terms] = {}
     for name, layer in graph.layers.items():
-        inputs = [terms[one] for one in layer.inputs if one in terms]
+        inputs = [terms[name] for name in layer.inputs if name in terms]
         if name in sums:
             terms[name] = Counter({(sums.index(name), False): 1})
         elif len(inputs) != len(layer.inputs) or not inputs:
@@ -234,23 +236,12 @@ def _sums_of_blocks(graph: _Graph, sums: Sequence[str]) -> dict[str, Terms]:
     return terms
 
 
-def _chain(n: int) -> Iterator[Terms]:
-    return (Counter({(block, True): 1}) for block in range(n))
-
-
-def _dense(n: int) -> Iterator[Terms]:
-    """Stem; second block; from the third on the sum of all so far."""
-    outputs = [(block, block > 0) for block in range(n)]
-    return (Counter(outputs[: block + 1] if block != 1 else outputs[1:2]) for block in range(n))
-
-
-def _very_dense(n: int) -> Iterator[Terms]:
-    """Each is the sum of all sums so far and the block's own output."""
-    total: Terms = Counter()
+def _expected_terms(variant: Variant, n: int) -> Iterator[Terms]:
+    """What the tensors after each of ``n`` blocks are the sums of in our network."""
+    state: tuple[Terms, ...] = (Counter(),)
     for block in range(n):
-        terms = total + Counter([(block, block > 0)])
-        total = total + terms
-        yield terms
+        state = join(variant, block, Counter([(block, block > 0 or drops_stem(variant))]), state[-1])
+        yield state[0]
 
 
 def _sides(graph: _Graph, block: BlockLayers, key: str) -> list[int]:
@@ -258,7 +249,7 @@ def _sides(graph: _Graph, block: BlockLayers, key: str) -> list[int]:
     sides = []
     for first, _, second in block.branches:
         values = [*graph[first].setting(key), *graph[second].setting(key)]
-        side = _one(values, f"values of {key} in '{first}' and '{second}'")
+        side = _the_only(values, f"values of {key} in '{first}' and '{second}'")
         sides.append(_whole(graph[first], key, side))
     return sides
 
@@ -267,18 +258,18 @@ def _channels(graph: _Graph) -> int:
     inputs = graph.of_kind("InputLayer")
     shape = [*inputs[0].settings.get("batch_input_shape", [])] if len(inputs) == 1 else []
     if len(shape) != 4:
-        raise ModelError(f"has inputs of shape {shape}, expected one of [batch, height, width, channels]")
+        raise mismatch(f"has inputs of shape {shape}", "expected one of [batch, height, width, channels]")
     return _whole(inputs[0], "channels", shape[-1])
 
 
 def _whole(layer: Layer, key: str, value: Any) -> int:
     if not isinstance(value, int) or value < 1:
-        raise ModelError(f"layer '{layer.name}' has {key} {value}, expected a positive whole number")
+        raise mismatch(f"layer '{layer.name}' has {key} {value}", "expected a positive whole number")
     return value
 
 
-def _one(values: Sequence[Any], what: str) -> Any:
+def _the_only(values: Sequence[Any], what: str) -> Any:
     different = [value for index, value in enumerate(values) if value not in values[:index]]
     if len(different) != 1:
-        raise ModelError(f"has different {what} ({', '.join(map(str, different))}), expected one")
+        raise mismatch(f"has different {what} ({', '.join(map(str, different))})", "expected one")
     return different[0]

@@ -1,4 +1,4 @@
-"""Which Keras layer is which part of Res-CR-Net, told from the weights alone."""
+"""Which Keras layer is which part of Res-CR-Net, read off the weights alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.config import NetworkConfig, Variant, validate
-from rescrnet.errors import ModelError, UsageError
-from rescrnet.exchange.keras_file import Weights
+from rescrnet.errors import UsageError
+from rescrnet.exchange.keras_file import Weights, mismatch
 
 _PAPER_DILATIONS = [1, 3, 5]
 
@@ -61,7 +61,7 @@ class Plan:
 
 
 def plan_from_weights(weights: Weights, variant: Variant = "res-cr-net") -> Plan:
-    """Tell the network from the names and shapes of its weights.
+    """Read the network off the names and shapes of its weights.
 
     Keras numbers the layers of a type as they are created, and the authors' program creates them block by block and
     branch by branch, of an LSTM block the one over rows first. The numbers may start anywhere. Every block must have
@@ -77,12 +77,11 @@ def plan_from_weights(weights: Weights, variant: Variant = "res-cr-net") -> Plan
     branches = len(layers["separable"]) // (2 * n) if n > 0 else 0
     expected = {"separable": 2 * n * branches, "norm": n * (branches + 2) - 1, "lstm": 2 * m}
     if odd or branches == 0 or any(len(layers[kind]) != number for kind, number in expected.items()):
-        found = ", ".join(f"{len(layers[kind])} {kind}" for kind in _KINDS)
-        raise ModelError(f"the numbers of its layers ({found}) do not make up residual blocks")
+        numbers = ", ".join(f"{len(layers[kind])} {kind}" for kind in _KINDS)
+        raise mismatch(f"the numbers of its layers ({numbers}) do not make up residual blocks")
     if branches != len(_PAPER_DILATIONS):
-        raise ModelError(
-            f"has {branches} branches a block, whose dilations are not in the weights; give the architecture JSON too"
-        )
+        found = f"has {branches} branches a block, whose dilations are not in the weights"
+        raise mismatch(found, "give the architecture JSON too")
     separable, norms, pointwise, lstms = (iter(layers[kind]) for kind in _KINDS)
     blocks = []
     for index in range(n):
@@ -104,14 +103,14 @@ def network_config(**settings: Any) -> NetworkConfig:
     """A validated configuration; a list of one value for all blocks becomes that value. Raises ModelError."""
     even = next((size for sizes in settings["kernel_sizes"] for size in sizes if size % 2 == 0), None)
     if even is not None:
-        raise ModelError(f"has kernels of size {even}, expected odd sizes")
+        raise mismatch(f"has kernels of size {even}", "expected odd sizes")
     for name in ("filters", "kernel_sizes", "dilations"):
         values = settings[name]
         settings[name] = values[0] if all(value == values[0] for value in values) else values
     try:
         return validate(NetworkConfig, settings, where="its network")
     except UsageError as error:
-        raise ModelError(str(error)) from None
+        raise mismatch(str(error)) from None
 
 
 def _settings(weights: Weights, blocks: Sequence[BlockLayers], heads: Sequence[HeadLayers]) -> dict[str, Any]:
@@ -142,10 +141,10 @@ def _kind(layer: str, arrays: dict[str, NDArray[np.float32]]) -> str:
     axes = {name: array.ndim for name, array in arrays.items()}
     kind = next((kind for kind, expected in _KINDS.items() if axes == expected), None)
     if kind is None or (kind == "pointwise" and arrays["kernel"].shape[:2] != (1, 1)):
-        found = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-        raise ModelError(
-            f"layer '{layer}' holds {found}; expected a separable or a 1×1 convolution, both with bias, "
-            "a batch norm, or a bidirectional ConvLSTM"
+        weights = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise mismatch(
+            f"layer '{layer}' holds {weights}",
+            "expected a separable or a 1×1 convolution, both with bias, a batch norm, or a bidirectional ConvLSTM",
         )
     return kind
 
@@ -154,10 +153,10 @@ def _in_order(names: Iterable[str]) -> list[str]:
     """``conv2d_9`` before ``conv2d_10``; the name without a number first."""
     numbered = []
     for name in names:
-        found = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
-        stem, number = found.groups() if found else (name, None)
+        parts = re.fullmatch(r"(.*?)(?:_(\d+))?", name)
+        stem, number = parts.groups() if parts else (name, None)
         numbered.append((stem, int(number or 0), name))
     stems = sorted({stem for stem, _, _ in numbered})
     if len(stems) > 1:
-        raise ModelError(f"its layers are renamed ({', '.join(stems[:4])}); give the architecture JSON too")
+        raise mismatch(f"its layers are renamed ({', '.join(stems[:4])})", "give the architecture JSON too")
     return [name for _, _, name in sorted(numbered)]

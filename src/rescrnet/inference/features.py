@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from rescrnet.inference.region import Region
-from rescrnet.nn.blocks import ConvResBlock
+from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.variants import join
 from rescrnet.ops.buffers import empty
 
 Read = Callable[[Region], Tensor]
@@ -145,7 +146,7 @@ def _read(read: Read, image: _Map, rows: int) -> Iterator[None]:
 
 
 def _first(
-    block: ConvResBlock, state: list[_Map], halfway: _Map, made: _Map, arrivals: Iterator[None]
+    block: FusedConvResBlock, state: list[_Map], halfway: _Map, made: _Map, arrivals: Iterator[None]
 ) -> Iterator[None]:
     """The first half of a block, whenever rows have come."""
     reach = block.reach // 2
@@ -177,7 +178,7 @@ def _join(
     block, x = network.conv_blocks[index], state[0].part(wanted)
     room = made[0].room(wanted.height, block.out_channels, x)
     out = block.second(halfway.part(seen), x, wanted.cut_from(seen), room)
-    for place, part in enumerate(network.join(index, out, state[-1].part(wanted))):
+    for place, part in enumerate(join(network.variant, index, out, state[-1].part(wanted))):
         if place == len(made):  # the variant's sum of the outputs so far
             made.append(_Map(made[0].region, made[0].rows, made[0].kept))
         made[place].put(part)

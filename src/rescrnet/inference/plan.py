@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rescrnet.config import NetworkConfig
+from rescrnet.config import NetworkConfig, Variant
 from rescrnet.errors import UsageError
 from rescrnet.inference.budget import PROGRAM, text_of
 from rescrnet.inference.stream import Sizes
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
-from rescrnet.ops.separable import VECTOR, has_kernels
+from rescrnet.nn.variants import join
+from rescrnet.ops.pixels import VECTOR
+from rescrnet.ops.separable import has_kernels
 
 _FLOAT = 4  # bytes
 _BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every page and sector
@@ -31,6 +33,7 @@ class Cost:
 
     Attributes:
         classes: number of classes.
+        variant: how its blocks are joined.
         config: of the network.
         reaches: how far each convolutional block sees, pixels.
         widths: channels that each block reads, and then those that the last one makes.
@@ -38,6 +41,7 @@ class Cost:
     """
 
     classes: int
+    variant: Variant
     config: NetworkConfig
     reaches: list[int]
     widths: list[int]
@@ -54,12 +58,12 @@ class Cost:
         ]
         compiled = has_kernels() and all(width % VECTOR == 0 for width in config.per_block("filters"))
         reaches = [block.reach for block in network.conv_blocks]
-        return cls(network.classes, config, reaches, [network.in_channels, *widths], compiled)
+        return cls(network.classes, network.variant, config, reaches, [network.in_channels, *widths], compiled)
 
     def block(self, index: int) -> int:
         """Channels held at once while block ``index`` works."""
-        joined = self.widths[index + 1] * (self._states(index + 1) + self.config.name.endswith("dense") - 1)
-        # What it reads, in pieces and joined; between its convolutions; what it makes.
+        joined = 0 if self.variant == "res-cr-net" else self._states(index + 1) * self.widths[index + 1]
+        # What it reads, in pieces and joined; between its convolutions; what it makes; what is joined to that.
         return 2 * self._states(index) * self.widths[index] + self._inner(index) + self.widths[index + 1] + joined
 
     def _inner(self, index: int) -> int:
@@ -85,9 +89,8 @@ class Cost:
         return int(_FLOAT * (kept + self.widths[-1] * rows * width + _WORK[self.compiled] * work))
 
     def _states(self, index: int) -> int:
-        """How many maps block ``index`` reads: see :meth:`ResCRNet.stage`."""
-        several = {"very-dense": index > 1, "dense": index == 2}
-        return 2 if several.get(self.config.name, False) else 1
+        """How many maps are there for block ``index`` and those after it."""
+        return len(join(self.variant, index - 1, 0, 0)) if index else 1
 
     def waste(self, width: int, rows: int, image_width: int) -> float:
         """Work for such a tile as a multiple of its share of a whole image's."""

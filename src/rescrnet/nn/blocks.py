@@ -7,11 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.nn import fused
 from rescrnet.nn.convlstm import BidirectionalConvLSTM, he_normal_
 from rescrnet.ops.depthwise import depthwise_conv2d
 from rescrnet.ops.pointwise import pointwise_conv2d
-from rescrnet.ops.separable import NO_CUT, Cut
 
 SLOPE = 0.1  # of every LeakyReLU
 
@@ -52,14 +50,62 @@ class SeparableConv2d(nn.Module):
         return out
 
 
+class Branch(nn.Sequential):
+    """Separable convolution, batch normalisation, LeakyReLU, separable convolution: (N, in, H, W) → (N, F, H, W)."""
+
+    def __init__(self, in_channels: int, filters: int, kernel_size: int, dilation: int) -> None:
+        super().__init__(
+            SeparableConv2d(in_channels, filters, kernel_size, dilation),
+            batch_norm(filters),
+            nn.LeakyReLU(SLOPE),
+            SeparableConv2d(filters, filters, kernel_size, dilation),
+        )
+
+    @property
+    def first(self) -> SeparableConv2d:
+        """The first convolution."""
+        return cast(SeparableConv2d, self[0])
+
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        """The normalisation between the convolutions."""
+        return cast(nn.BatchNorm2d, self[1])
+
+    @property
+    def second(self) -> SeparableConv2d:
+        """The second convolution."""
+        return cast(SeparableConv2d, self[3])
+
+    def after_first(self, y: Tensor) -> Tensor:
+        """What follows the first convolution, which gave ``y``; (N, F, H, W) both."""
+        activation = self[2]
+        out: Tensor = self.second(activation(self.norm(y)))
+        return out
+
+
+class Shortcut(nn.Sequential):
+    """1×1 convolution and batch normalisation: (N, in, H, W) → (N, out, H, W)."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(Pointwise(in_channels, out_channels), batch_norm(out_channels))
+
+    @property
+    def convolution(self) -> Pointwise:
+        """The convolution."""
+        return cast(Pointwise, self[0])
+
+    @property
+    def norm(self) -> nn.BatchNorm2d:
+        """The normalisation after it."""
+        return cast(nn.BatchNorm2d, self[1])
+
+
 class ConvResBlock(nn.Module):
     """CONV RES BLOCK: parallel branches of separable atrous convolutions beside a 1×1 shortcut.
 
     The branches read ``LeakyReLU(BatchNorm(x))``, the shortcut reads x. In the STEM both read x. In training, whole
     channels of the result are dropped.
     """
-
-    slope = SLOPE
 
     def __init__(
         self,
@@ -74,54 +120,62 @@ class ConvResBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.filters, self.dilations, self.merge, self.dropout = filters, tuple(dilations), merge, dropout
-        self.reach = 2 * max(k // 2 * dilation for k, dilation in zip(kernel_sizes, dilations, strict=True))
         self.inner_channels = filters * len(kernel_sizes)
-        self.out_channels = filters * (len(kernel_sizes) if merge == "concatenate" else 1)
+        self.out_channels = self.inner_channels if merge == "concatenate" else filters
+        sizes = list(zip(kernel_sizes, dilations, strict=True))
+        self.reach = 2 * max(k // 2 * dilation for k, dilation in sizes)  # pixels that a pixel sees to each side
         self.activation = nn.Identity() if stem else nn.Sequential(batch_norm(in_channels), nn.LeakyReLU(SLOPE))
-        self.branches = nn.ModuleList(
-            nn.Sequential(
-                SeparableConv2d(in_channels, filters, kernel_size, dilation),
-                batch_norm(filters),
-                nn.LeakyReLU(SLOPE),
-                SeparableConv2d(filters, filters, kernel_size, dilation),
-            )
-            for kernel_size, dilation in zip(kernel_sizes, dilations, strict=True)
-        )
-        self.shortcut = nn.Sequential(Pointwise(in_channels, self.out_channels), batch_norm(self.out_channels))
+        self.branches = nn.ModuleList(Branch(in_channels, filters, k, dilation) for k, dilation in sizes)
+        self.shortcut = Shortcut(in_channels, self.out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, out_channels, H, W)."""
-        kept = None
-        if self.training and self.dropout:
-            kept = F.dropout(next(self.parameters()).new_ones(len(x), self.out_channels), self.dropout)
-        if fused.trains(self, x):
-            return fused.train(self, x, kept)
-        out = self.second(self.first(x), x)
-        return out if kept is None else out * kept[:, :, None, None].to(out.dtype)
+        branches = self.second_convolutions(self.first_convolutions(x))
+        return self.drop_channels(self.shortcut(x) + branches)
 
-    def first(self, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
-        """The first half, up to the first convolution of every branch: (N, in, H, W) → (N, inner_channels, H', W').
-
-        The result is smaller by what is ``cut``, and written to ``out`` where that is given (channels last).
-        """
-        if fused.infers(self, x):
-            return fused.first(self, x, cut, out)
+    def first_convolutions(self, x: Tensor) -> Tensor:
+        """The first convolution of every branch, side by side: (N, in, H, W) → (N, inner_channels, H, W)."""
         activated = self.activation(x)
-        made = cut.crop(torch.cat([branch[0](activated) for branch in self._branches()], dim=1))
-        return made if out is None else out.copy_(made)
+        return torch.cat([branch.first(activated) for branch in self.branch_list], dim=1)
 
-    def second(self, y: Tensor, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
-        """The second half, of what the first made, (N, inner_channels, H, W), and x at the pixels that are not cut."""
-        if fused.infers(self, x):
-            return fused.second(self, y, x, cut, out)
-        branches = zip(y.chunk(len(self.branches), dim=1), self._branches(), strict=True)
-        made = [convolution(activation(norm(part))) for part, (_, norm, activation, convolution) in branches]
-        merged = torch.cat(made, dim=1) if self.merge == "concatenate" else torch.stack(made).sum(0)
-        result: Tensor = self.shortcut(x) + cut.crop(merged)
-        return result if out is None else out.copy_(result)
+    def second_convolutions(self, y: Tensor) -> Tensor:
+        """What the branches make of their first convolutions, y, joined: → (N, out_channels, H, W)."""
+        parts = zip(self.branch_list, y.chunk(len(self.branches), dim=1), strict=True)
+        branches = [branch.after_first(part) for branch, part in parts]
+        return torch.cat(branches, dim=1) if self.merge == "concatenate" else torch.stack(branches).sum(0)
 
-    def _branches(self) -> list[nn.Sequential]:
-        return cast("list[nn.Sequential]", list(self.branches))
+    def drop_channels(self, x: Tensor) -> Tensor:
+        """In training, x (N, out_channels, H, W) with some of its channels zero and the others larger instead."""
+        factors = self.dropout_factors(len(x))
+        return x if factors is None else x * factors[:, :, None, None].to(x.dtype)
+
+    def dropout_factors(self, images: int) -> Tensor | None:
+        """What the channels of each image are multiplied with in training, (N, out_channels), if by anything."""
+        if not self.training or self.dropout == 0:
+            return None
+        return F.dropout(next(self.parameters()).new_ones(images, self.out_channels), self.dropout)
+
+    @property
+    def norm(self) -> nn.BatchNorm2d | None:
+        """The normalisation before the branches; the stem has none."""
+        return cast(nn.BatchNorm2d, self.activation[0]) if isinstance(self.activation, nn.Sequential) else None
+
+    @property
+    def branch_list(self) -> list[Branch]:
+        """The branches in order."""
+        return cast("list[Branch]", list(self.branches))
+
+
+class Projection(nn.Sequential):
+    """1×1 convolution to classes and LeakyReLU: (N, in, H, W) → (N, classes, H, W)."""
+
+    def __init__(self, in_channels: int, classes: int) -> None:
+        super().__init__(Pointwise(in_channels, classes), nn.LeakyReLU(SLOPE))
+
+    @property
+    def convolution(self) -> Pointwise:
+        """The convolution."""
+        return cast(Pointwise, self[0])
 
 
 class LSTMResBlock(nn.Module):
@@ -129,7 +183,7 @@ class LSTMResBlock(nn.Module):
 
     def __init__(self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1) -> None:
         super().__init__()
-        self.project = nn.Sequential(Pointwise(in_channels, classes), nn.LeakyReLU(SLOPE))
+        self.project = Projection(in_channels, classes)
         self.rows = BidirectionalConvLSTM(classes, filters, dropout)
         self.columns = BidirectionalConvLSTM(classes, filters, dropout)
 

@@ -1,13 +1,34 @@
 """The network that a configuration names."""
 
+from typing import Literal
+
 from rescrnet.config import NetworkConfig
+from rescrnet.nn.initialization import share_kernels
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.unet import UNet
 
 Network = ResCRNet | UNet
+Initialization = Literal["independent", "shared"]
 
 
-def build_network(in_channels: int, classes: int, config: NetworkConfig) -> Network:
-    """Freshly drawn weights. Raises :class:`UsageError` where a comparator's library is missing."""
-    kind = UNet if config.name in ("unet", "res-unet") else ResCRNet
-    return kind(in_channels, classes, config)
+def build_network(
+    in_channels: int, classes: int, config: NetworkConfig, initialization: Initialization = "independent"
+) -> Network:
+    """A network with freshly drawn weights.
+
+    Args:
+        in_channels: channels of the images.
+        classes: number of classes.
+        config: which network.
+        initialization: every kernel drawn by itself, or ``shared``: all kernels of one shape start equal, as in the
+            authors' network. Of the comparators every kernel is drawn by itself in either case.
+
+    Raises:
+        UsageError: a setting does not fit the others, or a comparator's library is missing.
+    """
+    if config.name in ("unet", "res-unet"):
+        return UNet(in_channels, classes, config)
+    network = ResCRNet(in_channels, classes, config)
+    if initialization == "shared":
+        share_kernels(network)
+    return network

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.ops.convlstm import ScanWeights, continue_convlstm, convlstm
+from rescrnet.ops.convlstm import continue_convlstm, convlstm
+from rescrnet.ops.convlstm_weights import ScanWeights
 
 
 class BidirectionalConvLSTM(nn.Module):
@@ -34,11 +35,11 @@ class BidirectionalConvLSTM(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """He-normal input kernels, orthogonal recurrent kernels, zero biases but 1 for the forget gate."""
+        """He-normal input kernels, orthogonal recurrent kernels, zero biases except 1 for the forget gate."""
         he_normal_(self.input_kernel, fan_in=3 * self.classes)
         with torch.no_grad():
             for direction in self.recurrent_kernel:
-                # Orthogonal as one matrix: what a filter sees by what the four gates of all filters make of it.
+                # Orthogonal as one matrix: what a filter reads by what the four gates of all filters make of it.
                 matrix = torch.empty(3 * self.classes * self.filters, 4 * self.filters)
                 nn.init.orthogonal_(matrix)
                 shape = (self.filters, 3, self.classes, 4, self.filters)
@@ -48,7 +49,7 @@ class BidirectionalConvLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes, H, W) → the same shape: both directions' outputs, summed over directions and filters."""
-        return convlstm(x, self._weights(), self._dropout_factors(x))
+        return convlstm(x, self._weights(), self.dropout_factors(x))
 
     def scan(self, x: Tensor, direction: int, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One direction over some of the rows of an image; without gradient or dropout.
@@ -59,7 +60,7 @@ class BidirectionalConvLSTM(nn.Module):
             state: what the scan of the rows before returned; none at the edge of the image.
 
         Returns:
-            (N, classes, H, W), the direction's output summed over filters, and the state to go on from,
+            (N, classes, H, W), the direction's output summed over filters, and the state to continue from,
             (2, filters·classes, N, W).
         """
         if state is None:
@@ -78,7 +79,8 @@ class BidirectionalConvLSTM(nn.Module):
             recurrent.reshape(2, 4 * channels, 3, channels),
         )
 
-    def _dropout_factors(self, x: Tensor) -> Tensor | None:
+    def dropout_factors(self, x: Tensor) -> Tensor | None:
+        """In training, what each gate multiplies its recurrent input with, (2, 4, filters·classes, N, W)."""
         if not self.training or self.dropout == 0:
             return None
         kept = torch.ones(2, 4, self.filters * self.classes, len(x), x.shape[3], dtype=self.bias.dtype, device=x.device)

@@ -1,44 +1,111 @@
-"""How a residual block of the network runs through the compiled kernels, where it can."""
+"""The residual block of the network: that of :mod:`rescrnet.nn.blocks`, through the compiled kernels where it can."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments, infer_first, infer_second
-from rescrnet.ops.resblock import train as train_block
-from rescrnet.ops.separable import VECTOR, Cut, has_kernels
-
-if TYPE_CHECKING:
-    from rescrnet.nn.blocks import ConvResBlock, SeparableConv2d
-
-    Norms = list[nn.BatchNorm2d]
+from rescrnet.nn.blocks import SLOPE, ConvResBlock, SeparableConv2d
+from rescrnet.ops import resblock
+from rescrnet.ops.pixels import VECTOR
+from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments
+from rescrnet.ops.separable import NO_CUT, Cut, SeparableWeights, has_kernels
 
 
-def trains(block: ConvResBlock, x: Tensor) -> bool:
-    """Whether :func:`train` can do what ``block`` is asked to."""
-    return _applies(block, x) and all(norm.training for norms in _norms(block) for norm in norms)
+class FusedConvResBlock(ConvResBlock):
+    """A :class:`ConvResBlock` whose numbers the compiled kernels give, to rounding, where there are some that fit.
 
+    Streamed prediction runs it in two halves, each on a tile of its own, with :meth:`first` and :meth:`second`.
+    """
 
-def infers(block: ConvResBlock, x: Tensor) -> bool:
-    """Whether :func:`first` and :func:`second` can do what ``block`` is asked to."""
-    needs_gradient = torch.is_grad_enabled() and (x.requires_grad or any(p.requires_grad for p in block.parameters()))
-    return _applies(block, x) and not needs_gradient and not any(n.training for norms in _norms(block) for n in norms)
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, in, H, W) → (N, out_channels, H, W); channels last in memory where the kernels run."""
+        if self.trains_compiled(x):
+            return self._train(x)
+        if self.infers_compiled(x):
+            return self.drop_channels(self.second(self.first(x), x))
+        return super().forward(x)
 
+    def first(self, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
+        """The first convolution of every branch: (N, in, H, W) → (N, inner_channels, H', W').
 
-def _applies(block: ConvResBlock, x: Tensor) -> bool:
-    return (
-        x.device.type == "cpu"
-        and next(block.parameters()).dtype == torch.float32
-        and block.filters % VECTOR == 0
-        and x.numel() > 0
-        and not torch.compiler.is_compiling()
-        and has_kernels()
-        and (x.dtype == torch.float32 or x.dtype == _precision())
-    )
+        The result is smaller by what is ``cut``, and written to ``out`` where that is given (channels last).
+        """
+        if not self.infers_compiled(x):
+            result = cut.crop(self.first_convolutions(x))
+        else:
+            running = _running([] if self.norm is None else [self.norm])
+            into = _in_kernels_type(out)
+            result = resblock.infer_first(_pixels(x), self.kernel_weights(), self._settings(), running, cut, into)
+            result = result.permute(0, 3, 1, 2)
+        return _written(result, out)
+
+    def second(self, y: Tensor, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
+        """The block, from what :meth:`first` gave, (N, inner_channels, H, W), and x at the pixels that are not cut."""
+        if not self.infers_compiled(x):
+            result = self.shortcut(x) + cut.crop(self.second_convolutions(y))
+        else:
+            weights, settings, into = self.kernel_weights(), self._settings(), _in_kernels_type(out)
+            running = _running([branch.norm for branch in self.branch_list]), _running([self.shortcut.norm])
+            result = resblock.infer_second(_pixels(y), _rows(x), weights, settings, running, cut, into)
+            result = result.permute(0, 3, 1, 2)
+        return _written(result, out)
+
+    def trains_compiled(self, x: Tensor) -> bool:
+        """Whether the kernels can compute x in training, with its gradient and the batch's statistics."""
+        return self._kernels_fit(x) and all(norm.training for norm in self._norms())
+
+    def infers_compiled(self, x: Tensor) -> bool:
+        """Whether the kernels can compute x with the running statistics, for which they know no gradient."""
+        needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters()))
+        return self._kernels_fit(x) and not needs_gradient and not any(norm.training for norm in self._norms())
+
+    def kernel_weights(self) -> BlockWeights:
+        """The weights as the kernels read them: channels last, and zeros for channels that fill up the input's."""
+        spare = -self.shortcut.convolution.in_channels % VECTOR
+        branches, shortcut = self.branch_list, self.shortcut.convolution
+        return BlockWeights(
+            norm=_scales([] if self.norm is None else [self.norm]),
+            first=_separable([branch.first for branch in branches], spare),
+            inner=_scales([branch.norm for branch in branches]),
+            second=_separable([branch.second for branch in branches]),
+            shortcut=F.pad(shortcut.weight.flatten(1), (0, spare)),
+            shortcut_bias=cast(Tensor, shortcut.bias),
+            outer=_scales([self.shortcut.norm]),
+        )
+
+    def _settings(self) -> BlockSettings:
+        return BlockSettings(self.dilations, self.merge == "sum", self.shortcut.norm.eps, SLOPE)
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        norms = [self.norm, *(branch.norm for branch in self.branch_list), self.shortcut.norm]
+        return [norm for norm in norms if norm is not None]
+
+    def _kernels_fit(self, x: Tensor) -> bool:
+        return (
+            x.device.type == "cpu"
+            and next(self.parameters()).dtype == torch.float32
+            and self.filters % VECTOR == 0
+            and x.numel() > 0
+            and not torch.compiler.is_compiling()
+            and has_kernels()
+            and (x.dtype == torch.float32 or x.dtype == _precision())
+        )
+
+    def _train(self, x: Tensor) -> Tensor:
+        factors, count = self.dropout_factors(len(x)), x[:, 0].numel()
+        out, moments = resblock.train(_pixels(x), self.kernel_weights(), self._settings(), factors)
+        if self.norm is not None:
+            _update(self.norm, *moments.norm, count)
+        inner = zip(*(torch.split(tensor, self.filters) for tensor in moments.inner), strict=True)
+        for branch, (mean, variance) in zip(self.branch_list, inner, strict=True):
+            _update(branch.norm, mean, variance, count)
+        _update(self.shortcut.norm, *moments.outer, count)
+        return out.permute(0, 3, 1, 2)
 
 
 def _precision() -> torch.dtype:
@@ -47,82 +114,43 @@ def _precision() -> torch.dtype:
     return torch.bfloat16 if mixed and has_kernels(torch.bfloat16) else torch.float32
 
 
-def train(block: ConvResBlock, x: Tensor, kept: Tensor | None) -> Tensor:
-    """What ``block`` makes of x with the batch's statistics, (N, C, H, W) → (N, out_channels, H, W), channels last."""
-    spare = -x.shape[1] % VECTOR
-    out, found = train_block(_pixels(x), _weights(block, spare), _settings(block), kept)
-    for norms, (means, variances) in zip(_norms(block), found, strict=True):
-        for index, norm in enumerate(norms):
-            share = slice(index * norm.num_features, (index + 1) * norm.num_features)
-            _update(norm, means[share], variances[share], x[:, 0].numel())
-    return out.permute(0, 3, 1, 2)
+def _pixels(x: Tensor) -> Tensor:
+    """(N, C, H, W) → (N, H, W, C'), contiguous, with zeros as channels up to the next multiple of VECTOR."""
+    pixels, spare = x.permute(0, 2, 3, 1).to(_precision()), -x.shape[1] % VECTOR
+    return (F.pad(pixels, (0, spare)) if spare else pixels).contiguous()
 
 
-def first(block: ConvResBlock, x: Tensor, cut: Cut, out: Tensor | None) -> Tensor:
-    """:meth:`ConvResBlock.first`."""
-    weights, running = _weights(block, -x.shape[1] % VECTOR), _running(_norms(block)[0])
-    made = infer_first(_pixels(x), weights, _settings(block), running, cut, _room(out)).permute(0, 3, 1, 2)
-    return made if out is None or made.dtype == out.dtype else out.copy_(made)
-
-
-def second(block: ConvResBlock, y: Tensor, x: Tensor, cut: Cut, out: Tensor | None) -> Tensor:
-    """:meth:`ConvResBlock.second`."""
-    weights, (_, inner, after) = _weights(block, -x.shape[1] % VECTOR), _norms(block)
-    running = _running(inner), _running(after)
-    made = infer_second(_pixels(y), _pixels(x, whole=False), weights, _settings(block), running, cut, _room(out))
-    made = made.permute(0, 3, 1, 2)
-    return made if out is None or made.dtype == out.dtype else out.copy_(made)
-
-
-def _pixels(x: Tensor, *, whole: bool = True) -> Tensor:
-    """(N, H, W, C) with channels by the vector; contiguous, or only its rows if it need not be ``whole``."""
-    spare = -x.shape[1] % VECTOR
+def _rows(x: Tensor) -> Tensor:
+    """As :func:`_pixels`, but a part of a larger image is not copied if its rows are contiguous."""
     pixels = x.permute(0, 2, 3, 1).to(_precision())
-    if spare:
-        return F.pad(pixels, (0, spare)).contiguous()
-    return pixels if not whole and pixels.stride()[2:] == (x.shape[1], 1) else pixels.contiguous()
+    usable = x.shape[1] % VECTOR == 0 and pixels.stride()[2:] == (x.shape[1], 1)
+    return pixels if usable else _pixels(x)
 
 
-def _room(out: Tensor | None) -> Tensor | None:
-    """Where the kernels write, if it is of their type."""
+def _in_kernels_type(out: Tensor | None) -> Tensor | None:
+    """Where the kernels write, (N, H, W, C), if it is of their type."""
     return None if out is None or out.dtype != _precision() else out.permute(0, 2, 3, 1)
 
 
-def _settings(block: ConvResBlock) -> BlockSettings:
-    return BlockSettings(block.dilations, block.merge == "sum", _norms(block)[2][0].eps, block.slope)
+def _written(result: Tensor, out: Tensor | None) -> Tensor:
+    """The result, in ``out`` if that is given."""
+    return result if out is None or result.data_ptr() == out.data_ptr() else out.copy_(result)
 
 
-def _branches(block: ConvResBlock) -> list[nn.Sequential]:
-    return cast("list[nn.Sequential]", list(block.branches))
+def _separable(layers: Sequence[SeparableConv2d], spare: int = 0) -> SeparableWeights:
+    return SeparableWeights(
+        tuple(F.pad(layer.depthwise.squeeze(1).permute(1, 2, 0), (0, spare)) for layer in layers),
+        F.pad(torch.stack([layer.pointwise.weight.flatten(1).t() for layer in layers]), (0, 0, 0, spare)),
+        torch.stack([cast(Tensor, layer.pointwise.bias) for layer in layers]),
+    )
 
 
-def _norms(block: ConvResBlock) -> tuple[Norms, Norms, Norms]:
-    """The normalisations before, in and after the branches; in the stem there is none before."""
-    inner = [branch[1] for branch in _branches(block)]
-    return tuple(cast("Norms", norms) for norms in (list(block.activation.children())[:1], inner, [block.shortcut[1]]))  # type: ignore[return-value]
-
-
-def _weights(block: ConvResBlock, spare: int) -> BlockWeights:
-    """As the kernels read them: channels last, and ``spare`` channels of zeros more where the input has them."""
-    before, inner, after = (_scales(norms) for norms in _norms(block))
-    first, second = (cast("list[SeparableConv2d]", [b[place] for b in _branches(block)]) for place in (0, 3))
-    shortcut = cast(nn.Conv2d, block.shortcut[0])
-    weight, bias = F.pad(shortcut.weight.flatten(1), (0, spare)), cast(Tensor, shortcut.bias)
-    return BlockWeights(before, _separable(first, spare), inner, _separable(second, 0), weight, bias, after)
-
-
-def _separable(layers: list[SeparableConv2d], spare: int) -> tuple[Tensor, ...]:
-    depthwise = [F.pad(layer.depthwise.squeeze(1).permute(1, 2, 0), (0, spare)) for layer in layers]
-    pointwise = torch.stack([layer.pointwise.weight.flatten(1).t() for layer in layers])
-    bias = torch.stack([cast(Tensor, layer.pointwise.bias) for layer in layers])
-    return *depthwise, F.pad(pointwise, (0, 0, 0, spare)), bias
-
-
-def _scales(norms: Norms) -> Tensor:
+def _scales(norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+    """γ and β of normalisations side by side, (2, C); (2, 0) of none."""
     return torch.cat([torch.empty(2, 0), *(torch.stack([norm.weight, norm.bias]) for norm in norms)], 1)
 
 
-def _running(norms: Norms) -> Moments:
+def _running(norms: Sequence[nn.BatchNorm2d]) -> Moments:
     pairs = [torch.stack([cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]) for norm in norms]
     return Moments(*torch.cat([torch.empty(2, 0), *pairs], 1))
 
@@ -135,5 +163,7 @@ def _update(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) ->
         return
     batches += 1
     momentum = 1 / float(batches) if norm.momentum is None else norm.momentum
+    # The kernels fill up the channels of the input.
+    mean, variance = mean[: norm.num_features], variance[: norm.num_features]
     running_mean.lerp_(mean.to(running_mean.dtype), momentum)
     running_variance.lerp_((variance * (count / max(1, count - 1))).to(running_variance.dtype), momentum)

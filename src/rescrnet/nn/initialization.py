@@ -1,4 +1,4 @@
-"""How the authors' network starts."""
+"""The initialization of the authors' network, in which kernels of one shape start equal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rescrnet.nn.network import ResCRNet
 
 
 @torch.no_grad()
-def start_alike(network: ResCRNet) -> None:
+def share_kernels(network: ResCRNet) -> None:
     """Give all kernels of one kind and shape the values of the first of them, biases and norms likewise.
 
-    In the authors' network every initialiser has the same fixed seed: the branches of all blocks start alike, and so do
+    In the authors' network every initializer has the same fixed seed: the branches of all blocks start equal, and so do
     the four ConvLSTMs. What they become differs, since they read different things.
 
     Args:

@@ -231,10 +231,8 @@ def _loss(formula: _Formula, *, weighted: bool, default_smooth: float = 1.0, per
         _check_mask("target", target)
         _check_weight_mode(weight_mode)
         if probabilities.shape != target.shape:
-            raise UsageError(
-                f"target: found shape {tuple(target.shape)}, "
-                f"expected that of probabilities, {tuple(probabilities.shape)}"
-            )
+            expected = f"expected that of probabilities, {tuple(probabilities.shape)}"
+            raise UsageError("target", f"found shape {tuple(target.shape)}", expected)
         if smooth is None:
             smooth = 1e-5 if weight_mode == "volume" else default_smooth
         weight = weights(target, weight_mode) if weighted else torch.ones_like(target)
@@ -250,16 +248,15 @@ def _loss(formula: _Formula, *, weighted: bool, default_smooth: float = 1.0, per
 
 def _check_mask(argument: str, tensor: Tensor) -> None:
     if tensor.ndim != 4 or tensor.numel() == 0:
-        raise UsageError(
-            f"{argument}: found shape {tuple(tensor.shape)}, expected (N, classes, height, width), none of them 0"
-        )
+        expected = "expected (N, classes, height, width), none of them 0"
+        raise UsageError(argument, f"found shape {tuple(tensor.shape)}", expected)
     if tensor.dtype not in (torch.float32, torch.float64):
-        raise UsageError(f"{argument}: found dtype {tensor.dtype}, expected torch.float32 or torch.float64")
+        raise UsageError(argument, f"found dtype {tensor.dtype}", "expected torch.float32 or torch.float64")
 
 
 def _check_weight_mode(weight_mode: str) -> None:
     if weight_mode not in get_args(WeightMode):
-        raise UsageError(f"weight_mode: found {weight_mode!r}, expected one of {', '.join(get_args(WeightMode))}")
+        raise UsageError("weight_mode", f"found {weight_mode!r}", f"expected one of {', '.join(get_args(WeightMode))}")
 
 
 _dice_loss = _one_minus(_dice)

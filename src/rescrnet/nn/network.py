@@ -4,11 +4,11 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rescrnet.config import NetworkConfig, validate
+from rescrnet.config import NetworkConfig, Variant, validate
 from rescrnet.errors import UsageError
-from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, Pointwise
-
-State = tuple[Tensor, ...]
+from rescrnet.nn.blocks import LSTMResBlock, Projection
+from rescrnet.nn.fused import FusedConvResBlock
+from rescrnet.nn.variants import VARIANTS, drops_stem, join
 
 
 class ResCRNet(nn.Module):
@@ -32,16 +32,17 @@ class ResCRNet(nn.Module):
         super().__init__()
         base = {} if config is None else config.model_dump()
         self.config = config = validate(NetworkConfig, {**base, **settings}, where="network")
-        if config.name not in _JOIN:
-            raise UsageError(f"network: '{config.name}' is no Res-CR-Net; use rescrnet.nn.build.build_network")
+        if config.name not in VARIANTS:
+            raise UsageError("network", f"'{config.name}' is no Res-CR-Net", "use rescrnet.nn.build.build_network")
+        self.variant: Variant = config.name
         self.in_channels, self.classes = in_channels, classes
 
         blocks, width = [], in_channels
         columns = (config.per_block("filters"), config.per_block("kernel_sizes"), config.per_block("dilations"))
         for index, (filters, kernel_sizes, dilations) in enumerate(zip(*columns, strict=True)):
             stem = index == 0
-            dropout = 0.0 if stem and config.name != "res-cr-net" else config.dropout  # the denser ones keep the stem
-            block = ConvResBlock(
+            dropout = config.dropout if not stem or drops_stem(self.variant) else 0.0
+            block = FusedConvResBlock(
                 width, filters, kernel_sizes, dilations, merge=config.merge, dropout=dropout, stem=stem
             )
             blocks.append(block)
@@ -52,7 +53,7 @@ class ResCRNet(nn.Module):
         for _ in range(config.m):
             head.append(LSTMResBlock(width, classes, config.lstm_filters, config.recurrent_dropout))
             width = classes
-        self.head = nn.Sequential(*head or [Pointwise(width, classes), nn.LeakyReLU(SLOPE)])
+        self.head = nn.Sequential(*head) if head else Projection(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) float, intensities scaled → logits (N, classes, H, W)."""
@@ -60,54 +61,34 @@ class ResCRNet(nn.Module):
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, in_channels, H, W) → what the convolutional blocks make of it, (N, width, H, W)."""
-        state: State = (x,)
+        """What the convolutional blocks make of x: (N, in_channels, H, W) → (N, width, H, W).
+
+        All that holds batch normalisation: recomputing the running statistics runs nothing but this.
+        """
+        state: tuple[Tensor, ...] = (x,)
         for index, block in enumerate(self.conv_blocks):
-            state = self.join(index, block(state[0]), state[-1])
+            state = join(self.variant, index, block(state[0]), state[-1])
         return state[0]
 
-    def join(self, index: int, made: Tensor, total: Tensor) -> State:
-        """What follows block ``index``, which ``made`` its output, by the variant of the network.
-
-        A state is what the blocks to come read: the output of the block before, and in a very dense network also the
-        sum of the outputs so far, ``total``; (N, width, H, W) each.
-        """
-        return _JOIN[self.config.name](index, made, total)
-
     def project(self, features: Tensor) -> Tensor:
-        """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits."""
-        first = self.head[0]
-        projected: Tensor = first.project(features) if isinstance(first, LSTMResBlock) else self.head(features)
+        """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits.
+
+        For streamed prediction, which scans the image line by line.
+        """
+        projected: Tensor = self.projections[0](features)
         return projected
 
     @property
-    def conv_blocks(self) -> list[ConvResBlock]:
+    def conv_blocks(self) -> list[FusedConvResBlock]:
         """The stem and the convolutional residual blocks, in order."""
-        return cast("list[ConvResBlock]", list(self.blocks))
+        return cast("list[FusedConvResBlock]", list(self.blocks))
 
     @property
     def lstm_blocks(self) -> list[LSTMResBlock]:
         """The ConvLSTM residual blocks, in order."""
         return [block for block in self.head if isinstance(block, LSTMResBlock)]
 
-
-def _chain(index: int, made: Tensor, total: Tensor) -> State:
-    return (made,)
-
-
-def _dense(index: int, made: Tensor, total: Tensor) -> State:
-    """Every block from the third adds what came before it."""
-    if index == 0:
-        return (made,)
-    return (made, total + made) if index == 1 else (made + total,)
-
-
-def _very_dense(index: int, made: Tensor, total: Tensor) -> State:
-    """Every block adds the outputs of all before it."""
-    if index == 0:
-        return (made,)
-    made = total + made
-    return made, total + made
-
-
-_JOIN = {"res-cr-net": _chain, "dense": _dense, "very-dense": _very_dense}
+    @property
+    def projections(self) -> list[Projection]:
+        """The projections to classes: of each LSTM block, or without such blocks the head itself."""
+        return [self.head] if isinstance(self.head, Projection) else [block.project for block in self.lstm_blocks]

@@ -32,7 +32,7 @@ class UNet(nn.Module):
             from monai.networks.nets.unet import UNet as MonaiUNet
         except ImportError:
             raise UsageError(
-                f"network '{config.name}': needs MONAI, which is not installed; pip install 'rescrnet[unet]'"
+                f"network '{config.name}'", "needs MONAI, which is not installed", "pip install 'rescrnet[unet]'"
             ) from None
         self.config, self.in_channels, self.classes = config, in_channels, classes
         self.unet = MonaiUNet(
@@ -53,4 +53,10 @@ class UNet(nn.Module):
         logits: Tensor = self.unet(padded)[:, :, :height, :width]
         return logits
 
-    features = forward  # all of its batch normalisation is in here
+    def features(self, x: Tensor) -> Tensor:
+        """All that holds batch normalisation, which here is the whole network: (N, in_channels, H, W) → logits.
+
+        Recomputing the running statistics runs nothing but this; of Res-CR-Net it leaves out the ConvLSTMs.
+        """
+        logits: Tensor = self(x)
+        return logits

@@ -16,25 +16,36 @@ import subprocess
 import sys
 import tempfile
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from torch import Tensor
 
 _FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-funroll-loops", "-fopenmp", "-fPIC")
+SOURCES = Path(__file__).parent / "c"
 _log = logging.getLogger(__name__)
 
 
 @cache
-def kernels(name: str, *defined: str) -> ctypes.CDLL | None:
-    """The ``name.c`` of this folder, compiled with these macros defined, or none. Its functions return nothing."""
-    source = files("rescrnet.ops").joinpath(f"{name}.c").read_text(encoding="utf-8")
-    return _compiled(name, "".join(f"#define {macro}\n" for macro in defined) + source)
+def kernels(name: str, *macros: str) -> ctypes.CDLL | None:
+    """``c/name.c`` of this folder, compiled with these macros defined, or none. Its functions return nothing."""
+    compiler = shutil.which("gcc")
+    if os.environ.get("RESCRNET_NATIVE") == "0" or sys.platform != "linux" or compiler is None:
+        return None
+    flags = [*_FLAGS, *(f"-D{macro}" for macro in macros)]
+    try:
+        library = _cache_folder() / f"{name}-{_key(compiler, flags, name)}.so"
+        if not library.is_file():
+            _compile(compiler, flags, SOURCES / f"{name}.c", library)
+        # No OpenMP is linked in: its symbols resolve to the one that PyTorch has loaded, so both share their threads.
+        return ctypes.CDLL(str(library))
+    except (OSError, subprocess.CalledProcessError) as error:
+        _log.info("no compiled kernels, the plain path is used: %s", error)
+        return None
 
 
-def required(name: str, *defined: str) -> ctypes.CDLL:
+def required(name: str, *macros: str) -> ctypes.CDLL:
     """The kernels of a path that is taken only where :func:`kernels` has them."""
-    library = kernels(name, *defined)
+    library = kernels(name, *macros)
     if library is None:
         raise RuntimeError(f"{name}.c has not been compiled here; ask kernels() first")
     return library
@@ -45,31 +56,23 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def _compiled(name: str, source: str) -> ctypes.CDLL | None:
-    compiler = shutil.which("gcc")
-    if os.environ.get("RESCRNET_NATIVE") == "0" or sys.platform != "linux" or compiler is None:
-        return None
-    try:
-        # What "native" means is part of the key: a home folder may be shared between processors.
-        target = subprocess.run([compiler, *_FLAGS, "-Q", "--help=target"], capture_output=True, check=True).stdout
-        key = hashlib.sha256(source.encode() + repr(_FLAGS).encode() + target).hexdigest()[:16]
-        library = _cache_folder() / f"{name}-{key}.so"
-        if not library.is_file():
-            _compile(compiler, source, library)
-        # No OpenMP is linked in: its symbols resolve to the one that PyTorch has loaded, so both share their threads.
-        return ctypes.CDLL(str(library))
-    except (OSError, subprocess.CalledProcessError) as error:
-        _log.info("no compiled kernels, the plain path is used: %s", error)
-        return None
+def _key(compiler: str, flags: list[str], name: str) -> str:
+    """A hash of everything that a library follows from: the source, all headers, the flags, the processor."""
+    # What "native" means is part of it: a home folder may be shared between processors.
+    target = subprocess.run([compiler, *_FLAGS, "-Q", "--help=target"], capture_output=True, check=True).stdout
+    key = hashlib.sha256(repr(flags).encode() + target)
+    for file in [SOURCES / f"{name}.c", *sorted(SOURCES.glob("*.h"))]:
+        key.update(file.name.encode() + file.read_bytes())
+    return key.hexdigest()[:16]
 
 
-def _compile(compiler: str, source: str, library: Path) -> None:
+def _compile(compiler: str, flags: list[str], source: Path, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        code, made, linked = (Path(folder) / name for name in ("kernels.c", "kernels.o", "kernels.so"))
-        code.write_text(source, encoding="utf-8")
-        subprocess.run([compiler, *_FLAGS, "-c", str(code), "-o", str(made)], capture_output=True, check=True)
-        subprocess.run([compiler, "-shared", str(made), "-o", str(linked)], capture_output=True, check=True)
+        compiled, linked = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
+        command = [compiler, *flags, "-I", str(SOURCES), "-c", str(source), "-o", str(compiled)]
+        subprocess.run(command, capture_output=True, check=True)
+        subprocess.run([compiler, "-shared", str(compiled), "-o", str(linked)], capture_output=True, check=True)
         linked.replace(library)
 
 

@@ -45,10 +45,10 @@ class _Pointwise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, weight = ctx.saved_tensors
-        gradient = gradients[0].contiguous()
-        by_x = None
+        grad_out = gradients[0].contiguous()
+        grad_x = None
         if ctx.needs_input_grad[0]:
-            by_x = empty(*x.shape, dtype=x.dtype)
-            torch.mm(gradient.flatten(0, 2), weight, out=by_x.flatten(0, 2))
-        by_row = torch.bmm(gradient.flatten(0, 1).transpose(1, 2), x.flatten(0, 1))
-        return by_x, by_row.sum(0), gradient.sum((0, 1, 2))
+            grad_x = empty(*x.shape, dtype=x.dtype)
+            torch.mm(grad_out.flatten(0, 2), weight, out=grad_x.flatten(0, 2))
+        grad_weight_of_row = torch.bmm(grad_out.flatten(0, 1).transpose(1, 2), x.flatten(0, 1))
+        return grad_x, grad_weight_of_row.sum(0), grad_out.sum((0, 1, 2))

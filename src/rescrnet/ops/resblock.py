@@ -8,14 +8,17 @@ from its mean and covariance.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rescrnet.ops.separable import NO_CUT, Affine, Cut, Separable, moments, pixel_add, pixel_mix, pixel_products
+from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops.separable import NO_CUT, Affine, Cut, Separable, SeparableWeights
 
 
 class Moments(NamedTuple):
@@ -25,20 +28,51 @@ class Moments(NamedTuple):
     variance: Tensor
 
 
-class BlockWeights(NamedTuple):
-    """The weights of a block of B branches with F filters.
+class BlockMoments(NamedTuple):
+    """Of the input, of what the first convolutions give, and of the shortcut: what a block's normalisations read."""
 
-    ``norm``, ``inner`` and ``outer`` are (2, C), γ and β. In the stem ``norm`` is empty, (2, 0): its branches read the
-    input as it is. A separable convolution is its B kernels (k, k, C), then (B, C, F), then (B, F).
+    norm: Moments
+    inner: Moments
+    outer: Moments
+
+
+class BlockWeights(NamedTuple):
+    """The weights of a block of B branches with F filters, or their gradients.
+
+    Attributes:
+        norm: γ and β before the branches, (2, C); in the stem, whose branches read the input as it is, (2, 0).
+        first: the first convolutions of the branches.
+        inner: γ and β between the convolutions, (2, B·F).
+        second: the second convolutions.
+        shortcut: (out_channels, C).
+        shortcut_bias: (out_channels).
+        outer: γ and β after the shortcut, (2, out_channels).
     """
 
     norm: Tensor
-    first: tuple[Tensor, ...]
+    first: SeparableWeights
     inner: Tensor
-    second: tuple[Tensor, ...]
+    second: SeparableWeights
     shortcut: Tensor
     shortcut_bias: Tensor
     outer: Tensor
+
+    def flatten(self) -> list[Tensor]:
+        """All tensors in a row, as autograd takes them."""
+        convolutions = [[*layer.depthwise, layer.pointwise, layer.bias] for layer in (self.first, self.second)]
+        first, second = convolutions
+        return [self.norm, *first, self.inner, *second, self.shortcut, self.shortcut_bias, self.outer]
+
+    @classmethod
+    def unflatten(cls, tensors: Iterable[Tensor], branches: int) -> Self:
+        """The inverse of :meth:`flatten`."""
+        remaining = iter(tensors)
+
+        def convolution() -> SeparableWeights:
+            return SeparableWeights(tuple(islice(remaining, branches)), next(remaining), next(remaining))
+
+        norm, first, inner, second = next(remaining), convolution(), next(remaining), convolution()
+        return cls(norm, first, inner, second, *remaining)
 
 
 @dataclass(frozen=True)
@@ -61,7 +95,8 @@ def infer_first(
 ) -> Tensor:
     """The first convolutions with running statistics, without gradient: (N, H, W, C) → (N, H', W', B·F)."""
     first, _ = _layers(weights, settings)
-    return first.forward(x, _affine(weights.norm, norm, settings.eps), settings.slope, cut, out)[0]
+    affine = _affine(weights.norm, norm, settings.eps) if weights.norm.numel() else None
+    return first.forward(x, affine, settings.slope, cut, out)
 
 
 def infer_second(
@@ -79,51 +114,68 @@ def infer_second(
     """
     inner, outer = running
     _, second = _layers(weights, settings)
-    made, _ = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, cut, out)
+    branches = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, cut, out)
     matrix, shift = _shortcut(weights, outer, settings.eps)
     n = len(x)
-    return pixel_mix(made, torch.ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
+    return pixel_affine(branches, torch.ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
 
 
 def train(
     x: Tensor, weights: BlockWeights, settings: BlockSettings, factor: Tensor | None = None
-) -> tuple[Tensor, list[Moments]]:
+) -> tuple[Tensor, BlockMoments]:
     """The block with the batch's own statistics, which it returns: (N, H, W, C) → (N, H, W, out_channels).
 
     ``factor`` (N, out_channels) multiplies the result: a dropout of whole channels.
     """
-    flat = [weights.norm, *weights.first, weights.inner, *weights.second, *weights[4:]]
-    out, *statistics = _Block.apply(x, factor, settings, *flat)  # type: ignore[no-untyped-call]
-    return out, [Moments(*pair) for pair in zip(statistics[::2], statistics[1::2], strict=True)]
+    out, *statistics = _Block.apply(x, factor, settings, *weights.flatten())  # type: ignore[no-untyped-call]
+    pairs = zip(statistics[::2], statistics[1::2], strict=True)
+    return out, BlockMoments(*(Moments(mean, variance) for mean, variance in pairs))
+
+
+class _OuterGraph(NamedTuple):
+    """What follows from the moments of the input, with its graph: the first affine map, and the shortcut's matrix."""
+
+    mean: Tensor
+    covariance: Tensor
+    affine: Affine | None
+    matrix: Tensor
+    shift: Tensor
+
+
+class _InnerGraph(NamedTuple):
+    """What follows from the moments of the first convolutions' result, with its graph."""
+
+    moments: Moments
+    affine: Affine
 
 
 class _Block(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: Tensor | None, settings: BlockSettings, *flat: Tensor) -> Any:
         # What lies between the sweeps over pixels is small, and autograd knows its gradient: it is kept as a graph.
-        leaves = [tensor.detach().requires_grad_() for tensor in flat]
-        weights = _unflatten(leaves, len(settings.dilations))
+        leaves = (tensor.detach().requires_grad_() for tensor in flat)
+        weights = BlockWeights.unflatten(leaves, len(settings.dilations))
         first, second = _layers(weights, settings)
         mean, covariance = (tensor.requires_grad_() for tensor in moments(x))
         with torch.enable_grad():
             norm = Moments(mean, covariance.diagonal())
-            affine = _affine(weights.norm, norm, settings.eps)
+            affine = _affine(weights.norm, norm, settings.eps) if weights.norm.numel() else None
             kernel = weights.shortcut.double()
             spread = ((kernel @ covariance) * kernel).sum(1)
             outer = Moments(kernel @ mean + weights.shortcut_bias.double(), spread)
             matrix, shift = _shortcut(weights, outer, settings.eps)
-        y, found = first.forward(x, affine, settings.slope, moments=True)
-        inner = Moments(*(tensor.requires_grad_() for tensor in found or ()))
+        y, (inner_mean, inner_variance) = first.forward_with_moments(x, affine, settings.slope)
+        inner = Moments(inner_mean.requires_grad_(), inner_variance.requires_grad_())
         with torch.enable_grad():
             inner_affine = _affine(weights.inner, inner, settings.eps)
-        out, _ = second.forward(y, inner_affine, settings.slope)
+        out = second.forward(y, inner_affine, settings.slope)
         scale = torch.ones(len(x), len(shift)) if factor is None else factor
-        pixel_mix(out, scale, shift * scale, (x, matrix.t() * scale[:, None]))
+        pixel_affine(out, scale, shift * scale, (x, matrix.t() * scale[:, None]))
 
         ctx.save_for_backward(x, y, factor)
-        ctx.settings, ctx.leaves, ctx.layers = settings, leaves, (first, second)
-        ctx.outer_graph = ((mean, covariance), affine, matrix, shift)
-        ctx.inner_graph = (inner, inner_affine)
+        ctx.settings, ctx.weights, ctx.layers = settings, weights, (first, second)
+        ctx.outer = _OuterGraph(mean, covariance, affine, matrix, shift)
+        ctx.inner = _InnerGraph(inner, inner_affine)
         statistics = [tensor.detach() for pair in (norm, inner, outer) for tensor in pair]
         ctx.mark_non_differentiable(*statistics)
         return out, *statistics
@@ -132,80 +184,78 @@ class _Block(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, y, factor = ctx.saved_tensors
-        slope, leaves, (first, second) = ctx.settings.slope, ctx.leaves, ctx.layers
-        gradient = gradients[0].to(x.dtype).contiguous()
+        slope, weights, (first, second) = ctx.settings.slope, ctx.weights, ctx.layers
+        outer, inner = ctx.outer, ctx.inner
+        grad_out = gradients[0].to(x.dtype).contiguous()
         pixels = x[..., 0].numel()
-        for_leaves: dict[int, Tensor] = {}
 
-        inner, inner_affine = ctx.inner_graph
-        by_y, sums, by_second = second.backward(gradient, y, inner_affine, slope, factor)
-        by_mean, by_variance = _backward(inner_affine, (sums[1], sums[0]), inner, leaves, for_leaves)
-        factors = 2 * by_variance / pixels
-        pixel_add(by_y, inner_affine.scale, y, factors, by_mean / pixels - factors * inner.mean)
+        # Through the second convolutions and the normalisation before them.
+        grad_y, grad_affine, grad_second = second.backward(grad_out, y, inner.affine, slope, factor)
+        grad_mean, grad_variance, grad_inner = _gradients(
+            [inner.affine.scale, inner.affine.shift],
+            [grad_affine.scale, grad_affine.shift],
+            [inner.moments.mean, inner.moments.variance, weights.inner],
+        )
+        spread = 2 * grad_variance / pixels
+        pixel_add(grad_y, inner.affine.scale, y, spread, grad_mean / pixels - spread * inner.moments.mean)
 
-        statistics, affine, matrix, shift = ctx.outer_graph
-        for_input = ctx.needs_input_grad[0]
-        by_x, sums, by_first = first.backward(by_y, x, affine, slope, for_input=for_input)
-        del by_y
-        scale = torch.ones(len(x), len(shift)) if factor is None else factor
-        by_sums, by_products = pixel_products(x, gradient)
-        by_matrix, by_shift = (by_products * scale[:, None]).sum(0).t(), (by_sums * scale).sum(0)
-        roots, seeds = [matrix, shift], [by_matrix, by_shift]
-        if affine is not None and sums is not None:
-            roots, seeds = [*roots, affine.scale, affine.shift], [*seeds, sums[1], sums[0]]
-        by_mean, by_covariance = _backward(roots, seeds, statistics, leaves, for_leaves)
+        # Through the first convolutions, beside them through the shortcut, and the normalisations of both.
+        for_input = ctx.needs_input_grad[0] or outer.affine is not None  # the norm's own gradient comes with it
+        grad_x, grad_affine, grad_first = first.backward(grad_y, x, outer.affine, slope, for_input=for_input)
+        del grad_y
+        scale = torch.ones(len(x), len(outer.shift)) if factor is None else factor
+        sums, products = pixel_products(x, grad_out)
+        outputs = [outer.matrix, outer.shift]
+        seeds = [(products * scale[:, None]).sum(0).t(), (sums * scale).sum(0)]
+        if outer.affine is not None and grad_affine is not None:
+            outputs += [outer.affine.scale, outer.affine.shift]
+            seeds += [grad_affine.scale, grad_affine.shift]
+        grad_mean, grad_covariance, grad_norm, grad_shortcut, grad_bias, grad_outer = _gradients(
+            outputs,
+            seeds,
+            [outer.mean, outer.covariance, weights.norm, weights.shortcut, weights.shortcut_bias, weights.outer],
+        )
         if for_input:
-            by_square = (by_covariance + by_covariance.t()) / pixels
+            spread = (grad_covariance + grad_covariance.t()) / pixels
             n = len(x)
-            pixel_mix(
-                by_x,
-                (torch.ones(x.shape[-1]) if affine is None else affine.scale).expand(n, -1),
-                (by_mean / pixels - by_square @ statistics[0]).expand(n, -1),
-                (x, by_square.expand(n, -1, -1)),
-                (gradient, matrix * scale[:, :, None]),
+            pixel_affine(
+                grad_x,
+                (torch.ones(x.shape[-1]) if outer.affine is None else outer.affine.scale).expand(n, -1),
+                (grad_mean / pixels - spread @ outer.mean).expand(n, -1),
+                (x, spread.expand(n, -1, -1)),
+                (grad_out, outer.matrix * scale[:, :, None]),
             )
-        for at, layer in ((1, by_first), (len(first.dilations) + 4, by_second)):
-            for index, tensor in enumerate((*layer.depthwise, layer.pointwise, layer.bias)):
-                for_leaves[at + index] = tensor
-        return by_x, None, None, *(for_leaves.get(index) for index in range(len(leaves)))
+        grad_weights = BlockWeights(
+            grad_norm, grad_first, grad_inner, grad_second, grad_shortcut, grad_bias, grad_outer
+        )
+        return grad_x, None, None, *grad_weights.flatten()
 
 
-def _backward(roots: Any, seeds: Any, statistics: Any, leaves: list[Tensor], found: dict[int, Tensor]) -> Any:
-    """Gradients by the ``statistics`` through the small graph; those by the ``leaves`` it holds go to ``found``."""
-    outputs = [seed.to(root.dtype) for root, seed in zip(roots, seeds, strict=True)]
-    gradients = torch.autograd.grad(list(roots), [*statistics, *leaves], outputs, allow_unused=True)
-    found.update((index, gradient) for index, gradient in enumerate(gradients[2:]) if gradient is not None)
-    return gradients[:2]
+def _gradients(outputs: list[Tensor], seeds: list[Tensor], inputs: list[Tensor]) -> tuple[Tensor, ...]:
+    """The gradients by ``inputs`` through a small graph, from those by its ``outputs``; none of what is not in it."""
+    seeds = [seed.to(output.dtype) for output, seed in zip(outputs, seeds, strict=True)]
+    return torch.autograd.grad(outputs, inputs, seeds, allow_unused=True)
 
 
-def _affine(norm: Tensor, found: Moments, eps: float) -> Affine | None:
-    if norm.numel() == 0:
-        return None
+def _affine(norm: Tensor, moments: Moments, eps: float) -> Affine:
     weight, bias = norm.double()
-    scale = weight / (found.variance.double() + eps).sqrt()
-    return Affine(scale.float(), (bias - found.mean.double() * scale).float())
+    scale = weight / (moments.variance.double() + eps).sqrt()
+    return Affine(scale.float(), (bias - moments.mean.double() * scale).float())
 
 
-def _shortcut(weights: BlockWeights, found: Moments, eps: float) -> tuple[Tensor, Tensor]:
+def _shortcut(weights: BlockWeights, moments: Moments, eps: float) -> tuple[Tensor, Tensor]:
     """The normalised 1×1 convolution as one matrix (out_channels, C) and one shift."""
     weight, bias = weights.outer.double()
-    scale = weight / (found.variance.double() + eps).sqrt()
-    shift = (weights.shortcut_bias.double() - found.mean.double()) * scale + bias
+    scale = weight / (moments.variance.double() + eps).sqrt()
+    shift = (weights.shortcut_bias.double() - moments.mean.double()) * scale + bias
     return (weights.shortcut.double() * scale[:, None]).float(), shift.float()
 
 
 def _layers(weights: BlockWeights, settings: BlockSettings) -> tuple[Separable, Separable]:
-    def layer(tensors: tuple[Tensor, ...], *, shared: bool, summed: bool) -> Separable:
-        *depthwise, pointwise, bias = (tensor.detach().contiguous() for tensor in tensors)
-        return Separable(tuple(depthwise), pointwise, bias, settings.dilations, shared, summed)
+    def layer(own: SeparableWeights, *, shared: bool, summed: bool) -> Separable:
+        depthwise = tuple(kernel.detach().contiguous() for kernel in own.depthwise)
+        pointwise, bias = own.pointwise.detach().contiguous(), own.bias.detach().contiguous()
+        return Separable(depthwise, pointwise, bias, settings.dilations, shared, summed)
 
     first = layer(weights.first, shared=True, summed=False)
     return first, layer(weights.second, shared=False, summed=settings.summed)
-
-
-def _unflatten(flat: list[Tensor], branches: int) -> BlockWeights:
-    norm, *rest = flat
-    first, rest = tuple(rest[: branches + 2]), rest[branches + 2 :]
-    inner, *rest = rest
-    second, (shortcut, bias, outer) = tuple(rest[: branches + 2]), rest[branches + 2 :]
-    return BlockWeights(norm, first, inner, second, shortcut, bias, outer)

@@ -22,8 +22,7 @@ from rescrnet.errors import DataError, UsageError
 from rescrnet.intensity import Intensity
 from rescrnet.intensity_profile import Histogram
 from rescrnet.model import ModelCard, SegmentationModel, load, pick_device
-from rescrnet.nn.initialization import start_alike
-from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.build import Initialization
 from rescrnet.training.batches import Prepared
 from rescrnet.training.folder import RunFolder, environment
 from rescrnet.training.progress import ProgressDisplay, Silent
@@ -163,9 +162,8 @@ def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
     config, folder = job.config, job.folder
     _check_shares(config.training.batch_size or len(job.dataset.train), job.facts["hardware"])
     torch.manual_seed(config.training.seed)
-    model = SegmentationModel.untrained(_card(job.dataset, config))
-    if config.training.same_start and isinstance(model.network, ResCRNet):
-        start_alike(model.network)
+    initialization: Initialization = "shared" if config.training.same_start else "independent"
+    model = SegmentationModel.untrained(_card(job.dataset, config), initialization)
     status = "stopped"
     try:
         fabric.launch(partial(_run, model, job))

@@ -1,69 +1,54 @@
 /* The recurrence of bidirectional convolutional LSTMs over the lines of an image, float32, and its gradient.
  *
- * Every direction of every image is a chain of steps of its own, and a chain stays with one thread; forward, where there
- * are fewer chains than threads, all threads share a line and wait for each other at every step. A line lies in cache
- * as [channels][pitch], its pixels from MARGIN on, with zeros beyond both ends.
+ * Every direction of every image is a chain of steps of its own, and a chain stays with one thread; forward, where
+ * there are fewer chains than threads, all threads share a line and wait for each other at every step. A line lies in
+ * cache as [channels][pitch], its pixels from MARGIN on, with zeros beyond both ends.
  */
 #include <omp.h>
 #include <stdlib.h>
-#include <string.h>
 
-#ifdef __AVX512F__
-#define LANES 16
-#else
-#define LANES 8
-#endif
-#define INLINE static inline __attribute__((always_inline))
-
-typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int integers __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef long size;
+#include "vector.h"
 
 enum { MARGIN = LANES };
 
-INLINE vector load(const float *from) { return *(const vector *)from; }
-INLINE void store(float *to, vector value) { *(vector *)to = value; }
-INLINE vector choose(integers which, vector yes, vector no) {
-    return (vector)(((integers)yes & which) | ((integers)no & ~which));
-}
-INLINE vector all(float value) { return (vector){0} + value; }
-
-/* Within 2e-7 of the hyperbolic tangent: an odd polynomial near zero (Moshier, Cephes), 1 - 2 / (exp(2x) + 1) elsewhere. */
-INLINE vector tangent(vector x) {
+/* Within 2e-7 of the hyperbolic tangent: an odd polynomial near zero (Moshier, Cephes), elsewhere
+ * 1 - 2 / (exp(2x) + 1). */
+INLINE vector vector_tanh(vector x) {
     vector extent = choose(x < 0, -x, x), square = x * x;
     vector small = ((((square * -5.70498872745e-3f + 2.06390887954e-2f) * square - 5.37397155531e-2f) * square +
                      1.33314422036e-1f) * square - 3.33332819422e-1f) * square * x + x;
-    vector twice = 2 * choose(extent < 10, extent, all(10));
+    vector twice = 2 * choose(extent < 10, extent, broadcast(10));
     vector shifted = twice * 1.44269504088896341f + 12582912.0f; /* adding 1.5·2²³ rounds to a whole number */
     vector whole = shifted - 12582912.0f;
     vector rest = twice - whole * 0.693359375f - whole * -2.12194440e-4f;
     vector power = ((((((rest * 1.9875691500e-4f + 1.3981999507e-3f) * rest + 8.3334519073e-3f) * rest + 4.1665795894e-2f) *
                       rest + 1.6666665459e-1f) * rest + 5.0000001201e-1f) * rest * rest + rest + 1);
-    power *= (vector)(((integers)shifted - 0x4B400000 + 127) << 23);
+    power *= (vector)(((int_vector)shifted - 0x4B400000 + 127) << 23);
     vector large = 1 - 2 / (power + 1);
     return choose(extent < 0.625f, small, choose(x < 0, -large, large));
 }
 
-INLINE vector clip(vector z) {
+INLINE vector hard_sigmoid(vector z) {
     vector gate = z * 0.2f + 0.5f;
-    gate = choose(gate > 0, gate, all(0));
-    return choose(gate < 1, gate, all(1));
+    gate = choose(gate > 0, gate, broadcast(0));
+    return choose(gate < 1, gate, broadcast(1));
 }
 
+/* Keep in step with _Arguments of ops/convlstm_native.py. */
 typedef struct {
     size directions, images, classes, channels, steps, length, pitch, reversed; /* reversed: of the first direction */
     const float *x;         /* (images, classes, steps, length) */
     const float *input;     /* (directions, 4·channels, 3, classes); gates in the order i, f, o, g */
     const float *bias;      /* (directions, 4·channels) */
     const float *recurrent; /* (directions, 4·channels, 3, channels) */
-    const float *dropout;   /* (directions, 4, channels, images, length) on what a gate sees of the state, or null */
+    const float *dropout;   /* (directions, 4, channels, images, length) on what a gate reads of the state, or null */
     float *state;           /* (directions, images, 2, channels, length): h and c before and after, or null */
     float *out;             /* (directions, images, classes, steps, length): h, summed over filters */
     float *gates;           /* (directions, images, steps, 4·channels, pitch), or null */
     float *cells;           /* (directions, images, steps, channels, pitch), or null */
-    const float *gradient;  /* (images, classes, steps, length) */
-    float *by_x;            /* (directions, images, classes, steps, length) */
-    float *by_input, *by_bias, *by_recurrent; /* as input, bias, recurrent, with images after directions */
+    const float *grad_out;  /* (images, classes, steps, length) */
+    float *grad_x;          /* (directions, images, classes, steps, length) */
+    float *grad_input, *grad_bias, *grad_recurrent; /* as input, bias, recurrent, with images after directions */
 } scan;
 
 /* Lines in cache: of `channels`, with room at both ends. */
@@ -89,13 +74,14 @@ static const float *dropout_of(const scan *s, size direction, size gate, size im
     return s->dropout + ((direction * 4 + gate) * s->channels * s->images + image) * s->length;
 }
 
-/* What each gate sees of the state: one copy for all, or with dropout one for each. */
-static void seen_state(const scan *s, size direction, size image, const float *hidden, float *seen, stretch part) {
+/* What each gate reads of the state, with its dropout; without dropout all gates read the state itself. */
+static void recurrent_input(const scan *s, size direction, size image, const float *hidden, float *masked,
+                            stretch part) {
     size pitch = line_pitch(s);
     for (size gate = 0; gate < 4; gate++)
         for (size c = 0; c < s->channels; c++) {
             const float *factor = dropout_of(s, direction, gate, image) + c * s->images * s->length;
-            float *to = seen + (gate * s->channels + c) * pitch + MARGIN;
+            float *to = masked + (gate * s->channels + c) * pitch + MARGIN;
             for (size l = part.from; l < part.to; l++) to[l] = hidden[c * pitch + MARGIN + l] * factor[l];
         }
 }
@@ -108,7 +94,7 @@ INLINE vector convolve(vector sum, const float *weight, const float *lines, size
     return sum;
 }
 
-static void forward_step(const scan *s, size direction, const float *x, const float *seen, size gate_stride,
+static void forward_step(const scan *s, size direction, const float *x, const float *state, size gate_stride,
                          float *hidden, float *cell, float *gates, stretch part) {
     size n = s->channels, pitch = line_pitch(s);
     const float *input = s->input + direction * 4 * n * 3 * s->classes, *bias = s->bias + direction * 4 * n;
@@ -118,15 +104,15 @@ static void forward_step(const scan *s, size direction, const float *x, const fl
             vector gate[4];
             for (size k = 0; k < 4; k++) {
                 size g = k * n + c;
-                vector z = convolve(all(bias[g]), input + g * 3 * s->classes, x + l, pitch, s->classes);
-                z = convolve(z, recurrent + g * 3 * n, seen + k * gate_stride + l, pitch, n);
-                gate[k] = k < 3 ? clip(z) : tangent(z);
+                vector z = convolve(broadcast(bias[g]), input + g * 3 * s->classes, x + l, pitch, s->classes);
+                z = convolve(z, recurrent + g * 3 * n, state + k * gate_stride + l, pitch, n);
+                gate[k] = k < 3 ? hard_sigmoid(z) : vector_tanh(z);
                 if (gates) store(gates + g * s->pitch + l, gate[k]);
             }
-            float *of_cell = cell + c * s->pitch + l;
-            vector value = gate[1] * load(of_cell) + gate[0] * gate[3];
-            store(of_cell, value);
-            store(hidden + c * pitch + MARGIN + l, gate[2] * tangent(value));
+            float *cell_line = cell + c * s->pitch + l;
+            vector value = gate[1] * load(cell_line) + gate[0] * gate[3];
+            store(cell_line, value);
+            store(hidden + c * pitch + MARGIN + l, gate[2] * vector_tanh(value));
         }
     for (size c = 0; c < n && part.to == s->length; c++)
         memset(hidden + c * pitch + MARGIN + s->length, 0, 4 * (s->pitch - s->length));
@@ -141,7 +127,7 @@ static void forward_chain(const scan *s, size chain, float *memory, stretch part
     size n = s->channels, pitch = line_pitch(s), area = s->steps * s->length, here = part.to - part.from;
     size direction = chain / s->images, image = chain % s->images;
     float *x = memory, *next_x = x + s->classes * pitch, *now = next_x + s->classes * pitch, *next = now + n * pitch;
-    float *seen = next + n * pitch, *cell = seen + 4 * n * pitch;
+    float *masked = next + n * pitch, *cell = masked + 4 * n * pitch;
     const float *image_x = s->x + image * s->classes * area + part.from;
     float *out = s->out + chain * s->classes * area + part.from;
     float *state = s->state ? s->state + chain * 2 * n * s->length + part.from : NULL;
@@ -154,14 +140,14 @@ static void forward_chain(const scan *s, size chain, float *memory, stretch part
     for (size step = 0; step < s->steps; step++) {
         size row = upwards ? s->steps - 1 - step : step, following = upwards ? row - 1 : row + 1;
         if (s->dropout) {
-            seen_state(s, direction, image, now, seen, part);
+            recurrent_input(s, direction, image, now, masked, part);
             wait_for_others(part);
         }
-        forward_step(s, direction, x, s->dropout ? seen : now, s->dropout ? n * pitch : 0, next, cell,
+        forward_step(s, direction, x, s->dropout ? masked : now, s->dropout ? n * pitch : 0, next, cell,
                      s->gates ? s->gates + (chain * s->steps + step) * 4 * n * s->pitch : NULL, part);
         for (size c = 0; s->cells && c < n; c++)
-            memcpy(s->cells + ((chain * s->steps + step) * n + c) * s->pitch + part.from, cell + c * s->pitch + part.from,
-                   4 * here);
+            memcpy(s->cells + ((chain * s->steps + step) * n + c) * s->pitch + part.from,
+                   cell + c * s->pitch + part.from, 4 * here);
         for (size c = 0; c < s->classes; c++) {
             float *to = out + c * area + row * s->length;
             memcpy(to, next + c * pitch + MARGIN + part.from, 4 * here);
@@ -207,51 +193,52 @@ void convlstm_forward(const scan *s) {
 }
 
 /* The gradient by the pre-activations of a step, from those by h and by c, which becomes that by the c before. */
-static void unstep(const scan *s, const float *gates, const float *cell, const float *before, const float *by_hidden,
-                   float *by_cell, float *by_z) {
+static void step_backward(const scan *s, const float *gates, const float *cell, const float *before,
+                          const float *grad_hidden, float *grad_cell, float *grad_z) {
     size n = s->channels, pitch = line_pitch(s);
     for (size c = 0; c < n; c++)
         for (size l = 0; l < s->length; l += LANES) {
             vector gate[4], slope[4];
             for (size k = 0; k < 4; k++) {
                 gate[k] = load(gates + (k * n + c) * s->pitch + l);
-                slope[k] = choose((gate[k] > 0) & (gate[k] < 1), all(0.2f), all(0));
+                slope[k] = choose((gate[k] > 0) & (gate[k] < 1), broadcast(0.2f), broadcast(0));
             }
             slope[3] = 1 - gate[3] * gate[3];
-            vector squashed = tangent(load(cell + c * s->pitch + l)), earlier = {0};
+            vector tanh_cell = vector_tanh(load(cell + c * s->pitch + l)), earlier = {0};
             if (before) earlier = load(before + c * s->pitch + l);
-            vector by_h = load(by_hidden + c * pitch + MARGIN + l), by_c = load(by_cell + c * s->pitch + l);
-            by_c += by_h * gate[2] * (1 - squashed * squashed);
-            vector by[4] = {by_c * gate[3], by_c * earlier, by_h * squashed, by_c * gate[0]};
-            for (size k = 0; k < 4; k++) store(by_z + (k * n + c) * pitch + MARGIN + l, by[k] * slope[k]);
-            store(by_cell + c * s->pitch + l, by_c * gate[1]);
+            vector grad_h = load(grad_hidden + c * pitch + MARGIN + l), grad_c = load(grad_cell + c * s->pitch + l);
+            grad_c += grad_h * gate[2] * (1 - tanh_cell * tanh_cell);
+            vector grad[4] = {grad_c * gate[3], grad_c * earlier, grad_h * tanh_cell, grad_c * gate[0]};
+            for (size k = 0; k < 4; k++) store(grad_z + (k * n + c) * pitch + MARGIN + l, grad[k] * slope[k]);
+            store(grad_cell + c * s->pitch + l, grad_c * gate[1]);
         }
-    for (size g = 0; g < 4 * n; g++) memset(by_z + g * pitch + MARGIN + s->length, 0, 4 * (s->pitch - s->length));
+    for (size g = 0; g < 4 * n; g++) memset(grad_z + g * pitch + MARGIN + s->length, 0, 4 * (s->pitch - s->length));
 }
 
-/* to (channels, pitch) = the transposed convolution of by_z with weight (gates, 3, channels). */
-static void unconvolve(const scan *s, const float *by_z, const float *weight, size gates, size channels, size c,
-                       float *to) {
+/* to (channels, pitch) = the transposed convolution of grad_z with weight (gates, 3, channels). */
+static void conv_transpose(const scan *s, const float *grad_z, const float *weight, size gates, size channels, size c,
+                           float *to) {
     size pitch = line_pitch(s);
     for (size l = 0; l < s->length; l += LANES) {
         vector sum = {0};
         for (size g = 0; g < gates; g++)
             for (size tap = 0; tap < 3; tap++)
-                sum += load(by_z + g * pitch + MARGIN + 1 - tap + l) * weight[(g * 3 + tap) * channels + c];
+                sum += load(grad_z + g * pitch + MARGIN + 1 - tap + l) * weight[(g * 3 + tap) * channels + c];
         store(to + l, sum);
     }
 }
 
-/* to (gates, 3, channels, LANES) += by_z * lines over the pixels. */
-static void collect(const scan *s, const float *by_z, size gates, const float *lines, size channels, float *to) {
+/* to (gates, 3, channels, LANES) += grad_z * lines over the pixels. */
+static void weight_gradient(const scan *s, const float *grad_z, size gates, const float *lines, size channels,
+                            float *to) {
     size pitch = line_pitch(s);
     for (size g = 0; g < gates; g++)
         for (size c = 0; c < channels; c++) {
             vector sum[3] = {{0}};
             for (size l = 0; l < s->length; l += LANES) {
-                vector by = load(by_z + g * pitch + MARGIN + l);
+                vector grad = load(grad_z + g * pitch + MARGIN + l);
 #pragma GCC unroll 3
-                for (size tap = 0; tap < 3; tap++) sum[tap] += by * load(lines + c * pitch + MARGIN - 1 + tap + l);
+                for (size tap = 0; tap < 3; tap++) sum[tap] += grad * load(lines + c * pitch + MARGIN - 1 + tap + l);
             }
             for (size tap = 0; tap < 3; tap++) {
                 float *into = to + ((g * 3 + tap) * channels + c) * LANES;
@@ -260,7 +247,7 @@ static void collect(const scan *s, const float *by_z, size gates, const float *l
         }
 }
 
-static void add_up(const float *lanes, size count, float *to) {
+static void sum_lanes(const float *lanes, size count, float *to) {
     for (size i = 0; i < count; i++) {
         double sum = 0;
         for (size lane = 0; lane < LANES; lane++) sum += lanes[i * LANES + lane];
@@ -269,12 +256,12 @@ static void add_up(const float *lanes, size count, float *to) {
 }
 
 /* h of a step, from its gates and cells; zeros before the first. */
-static void state_of(const scan *s, const float *gates, const float *cells, float *hidden) {
+static void state_after(const scan *s, const float *gates, const float *cells, float *hidden) {
     size n = s->channels, pitch = line_pitch(s);
     for (size c = 0; c < n; c++) {
         for (size l = 0; l < s->length; l += LANES) {
             vector value = {0};
-            if (gates) value = load(gates + (2 * n + c) * s->pitch + l) * tangent(load(cells + c * s->pitch + l));
+            if (gates) value = load(gates + (2 * n + c) * s->pitch + l) * vector_tanh(load(cells + c * s->pitch + l));
             store(hidden + c * pitch + MARGIN + l, value);
         }
         memset(hidden + c * pitch + MARGIN + s->length, 0, 4 * (s->pitch - s->length));
@@ -284,48 +271,49 @@ static void state_of(const scan *s, const float *gates, const float *cells, floa
 static void backward_chain(const scan *s, size direction, size image, float *memory) {
     size n = s->channels, k = s->classes, pitch = line_pitch(s), chain = direction * s->images + image;
     size area = s->steps * s->length;
-    float *x = memory, *hidden = x + k * pitch, *seen = hidden + n * pitch, *by_hidden = seen + 4 * n * pitch;
-    float *by_z = by_hidden + n * pitch, *by_cell = by_z + 4 * n * pitch, *line = by_cell + n * s->pitch;
-    float *of_input = line + s->pitch, *of_recurrent = of_input + 4 * n * 3 * k * LANES;
-    float *of_bias = of_recurrent + 4 * n * 3 * n * LANES;
+    float *x = memory, *hidden = x + k * pitch, *masked = hidden + n * pitch, *grad_hidden = masked + 4 * n * pitch;
+    float *grad_z = grad_hidden + n * pitch, *grad_cell = grad_z + 4 * n * pitch, *line = grad_cell + n * s->pitch;
+    float *input_sums = line + s->pitch, *recurrent_sums = input_sums + 4 * n * 3 * k * LANES;
+    float *bias_sums = recurrent_sums + 4 * n * 3 * n * LANES;
     const float *input = s->input + direction * 4 * n * 3 * k, *recurrent = s->recurrent + direction * 4 * n * 3 * n;
     for (size step = s->steps - 1; step >= 0; step--) {
         size row = direction + s->reversed == 1 ? s->steps - 1 - step : step;
         const float *gates = s->gates + (chain * s->steps + step) * 4 * n * s->pitch;
         const float *cells = s->cells + (chain * s->steps + step) * n * s->pitch;
         for (size c = 0; c < n; c++) {
-            const float *by = s->gradient + (image * k + c % k) * area + row * s->length;
-            for (size l = 0; l < s->length; l++) by_hidden[c * pitch + MARGIN + l] += by[l];
+            const float *grad = s->grad_out + (image * k + c % k) * area + row * s->length;
+            for (size l = 0; l < s->length; l++) grad_hidden[c * pitch + MARGIN + l] += grad[l];
         }
-        unstep(s, gates, cells, step ? cells - n * s->pitch : NULL, by_hidden, by_cell, by_z);
+        step_backward(s, gates, cells, step ? cells - n * s->pitch : NULL, grad_hidden, grad_cell, grad_z);
         put_line(x, pitch, s->x + image * k * area + row * s->length, area, k, s->length);
-        state_of(s, step ? gates - 4 * n * s->pitch : NULL, cells - n * s->pitch, hidden);
-        if (s->dropout) seen_state(s, direction, image, hidden, seen, (stretch){0, s->length, 0});
-        collect(s, by_z, 4 * n, x, k, of_input);
+        state_after(s, step ? gates - 4 * n * s->pitch : NULL, cells - n * s->pitch, hidden);
+        if (s->dropout) recurrent_input(s, direction, image, hidden, masked, (stretch){0, s->length, 0});
+        weight_gradient(s, grad_z, 4 * n, x, k, input_sums);
         for (size gate = 0; gate < 4; gate++)
-            collect(s, by_z + gate * n * pitch, n, s->dropout ? seen + gate * n * pitch : hidden, n,
-                    of_recurrent + gate * n * 3 * n * LANES);
+            weight_gradient(s, grad_z + gate * n * pitch, n, s->dropout ? masked + gate * n * pitch : hidden, n,
+                            recurrent_sums + gate * n * 3 * n * LANES);
         for (size g = 0; g < 4 * n; g++)
             for (size l = 0; l < s->length; l += LANES)
-                store(of_bias + g * LANES, load(of_bias + g * LANES) + load(by_z + g * pitch + MARGIN + l));
+                store(bias_sums + g * LANES, load(bias_sums + g * LANES) + load(grad_z + g * pitch + MARGIN + l));
         for (size c = 0; c < k; c++) {
-            unconvolve(s, by_z, input, 4 * n, k, c, line);
-            memcpy(s->by_x + (chain * k + c) * area + row * s->length, line, 4 * s->length);
+            conv_transpose(s, grad_z, input, 4 * n, k, c, line);
+            memcpy(s->grad_x + (chain * k + c) * area + row * s->length, line, 4 * s->length);
         }
         for (size c = 0; c < n; c++) {
-            float *to = by_hidden + c * pitch + MARGIN;
+            float *to = grad_hidden + c * pitch + MARGIN;
             memset(to, 0, 4 * s->length);
             for (size gate = 0; gate < (s->dropout ? 4 : 1); gate++) {
                 size all_gates = s->dropout ? n : 4 * n;
-                const float *factor = s->dropout ? dropout_of(s, direction, gate, image) + c * s->images * s->length : NULL;
-                unconvolve(s, by_z + gate * n * pitch, recurrent + gate * n * 3 * n, all_gates, n, c, line);
+                const float *factor =
+                    s->dropout ? dropout_of(s, direction, gate, image) + c * s->images * s->length : NULL;
+                conv_transpose(s, grad_z + gate * n * pitch, recurrent + gate * n * 3 * n, all_gates, n, c, line);
                 for (size l = 0; l < s->length; l++) to[l] += factor ? line[l] * factor[l] : line[l];
             }
         }
     }
-    add_up(of_input, 4 * n * 3 * k, s->by_input + chain * 4 * n * 3 * k);
-    add_up(of_recurrent, 4 * n * 3 * n, s->by_recurrent + chain * 4 * n * 3 * n);
-    add_up(of_bias, 4 * n, s->by_bias + chain * 4 * n);
+    sum_lanes(input_sums, 4 * n * 3 * k, s->grad_input + chain * 4 * n * 3 * k);
+    sum_lanes(recurrent_sums, 4 * n * 3 * n, s->grad_recurrent + chain * 4 * n * 3 * n);
+    sum_lanes(bias_sums, 4 * n, s->grad_bias + chain * 4 * n);
 }
 
 void convlstm_backward(const scan *s) {

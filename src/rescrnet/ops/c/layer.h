@@ -1,0 +1,82 @@
+/* Parallel separable convolutions as the caller describes them, and the lines of their images. */
+#ifndef LAYER_H
+#define LAYER_H
+
+#include "pairs.h"
+
+/* Keep both structures in step with _Branch and _Layer of ops/separable.py.
+ *
+ * One branch: k×k kernel of dilation d on the channels [in, in + channels), giving `filters` from channel `out` on. */
+typedef struct {
+    size k, dilation, in, channels, out, add;
+    const float *depthwise;     /* (k, k, channels) */
+    const float *pointwise;     /* (channels, filters) */
+    const float *bias;          /* (filters) */
+    float *grad_depthwise;      /* (parts, k, k, channels) */
+    float *grad_pointwise;      /* (parts, channels, filters) */
+    float *grad_bias;           /* (parts, filters) */
+} branch;
+
+typedef struct {
+    size n, height, width, channels;          /* of the input */
+    size top, left, out_height, out_width;    /* zeros before the input; size of the result */
+    size out_channels, filters, branches, parts;
+    const element *x;
+    const float *scale, *shift;               /* null where x is read as it is */
+    float slope;
+    element *result;
+    double *sums;                             /* (parts, 4, out_channels): a pivot, the sum and the sum of squares of
+                                                 what lies above it, and how many; or null */
+    const element *grad_result;               /* of the result */
+    const float *factor;                      /* (n, out_channels) on it, or null */
+    element *grad_input;                      /* by scale * x + shift, or null */
+    double *affine_sums;                      /* (parts, 2, channels): by shift, by scale */
+    const branch *branch;
+} layer;
+
+/* From a pixel of the input, or of the gradient of a result of the same size, what belongs to a branch. */
+INLINE const element *input_line(const layer *l, const branch *b, size image, size y, size x) {
+    return l->x + ((image * l->height + y) * l->width + x) * l->channels + b->in;
+}
+INLINE const element *gradient_line(const layer *l, const branch *b, size image, size y, size x) {
+    return l->grad_result + ((image * l->height + y) * l->width + x) * l->out_channels + b->out;
+}
+
+/* A line that is fetched into the cache while others are worked on. */
+typedef struct {
+    const element *pixels; /* null: there is none */
+    size stride, channels;
+} line_ahead;
+
+enum { CACHE_LINE = 64 / sizeof(element) };
+
+INLINE void prefetch(line_ahead line, size width, int to_write) {
+    for (size p = 0; line.pixels && p < width; p++)
+        for (size c = 0; c < line.channels; c += CACHE_LINE)
+            if (to_write) __builtin_prefetch(line.pixels + p * line.stride + c, 1, 2);
+            else __builtin_prefetch(line.pixels + p * line.stride + c, 0, 2);
+}
+
+/* Pixels [from, from + count) of a line of the input, activated, zero beyond the border. */
+static void activated_line(const layer *l, const branch *b, size image, size y, size from, size count, size pitch,
+                           float *line) {
+    size before = MIN(MAX(-from, 0), count), after = MAX(MIN(l->width - from, count), before);
+    if (y < 0 || y >= l->height) before = after = 0;
+    size stride = l->channels;
+    float slope = l->slope;
+    for (size g = 0; g < b->channels / LANES; g++) {
+        float *to = line + g * pitch * LANES;
+        const element *x = input_line(l, b, image, y, from) + g * LANES;
+        memset(to, 0, 4 * LANES * before);
+        if (l->scale) {
+            vector scale = load(l->scale + b->in + g * LANES), shift = load(l->shift + b->in + g * LANES);
+            for (size p = before; p < after; p++)
+                store(to + p * LANES, leaky(scale * read(x + p * stride) + shift, slope));
+        } else
+            for (size p = before; p < after; p++) store(to + p * LANES, read(x + p * stride));
+        memset(to + after * LANES, 0, 4 * LANES * (count - after));
+        pair_up(to, count, b->dilation);
+    }
+}
+
+#endif

@@ -1,0 +1,209 @@
+/* The separable atrous convolutions of a residual block and their gradients, channels last.
+ *
+ * A separable convolution reads leaky(scale * x + shift), convolves every channel with its own dilated kernel, and each
+ * pixel with a matrix (pointwise). Here these happen line by line: the activated lines that the kernel reaches stay in
+ * cache, the result of the depthwise part never leaves it. Lines d apart belong together, so the lines of a tile are
+ * taken phase by phase; likewise pixels d apart, whose sums share what they load.
+ *
+ * Lines in cache are stored one vector of channels after the other: line[channels / LANES][pixels][LANES].
+ * Numbers of channels are multiples of 16. Every sum over pixels is made in parts that do not depend on the number of
+ * threads; the caller adds them up.
+ */
+#include "depthwise.h"
+#include "layer.h"
+#include "pointwise.h"
+#include "scratch.h"
+#include "tiles.h"
+
+/* The largest of all branches, and what a line of it takes, floats. */
+typedef struct {
+    size k, reach, channels, line, weights;
+} extent;
+
+static extent largest(const layer *l) {
+    extent e = {.k = 1};
+    size d = 1;
+    for (size i = 0; i < l->branches; i++) {
+        const branch *b = l->branch + i;
+        e.reach = MAX(e.reach, b->k / 2 * b->dilation);
+        e.k = MAX(e.k, b->k);
+        d = MAX(d, b->dilation);
+        e.channels = MAX(e.channels, b->channels);
+    }
+    e.line = (TILE_COLUMNS + 2 * e.reach + STRIP * d) * e.channels; /* a strip may read and write beyond the end */
+    e.weights = (e.k * e.k + l->filters) * e.channels;
+    return e;
+}
+
+static void forward_tile(const layer *l, tile t, double *sums) {
+    extent e = largest(l);
+    size width = t.x1 - t.x0, stride = l->out_channels;
+    float *memory = scratch((e.k + 1) * e.line + e.weights);
+    float *depthwise = memory + e.k * e.line, *weights = depthwise + e.line;
+    for (size i = 0; i < l->branches; i++) {
+        const branch *b = l->branch + i;
+        size d = b->dilation, r = b->k / 2 * d, pitch = e.line / b->channels;
+        const float *taps = arranged_taps(b, 0, weights);
+        const float *pointwise =
+            pair_rows(b->pointwise, b->channels, l->filters, 0, weights + b->k * b->k * b->channels);
+        for (size phase = 0; phase < MIN(d, t.y1 - t.y0); phase++) {
+            float *lines[64];
+            size loaded = 0;
+            for (size y = t.y0 + phase; y < t.y1; y += d) {
+                /* The line that the last row did not reach takes the place of the one no longer reached. */
+                for (size place = (y - t.y0) / d + b->k; loaded < place; loaded++) {
+                    size row = t.y0 + phase + loaded * d - r + e.reach - l->top;
+                    activated_line(l, b, t.image, row, t.x0 - r + e.reach - l->left, width + 2 * r, pitch,
+                                   memory + loaded % b->k * e.line);
+                }
+                for (size j = 0; j < b->k; j++) lines[j] = memory + (loaded - b->k + j) % b->k * e.line;
+                element *to = l->result + ((t.image * l->out_height + y) * l->out_width + t.x0) * stride + b->out;
+                prefetch((line_ahead){to, stride, l->filters}, width, 1);
+                size ahead = y + e.reach + r + d - l->top, column = MAX(t.x0 + e.reach - l->left, 0);
+                line_ahead next = {y + d < t.y1 && ahead < l->height ? input_line(l, b, t.image, ahead, column) : NULL,
+                                   l->channels, b->channels};
+                depthwise_line(lines, pitch, taps, b->channels, depthwise, width, b->k, d, next);
+                pointwise_line(depthwise, pitch, b->channels, pointwise, b->bias, l->filters, to, stride, width, b->add,
+                               sums ? sums + b->out : NULL, stride);
+            }
+        }
+    }
+}
+
+/* The pivots of the sums: any values amid the others, those of the tile's first pixel. */
+static void first_pivot(const layer *l, tile t, double *sums) {
+    layer one = *l;
+    element *pixel = malloc(sizeof(element) * l->out_channels);
+    one.result = pixel - ((t.image * l->out_height + t.y0) * l->out_width + t.x0) * l->out_channels;
+    forward_tile(&one, (tile){t.image, t.y0, t.y0 + 1, t.x0, t.x0 + 1}, NULL);
+    for (size f = 0; f < l->out_channels; f += LANES) {
+        vector value = read(pixel + f);
+        for (int i = 0; i < LANES; i++) sums[f + i] = value[i];
+    }
+    free(pixel);
+}
+
+void separable_forward(const layer *l) {
+    size tiles = layer_tiles(l->n, l->out_height, l->out_width);
+#pragma omp parallel for schedule(dynamic)
+    for (size part = 0; part < l->parts; part++)
+        for (size i = part * tiles / l->parts, first = i; i < (part + 1) * tiles / l->parts; i++) {
+            tile t = tile_at(i, l->out_height, l->out_width);
+            double *sums = l->sums ? l->sums + part * 4 * l->out_channels : NULL;
+            if (sums && i == first) first_pivot(l, t, sums);
+            forward_tile(l, t, sums);
+        }
+}
+
+/* The gradient by scale * x + shift of a line, from that by its activation; its sums. */
+static void activation_gradient_line(const layer *l, const branch *b, const element *x, element *gradient, size width,
+                                     double *sums) {
+    if (!l->scale) return;
+    size stride = l->channels;
+    float slope = l->slope;
+    for (size g = 0; g < b->channels; g += LANES) {
+        vector scale = load(l->scale + b->in + g), shift = load(l->shift + b->in + g), total = {0}, product = {0};
+        for (size p = 0; p < width; p++) {
+            vector value = read(x + p * stride + g), grad = read(gradient + p * stride + g);
+            grad = choose(scale * value + shift > 0, grad, grad * slope);
+            write(gradient + p * stride + g, grad);
+            total += grad;
+            product += grad * value;
+        }
+        for (int i = 0; i < LANES; i++) {
+            sums[b->in + g + i] += total[i];
+            sums[stride + b->in + g + i] += product[i];
+        }
+    }
+}
+
+static void add_line(const float *line, size pitch, size channels, element *to, size stride, size width, int add) {
+    for (size g = 0; g < channels / LANES; g++)
+        for (size p = 0; p < width; p++) {
+            element *into = to + p * stride + g * LANES;
+            vector value = load(line + (g * pitch + p) * LANES);
+            if (add) value += read(into);
+            write(into, value);
+        }
+}
+
+/* One branch of a tile: gradients of its weights to `grads`, that of its input to the layer's. */
+static void backward_branch(const layer *l, const branch *b, tile t, branch grads, float *memory, extent e, int add,
+                            int last, double *sums) {
+    size d = b->dilation, r = b->k / 2 * d, pitch = e.line / b->channels, width = t.x1 - t.x0;
+    float *inputs = memory, *gradients = inputs + e.k * e.line, *depthwise = gradients + e.k * e.line;
+    float *transposed = depthwise + e.line, *grad_pointwise = transposed + b->channels * l->filters;
+    float *grad_bias = grad_pointwise + b->channels * l->filters;
+    float *taps = grad_bias + l->filters, *rotated = taps + e.weights, *paired = rotated + e.weights;
+    const float *factor = l->factor ? l->factor + t.image * l->out_channels + b->out : NULL;
+    for (size f = 0; f < l->filters; f++)
+        for (size c = 0; c < b->channels; c++)
+            transposed[f * b->channels + c] = b->pointwise[c * l->filters + f] * (factor ? factor[f] : 1);
+    pair_rows(transposed, l->filters, b->channels, 0, transposed);
+    arranged_taps(b, 0, taps);
+    arranged_taps(b, 1, rotated);
+    memset(grad_pointwise, 0, 4 * (b->channels + 1) * l->filters);
+    for (size phase = 0; phase < MIN(d, t.y1 - t.y0); phase++) {
+        float *input_lines[64], *grad_lines[64];
+        size loaded = 0;
+        for (size y = t.y0 + phase; y < t.y1; y += d) {
+            for (size place = (y - t.y0) / d + b->k; loaded < place; loaded++) {
+                size row = t.y0 + phase + loaded * d - r, slot = loaded % b->k * e.line;
+                const element *grad_row = gradient_line(l, b, t.image, row, 0);
+                activated_line(l, b, t.image, row, t.x0 - r, width + 2 * r, pitch, inputs + slot);
+                pointwise_transpose_line(row < 0 || row >= l->height ? NULL : grad_row, l->out_channels, l->width,
+                                         transposed, l->filters, b->channels, t.x0 - r, width + 2 * r, d, pitch,
+                                         gradients + slot);
+            }
+            for (size j = 0; j < b->k; j++) {
+                input_lines[j] = inputs + (loaded - b->k + j) % b->k * e.line;
+                grad_lines[j] = gradients + (loaded - b->k + j) % b->k * e.line;
+            }
+            size pixel = (t.image * l->height + y) * l->width + t.x0;
+            element *to = l->grad_input ? l->grad_input + pixel * l->channels + b->in : NULL;
+            size ahead = y + r + d;
+            int more = y + d < t.y1 && ahead < l->height;
+            prefetch((line_ahead){to, l->channels, b->channels}, width, 1);
+            line_ahead next = {more ? input_line(l, b, t.image, ahead, t.x0) : NULL, l->channels, b->channels};
+            depthwise_line(input_lines, pitch, taps, b->channels, depthwise, width, b->k, d, next);
+            pointwise_gradient_line(depthwise, pitch, b->channels, gradient_line(l, b, t.image, y, t.x0),
+                                    l->out_channels, l->filters, width, grad_pointwise, grad_bias, paired);
+            depthwise_gradient_line(input_lines, pitch, grad_lines[b->k / 2] + r * LANES, grads.grad_depthwise,
+                                    b->channels, width, b->k, d);
+            if (l->grad_input) {
+                line_ahead next_grad = {more ? gradient_line(l, b, t.image, ahead, t.x0) : NULL, l->out_channels,
+                                        l->filters};
+                depthwise_line(grad_lines, pitch, rotated, b->channels, depthwise, width, b->k, d, next_grad);
+                add_line(depthwise, pitch, b->channels, to, l->channels, width, add);
+                if (last) activation_gradient_line(l, b, input_line(l, b, t.image, y, t.x0), to, width, sums);
+            }
+        }
+    }
+    for (size c = 0; c < b->channels; c++)
+        for (size f = 0; f < l->filters; f++)
+            grads.grad_pointwise[c * l->filters + f] += grad_pointwise[c * l->filters + f] * (factor ? factor[f] : 1);
+    for (size f = 0; f < l->filters; f++) grads.grad_bias[f] += grad_bias[f] * (factor ? factor[f] : 1);
+}
+
+static int reads_same(const branch *a, const branch *b) { return a->in == b->in; }
+
+void separable_backward(const layer *l) {
+    size tiles = layer_tiles(l->n, l->height, l->width);
+    extent e = largest(l);
+    size memory_size = (2 * e.k + 1) * e.line + 2 * e.weights + (2 * e.channels + 1 + TILE_COLUMNS) * l->filters;
+#pragma omp parallel for schedule(dynamic)
+    for (size part = 0; part < l->parts; part++)
+        for (size i = part * tiles / l->parts; i < (part + 1) * tiles / l->parts; i++) {
+            tile t = tile_at(i, l->height, l->width);
+            float *memory = scratch(memory_size);
+            for (size j = 0; j < l->branches; j++) {
+                const branch *b = l->branch + j;
+                branch grads = {.grad_depthwise = b->grad_depthwise + part * b->k * b->k * b->channels,
+                                .grad_pointwise = b->grad_pointwise + part * b->channels * l->filters,
+                                .grad_bias = b->grad_bias + part * l->filters};
+                backward_branch(l, b, t, grads, memory, e, j > 0 && reads_same(b, b - 1),
+                                j + 1 == l->branches || !reads_same(b, b + 1),
+                                l->affine_sums ? l->affine_sums + part * 2 * l->channels : NULL);
+            }
+        }
+}
