@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from rescrnet.config import resolve as configure
     from rescrnet.errors import RescrnetError
     from rescrnet.exchange.keras import import_keras, load_keras
-    from rescrnet.inference.array import Resources, predict_array
-    from rescrnet.inference.files import predict_files
+    from rescrnet.inference.array import predict_array
+    from rescrnet.inference.folder import predict_files
+    from rescrnet.inference.resources import Resources
     from rescrnet.model import SegmentationModel, load
     from rescrnet.nn.network import ResCRNet
     from rescrnet.reporting.page import report
@@ -26,7 +27,7 @@ _HOME = {
     "Hardware": "rescrnet.training.train:Hardware",
     "ResCRNet": "rescrnet.nn.network:ResCRNet",
     "RescrnetError": "rescrnet.errors:RescrnetError",
-    "Resources": "rescrnet.inference.array:Resources",
+    "Resources": "rescrnet.inference.resources:Resources",
     "SegmentationModel": "rescrnet.model:SegmentationModel",
     "configure": "rescrnet.config:resolve",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
@@ -34,7 +35,7 @@ _HOME = {
     "load": "rescrnet.model:load",
     "load_keras": "rescrnet.exchange.keras:load_keras",
     "predict_array": "rescrnet.inference.array:predict_array",
-    "predict_files": "rescrnet.inference.files:predict_files",
+    "predict_files": "rescrnet.inference.folder:predict_files",
     "report": "rescrnet.reporting.page:report",
     "resume": "rescrnet.training.train:resume",
     "train": "rescrnet.training.train:train",

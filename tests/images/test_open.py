@@ -110,7 +110,7 @@ def test_a_region_outside_the_image_is_a_mistake_of_the_caller(region):
         (np.zeros((4, 5), "M8[s]"), None, r"image: holds datetime64\[s\] values"),
         (np.zeros(5), None, r"image: holds an array of shape \(5,\) and does not say which axis is which"),
         (np.zeros((2, 3, 4, 5)), None, r"image: holds an array of shape \(2, 3, 4, 5\) and does not say"),
-        (np.zeros((4, 5)), "zyx", r"image: has shape \(4, 5\), expected one axis for each of z,y,x"),
+        (np.zeros((4, 5)), "zyx", r"image: has shape \(4, 5\); expected one axis for each of z,y,x"),
         (np.zeros((4, 5, 6)), "qyx", "image: has axes q,y,x; expected y and x, and besides at most c"),
         (np.zeros((4, 5)), "zx", "image: has axes z,x; expected y and x"),
         (np.zeros((4, 5, 6)), "yyx", "image: has axes y,y,x; expected y and x"),

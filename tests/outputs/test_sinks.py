@@ -11,7 +11,7 @@ from PIL import Image
 from rescrnet.classes import ClassEntry
 from rescrnet.errors import OutputError, UsageError
 from rescrnet.images.open import open_source, wrap
-from rescrnet.outputs.sinks import ArraySink, label_paths, open_sink, output_paths, pick_kind
+from rescrnet.outputs.sinks import label_paths, open_sink, output_paths, pick_kind
 from tests.images.test_zarr_reader import write_image
 from tests.support.folders import noise, save
 
@@ -264,30 +264,6 @@ def test_memory_is_that_of_a_few_tiles(out, scratch, monkeypatch, kind):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12 << 20  # of 25 MB
-
-
-@pytest.mark.parametrize(
-    ("array", "probabilities"),
-    [
-        (np.zeros(SIZE, np.uint8), False),
-        (np.zeros((2, *SIZE), np.uint8), False),
-        (np.zeros((3, *SIZE), np.float32), True),
-        (np.zeros((2, 3, *SIZE), np.float32), True),
-    ],
-)
-def test_an_array_of_the_callers_takes_blocks_too(array, probabilities):
-    stacked = array.ndim == 4 - (not probabilities)
-    values = (probabilities_of if probabilities else classes_of)((2, *SIZE) if stacked else SIZE)
-    sink = ArraySink(array)
-    write_blocks(sink, values)
-    np.testing.assert_array_equal(array, np.moveaxis(values, -1, -3) if probabilities else values)
-    assert sink.finish() == []
-
-
-def test_a_zarr_of_the_callers_takes_blocks_too(tmp_path):
-    array = zarr.create_array(tmp_path / "a.zarr", shape=SIZE, dtype=np.uint8, chunks=(16, 16))
-    write_blocks(ArraySink(array), classes_of())
-    np.testing.assert_array_equal(array[:], classes_of())
 
 
 # Which kind

@@ -91,7 +91,7 @@ def test_an_output_that_exists_is_refused_and_stays(out, scratch, kind):
 def test_the_scratch_of_another_prediction_is_refused(out, scratch, stack):
     begin(out, scratch, "tiff")
     with pytest.raises(
-        OutputError, match=r"scratch: belongs to another prediction, of shape .*, expected .*; remove it"
+        OutputError, match=r"scratch: belongs to another prediction, of shape .*; expected .*; remove it"
     ):
         begin(out, scratch, "tiff", stack)
 
@@ -99,7 +99,7 @@ def test_the_scratch_of_another_prediction_is_refused(out, scratch, stack):
 def test_a_damaged_scratch_file_is_refused(out, scratch):
     begin(out, scratch, "png")
     os.truncate(scratch / "classes.npy", 1000)
-    with pytest.raises(OutputError, match=r"classes\.npy: is cut short.*; or remove the scratch folder"):
+    with pytest.raises(OutputError, match=r"classes\.npy: is cut short.*; remove the scratch folder"):
         begin(out, scratch, "png")
 
 

@@ -250,6 +250,7 @@ def default_axes(shape: Sequence[int], name: str) -> str:
     if len(inner) <= len(shape) <= len(inner) + 1:
         return "p" * (len(shape) - len(inner)) + inner
     raise DataError(
-        f"{name}: holds an array of shape {tuple(shape)} and does not say which axis is which; "
-        "expected rows and columns, channels (1 or 3) after them, pages before them"
+        name,
+        f"holds an array of shape {tuple(shape)} and does not say which axis is which",
+        "expected rows and columns, channels (1 or 3) after them, pages before them",
     )

@@ -21,6 +21,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from rescrnet.atomic import write_atomically
+
 _FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-funroll-loops", "-fopenmp", "-fPIC")
 _log = logging.getLogger(__name__)
 
@@ -66,11 +68,13 @@ def _compiled(name: str, source: str) -> ctypes.CDLL | None:
 def _compile(compiler: str, source: str, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        code, made, linked = (Path(folder) / name for name in ("kernels.c", "kernels.o", "kernels.so"))
+        code, made = Path(folder) / "kernels.c", Path(folder) / "kernels.o"
         code.write_text(source, encoding="utf-8")
         subprocess.run([compiler, *_FLAGS, "-c", str(code), "-o", str(made)], capture_output=True, check=True)
-        subprocess.run([compiler, "-shared", str(made), "-o", str(linked)], capture_output=True, check=True)
-        linked.replace(library)
+        link = [compiler, "-shared", str(made), "-o"]
+        write_atomically(
+            library, lambda partial: subprocess.run([*link, str(partial)], capture_output=True, check=True), shared=True
+        )
 
 
 def _cache_folder() -> Path:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rescrnet.atomic import write_atomically
 from rescrnet.classes import ClassEntry
 from rescrnet.display import hex_to_rgb
 from rescrnet.errors import OutputError
@@ -124,14 +125,13 @@ def _read_json(file: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise OutputError(f"{file}: is no JSON object, is it damaged? expected the metadata of a group; copy it again")
+        raise OutputError(file, "is no JSON object, is it damaged?", "expected the metadata of a group; copy it again")
     return content
 
 
 def _replace_json(file: Path, content: dict[str, Any]) -> None:
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    partial.replace(file)
+    text = json.dumps(content, indent=2)
+    write_atomically(file, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _describe(axis: Axis) -> dict[str, str]:
