@@ -24,8 +24,8 @@ try:
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-_SUFFIX = ".partial"
-_WITHIN = f".rescrnet{_SUFFIX}"
+PARTIAL = ".partial"
+_WITHIN = f".rescrnet{PARTIAL}"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -184,7 +184,7 @@ def _discard(path: Path) -> None:
 
 
 def _partial_name(path: Path, token: str = "") -> Path:
-    return path.with_name(f".{path.name}{token}{_SUFFIX}")
+    return path.with_name(f".{path.name}{token}{PARTIAL}")
 
 
 def _sync(path: Path) -> None:

@@ -63,7 +63,7 @@ class Watched:
     def run(self, stream, tasks):
         for count, task in enumerate(self.running.run(stream, tasks)):
             if count == self.after and self.killed < 2:
-                pids = self.running._client.run(os.getpid)
+                pids = self.running.client.run(os.getpid)
                 os.kill(next(iter(pids.values())), signal.SIGKILL)
                 self.killed += 1
             yield task
@@ -89,18 +89,17 @@ def test_without_workers_or_an_address_this_process_does_the_work():
 
 
 def test_a_running_scheduler_is_used_by_its_address(workers):
-    address = workers._client.scheduler.address
+    address = workers.client.scheduler.address
     with executor(address=address) as running:
         assert isinstance(running, Cluster)
-        assert running._client.submit(abs, -1).result() == 1
+        assert running.client.submit(abs, -1).result() == 1
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "127.0.0.1:1"])
-def test_an_address_where_no_scheduler_answers_is_refused(monkeypatch, address):
-    monkeypatch.setattr("rescrnet.inference.cluster._PATIENCE", 0.5)
+def test_an_address_where_no_scheduler_answers_is_refused(address):
     with (
         pytest.raises(UsageError, match=rf"--dask {address}: no scheduler answers there .*expected an address"),
-        cluster(address=address),
+        cluster(address=address, patience=0.5),
     ):
         pass
 

@@ -104,7 +104,8 @@ def test_a_journal_that_was_being_emptied_is_resumed_by_nobody(journal, monkeypa
 
 def test_a_closed_journal_leaves_what_the_work_has_made(journal):
     journal.record("0")
-    (journal.folder / "mask.png").touch()
+    for name in ("mask.png", ".1.done.17.partial"):
+        (journal.folder / name).touch()
     journal.close()
     assert [path.name for path in journal.folder.iterdir()] == ["mask.png"]
 

@@ -253,8 +253,8 @@ def test_thin_and_small_images_are_written(out, scratch, kind, shape):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_is_that_of_a_few_tiles(out, scratch, monkeypatch, kind):
-    monkeypatch.setattr("rescrnet.outputs.pyramid._BAND", 1 << 20)
-    monkeypatch.setattr("rescrnet.outputs.png_writer._BAND", 1 << 20)
+    monkeypatch.setattr("rescrnet.outputs.pyramid.BAND", 1 << 20)
+    monkeypatch.setattr("rescrnet.outputs.png_writer.BAND", 1 << 20)
     begin(out, scratch, kind).finish()  # what is imported at first use
     (scratch / "classes.npy").unlink()
     stack = wrap(np.broadcast_to(np.uint8(0), (5000, 5000)))

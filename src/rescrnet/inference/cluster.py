@@ -25,7 +25,6 @@ from rescrnet.wording import one_line
 
 _MODEL = "model.safetensors"
 _FAILURES = 20  # workers that may die over one task until it is held to be the cause
-_PATIENCE = 10  # seconds for a scheduler to answer
 _one_at_a_time = Lock()  # memory is planned for one task a process
 
 
@@ -35,7 +34,7 @@ class Cluster:
     remote = True  # what workers write into an array of this process is lost
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self.client = client
 
     def run(self, stream: Stream, tasks: list[Task]) -> Iterator[Task]:
         """Have ``tasks`` done, each after those that it needs, and yield each when it is done."""
@@ -47,10 +46,10 @@ class Cluster:
         futures: dict[Task, Any] = {}
         for task in tasks:
             needs = [futures[needed] for needed in stream.needs(task) if needed in futures]
-            futures[task] = self._client.submit(_run, str(stream.model.device), settings, task, needs, pure=False)
+            futures[task] = self.client.submit(_run, str(stream.model.device), settings, task, needs, pure=False)
         task_of = {future.key: task for task, future in futures.items()}
         try:
-            for future in as_completed(list(futures.values()), loop=self._client.loop):
+            for future in as_completed(list(futures.values()), loop=self.client.loop):
                 future.result()
                 yield task_of[future.key]
         except KilledWorker:
@@ -61,7 +60,7 @@ class Cluster:
                 "command goes on",
             ) from None
         finally:
-            self._client.cancel(list(futures.values()))
+            self.client.cancel(list(futures.values()))
 
 
 def executor(workers: int | None = None, address: str | None = None) -> contextlib.AbstractContextManager[Executor]:
@@ -72,8 +71,8 @@ def executor(workers: int | None = None, address: str | None = None) -> contextl
 
 
 @contextlib.contextmanager
-def cluster(workers: int | None = None, address: str | None = None) -> Iterator[Cluster]:
-    """A local cluster of so many processes, or the one whose scheduler is at ``address``.
+def cluster(workers: int | None = None, address: str | None = None, patience: float = 10) -> Iterator[Cluster]:
+    """A local cluster of so many processes, or the one whose scheduler is at ``address`` and answers in ``patience`` s.
 
     Raises :class:`UsageError` where Dask distributed is not installed or the scheduler cannot be reached.
     """
@@ -109,7 +108,7 @@ def cluster(workers: int | None = None, address: str | None = None) -> Iterator[
                 )
             )
         try:
-            client = stack.enter_context(Client(address, timeout=_PATIENCE, set_as_default=False))
+            client = stack.enter_context(Client(address, timeout=patience, set_as_default=False))
         except (OSError, ValueError, TimeoutError) as error:
             raise UsageError(
                 f"--dask {address}",

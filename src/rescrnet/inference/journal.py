@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.atomic import partial_path
+from rescrnet.atomic import PARTIAL, partial_path
 from rescrnet.errors import DataError, OutputError
 
 MANIFEST = "rescrnet-job.json"  # the name that all versions gave it, so that folders of older ones are known
@@ -139,10 +139,10 @@ class Journal:
             self.folder.rmdir()
 
     def close(self) -> None:
-        """End the journal and leave what the work has made in its folder."""
+        """End the journal and leave what the work has made in its folder, but nothing of a process that was killed."""
         (self.folder / MANIFEST).unlink()
         for path in self.folder.iterdir():
-            if path.suffix == _DONE:
+            if path.suffix in (_DONE, PARTIAL):
                 path.unlink()
 
     def _empty(self) -> None:

@@ -122,7 +122,7 @@ class Sink:
     def finish(self) -> list[Path]:
         """Make the files from what was written, and give them their names.
 
-        The scratch file stays, for a process that ends here and is begun again; it goes with its folder.
+        The scratch file stays, for a process that is killed here and started again; it goes with its folder.
 
         Raises:
             OutputError: a file exists already or cannot be written; then none is there, and what was written is kept.
@@ -164,7 +164,7 @@ def open_sink(
     *,
     probabilities: bool = False,
 ) -> Sink:
-    """Begin a result, or go on with the one that ``scratch`` holds, whatever ended the process that began it.
+    """Start a result, or resume the one that ``scratch`` holds, whatever ended the process that started it.
 
     Args:
         paths: the files to be, from :func:`output_paths` or :func:`label_paths`.
