@@ -11,7 +11,7 @@ import zarr
 from PIL import Image
 
 import rescrnet
-from rescrnet.errors import DataError, UsageError
+from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.inference.resources import Sequential
 from rescrnet.inference.stream import Tiling
 from tests.support.pictures import model_of, picture
@@ -150,6 +150,25 @@ def test_a_stopped_stack_is_resumed_where_it_stopped(model, tmp_path, persistent
     assert ("image (p0)" in executor.planes) is not persistent
     assert sum(done) == pytest.approx(image.size)
     assert not (tmp_path / "s").exists()
+
+
+def test_probabilities_that_are_asked_for_later_are_of_all_planes(model, tmp_path):
+    image, classes = image_of(2, *SHAPE), np.zeros((2, *SHAPE), np.uint8)
+    settings = {"scratch": tmp_path / "s", "tiling": SMALL}
+    resources = rescrnet.Resources(executor=Ends("p1"), **settings)
+    with pytest.raises(EndsError):
+        rescrnet.predict_array(model, image, classes, resources=resources, persistent=True)
+    probabilities = np.zeros((2, 3, *SHAPE), np.float32)
+    resources = rescrnet.Resources(**settings)
+    rescrnet.predict_array(model, image, classes, probabilities, resources=resources, persistent=True)
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+
+
+def test_a_scratch_folder_that_holds_other_files_is_refused(model, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(OutputError, match="holds other files; choose an empty or new scratch folder"):
+        rescrnet.predict_array(model, image_of(*SHAPE), resources=rescrnet.Resources(scratch=tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
 def group(folder):

@@ -78,21 +78,21 @@ def predict_array(
             "have an executor whose workers cannot write into an array of this process",
             "leave the executor out, or use rescrnet.predict_files",
         )
-    with _journal(model, stack, name, resources.scratch) as journal:
-        for index, (place, (_, source)) in enumerate(zip(np.ndindex(*planes), stack, strict=True)):
+    writers = [
+        (
+            _PlaneOf(classes, place, persistent),
+            None if probabilities is None else _PlaneOf(probabilities, place, persistent),
+        )
+        for place in np.ndindex(*planes)
+    ]
+    with _journal(model, stack, name, probabilities is not None, resources.scratch) as journal:
+        for index, ((_, source), (to_classes, to_probabilities)) in enumerate(zip(stack, writers, strict=True)):
             step = f"plane-{index}"
             if journal and persistent and journal.done(step) and journal.state(step) == image_fingerprint(source):
                 advance(source.shape[0] * source.shape[1])
                 continue
-            predict_plane(
-                model,
-                source,
-                _PlaneOf(classes, place, persistent),
-                None if probabilities is None else _PlaneOf(probabilities, place, persistent),
-                name=source.name,
-                resources=replace(resources, scratch=None if journal is None else journal.folder / step),
-                advance=advance,
-            )
+            own = replace(resources, scratch=None if journal is None else journal.folder / step)
+            predict_plane(model, source, to_classes, to_probabilities, name=source.name, resources=own, advance=advance)
             if journal and persistent:
                 journal.record(step, np.array(image_fingerprint(source)))
     return classes
@@ -116,13 +116,20 @@ class _PlaneOf:
 
 
 @contextlib.contextmanager
-def _journal(model: SegmentationModel, stack: Stack, name: str, scratch: Path | None) -> Iterator[Journal | None]:
+def _journal(
+    model: SegmentationModel, stack: Stack, name: str, probabilities: bool, scratch: Path | None
+) -> Iterator[Journal | None]:
     """With a step for each plane that is done, where an interrupted call can be resumed."""
     if scratch is None:
         yield None
         return
-    axes = [[axis.name, axis.length] for axis in stack.axes]
-    identity = {"model": model_fingerprint(model), "image": name, "axes": axes, "dtype": str(stack[0].source.dtype)}
+    identity = {
+        "model": model_fingerprint(model),
+        "image": name,
+        "axes": [[axis.name, axis.length] for axis in stack.axes],
+        "dtype": str(stack[0].source.dtype),
+        "probabilities": probabilities,
+    }
     with explain_full_disk(scratch), opened(scratch, identity) as journal:
         yield journal
         journal.remove()

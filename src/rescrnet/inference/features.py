@@ -68,8 +68,8 @@ def roll_features(
     for _ in arrivals:
         region = state[0].held
         yield region, state[0].part(region)
-        for each in state:
-            each.drop(region.y1)
+        for buffer in state:
+            buffer.drop(region.y1)
 
 
 class RowBuffer:
@@ -145,18 +145,18 @@ def _read(read: Read, image: RowBuffer, rows: int) -> Iterator[None]:
 
 
 def _first(
-    block: ConvResBlock, state: list[RowBuffer], halfway: RowBuffer, whole: RowBuffer, arrivals: Iterator[None]
+    block: ConvResBlock, state: list[RowBuffer], halfway: RowBuffer, output: RowBuffer, arrivals: Iterator[None]
 ) -> Iterator[None]:
     """The first half of a block, whenever rows have come."""
     halo = block.reach // 2
     for _ in arrivals:
         while step := halfway.following(state[0], halo):
-            output, inputs = step
-            room = halfway.room(output.height, block.inner_channels, state[0].part(inputs))
-            halfway.put(block.first(state[0].part(inputs), output.crop_within(inputs), room))
+            inner, inputs = step
+            room = halfway.room(inner.height, block.inner_channels, state[0].part(inputs))
+            halfway.put(block.first(state[0].part(inputs), inner.crop_within(inputs), room))
             yield
-            for each in state:  # what neither half reads again
-                each.drop(min(halfway.held.y1 - halo, whole.held.y1))
+            for buffer in state:  # what neither half reads again
+                buffer.drop(min(halfway.held.y1 - halo, output.held.y1))
 
 
 def _second(

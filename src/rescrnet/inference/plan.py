@@ -32,7 +32,7 @@ class Cost:
     Attributes:
         classes: number of classes.
         config: of the network.
-        reaches: how far each convolutional block sees, pixels.
+        reaches: the halo of each convolutional block, pixels.
         widths: channels that each block reads, and then those that the last one makes.
         compiled: whether the blocks have compiled kernels.
     """
@@ -115,17 +115,17 @@ def choose_tiling(network: ResCRNet, shape: tuple[int, int], memory: int, progra
     room = int((memory - program) * _HEADROOM)
     if cost.whole(shape) <= room:
         return None
-    tiles = [each for each in _tiles(shape) if cost.tile(*each, shape[1]) <= room]
-    scans = [each for each in _scans(shape) if cost.scan(*each, max(shape)) <= room]
+    tiles = [(width, rows) for width, rows in _tiles(shape) if cost.tile(width, rows, shape[1]) <= room]
+    scans = [(strip, segment) for strip, segment in _scans(shape) if cost.scan(strip, segment, max(shape)) <= room]
     if not tiles or not scans:
         least = max(
-            min(cost.tile(*each, shape[1]) for each in _tiles(shape)),
-            min(cost.scan(*each, max(shape)) for each in _scans(shape)),
+            min(cost.tile(width, rows, shape[1]) for width, rows in _tiles(shape)),
+            min(cost.scan(strip, segment, max(shape)) for strip, segment in _scans(shape)),
         )
         needed = format_bytes(int(program + least / _HEADROOM), up=True)
         raise UsageError(f"--memory {format_bytes(memory)}", "is too little for this model", f"give at least {needed}")
-    width, rows = min(tiles, key=lambda each: cost.waste(each[0], each[1], shape[1]))
-    strip, segment = max(scans, key=lambda each: each[1])
+    width, rows = min(tiles, key=lambda tile: cost.waste(tile[0], tile[1], shape[1]))
+    strip, segment = max(scans, key=lambda scan: scan[1])
     return Tiling(tile=(_even(shape[0], _TILE_HEIGHT), width), rows=rows, strip=strip, segment=segment, block=_BLOCK)
 
 
