@@ -4,14 +4,14 @@ import pytest
 import torch
 
 import rescrnet
-from rescrnet.datasets.dataset import load_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.errors import RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.losses import LOSSES
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.optimizer import adam
 from rescrnet.training.train import _card
-from tests.training.conftest import tiny
+from tests.support.configs import tiny
 
 # Without dropout, whose masks each process draws for itself, and without averaging, for the plain weights.
 CONFIG = tiny(

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rescrnet
-from rescrnet.datasets.dataset import load_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.errors import OutputError, RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
@@ -17,7 +17,7 @@ from rescrnet.training.folder import RunFolder
 from rescrnet.training.progress import Silent
 from rescrnet.training.recalibrate import recalibrate
 from rescrnet.training.train import _card
-from tests.training.conftest import tiny
+from tests.support.configs import tiny
 
 
 def test_the_run_folder_is_enough_to_repeat_the_run(cells, tmp_path):

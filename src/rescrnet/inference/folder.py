@@ -11,7 +11,7 @@ from typing import Any
 
 from rescrnet.atomic import check_free, write_folder
 from rescrnet.errors import DataError
-from rescrnet.images.open import by_stem, image_stem, list_sources
+from rescrnet.images.open import by_stem, image_stem, list_images
 from rescrnet.images.zarr_reader import is_zarr
 from rescrnet.inference.file import FilePrediction
 from rescrnet.inference.journal import Journal, opened
@@ -29,7 +29,7 @@ def find_inputs(inputs: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, inputs):
         if not path.exists():
             raise DataError(path, "no such file or folder", "expected images")
-        images = list_sources(path) if path.is_dir() and not is_zarr(path) else [path]
+        images = list_images(path) if path.is_dir() and not is_zarr(path) else [path]
         if not images:
             raise DataError(path, "holds no images", "expected PNG, TIFF, JPEG, BMP, NumPy or Zarr files")
         files += images

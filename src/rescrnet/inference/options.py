@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rescrnet.errors import UsageError
-from rescrnet.images.open import open_source, wrap
+from rescrnet.images.open import open_image, wrap
 from rescrnet.images.stack import Kind, Stack
 from rescrnet.outputs.sinks import label_paths, output_paths, pick_kind
 
@@ -28,7 +28,7 @@ class ReadOptions:
 
     def open(self, file: Path) -> Stack:
         """The planes of an image file."""
-        return open_source(file, self.level, fill_missing=self.fill_missing)
+        return open_image(file, self.level, fill_missing=self.fill_missing)
 
 
 class Result(NamedTuple):

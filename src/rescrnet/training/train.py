@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +15,9 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rescrnet import errors
 from rescrnet.atomic import check_free
-from rescrnet.checking.check import warnings_of
+from rescrnet.checking.check import load_dataset
 from rescrnet.config import Config, resolve
-from rescrnet.datasets.dataset import Dataset, load_dataset
+from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import DataError, UsageError
 from rescrnet.intensity import Intensity
 from rescrnet.intensity_profile import Histogram
@@ -84,7 +84,7 @@ def train(
     """Train a model from a labelled folder into a new run folder, and return the best one.
 
     Args:
-        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.find_pairs`).
+        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.look_through`).
         out: a new folder for the run: ``config.yaml``, ``run.json``, ``history.csv``, ``best.safetensors``,
             ``last.safetensors`` and the state that :func:`resume` needs.
         config: a preset's name, or a configuration from :func:`rescrnet.configure`.
@@ -103,9 +103,7 @@ def train(
     fabric = hardware.fabric()
     if _is_first():
         check_free(Path(out))
-    dataset = load_dataset(data, val, ignore=config.data.ignore, instances=config.data.instances)
-    said = {key: value for key in ("ignore", "instances") if (value := getattr(config.data, key))}
-    dataset = replace(dataset, warnings=tuple(map(str, warnings_of(Path(data), val, said))))
+    dataset = load_dataset(data, val, declared=_declared(config))
     facts = {
         "status": "running",
         "dataset": _dataset_facts(dataset, val),
@@ -135,15 +133,18 @@ def resume(
         training = config.training.model_copy(update={"epochs": epochs})
         config = config.model_copy(update={"training": training})
     fabric = hardware.fabric()
-    dataset = load_dataset(
-        data, facts["dataset"]["val_argument"], ignore=config.data.ignore, instances=config.data.instances
-    )
+    dataset = load_dataset(data, facts["dataset"]["val_argument"], declared=_declared(config))
     now = _dataset_facts(dataset, facts["dataset"]["val_argument"])
     for key in ("train", "val", "channels", "classes"):
         if now[key] != facts["dataset"][key]:
             raise DataError(f"{data}: its {key} are not those that {out} was trained with; expected the same dataset")
     facts = {**facts, "status": "running", "hardware": asdict(hardware)}
     return _launch(fabric, _Job(dataset, config, folder, facts, max_minutes, display))
+
+
+def _declared(config: Config) -> dict[str, Any]:
+    """What the configuration says of the masks."""
+    return {key: value for key in ("ignore", "instances") if (value := getattr(config.data, key))}
 
 
 @dataclass(frozen=True)

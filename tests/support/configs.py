@@ -1,9 +1,15 @@
-"""A dataset small enough to train on in a second."""
-
-import pytest
+"""Configurations that train in a second."""
 
 import rescrnet
-from rescrnet.datasets.synthetic import write_dataset
+
+SMALLEST = {
+    "network.n": 1,
+    "network.filters": 2,
+    "data.patch_size": 32,
+    "training.epochs": 1,
+    "training.steps_per_epoch": 1,
+    "training.recalibrate": 1,
+}
 
 TINY = {
     "network.n": 2,
@@ -19,10 +25,3 @@ TINY = {
 def tiny(**changes):
     overrides = {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}
     return rescrnet.configure("laptop", overrides=overrides)
-
-
-@pytest.fixture(scope="session")
-def cells(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "cells"
-    write_dataset("em", folder, train=3, val=2, size=(64, 70))
-    return folder
