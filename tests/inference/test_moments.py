@@ -15,7 +15,7 @@ from tests.support.pictures import model_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::rescrnet.errors.RescrnetWarning")
 TILING = Tiling(tile=(32, 16), rows=16, strip=16, segment=32, block=16)
-MOMENTS = 8  # spread over all changes, and as many of the last, when folders are removed and named
+MOMENTS = 6  # spread over all changes, and as many of the last, when folders are removed and named
 
 
 class KilledError(BaseException):
