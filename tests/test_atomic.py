@@ -2,12 +2,15 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rescrnet.atomic import check_free, write_folder
+from rescrnet.atomic import check_free, write_atomically, write_folder
 from rescrnet.errors import DataError, OutputError
+from rescrnet.inference.journal import Journal
 
 
 def write_two(folder):
@@ -76,26 +79,73 @@ def test_two_processes_do_not_write_one_folder(tmp_path, there):
     assert names(tmp_path / "out") == ["a.txt", "b.txt"]
 
 
-def test_what_is_left_of_a_folder_that_was_being_removed_is_not_gone_on_with(tmp_path, monkeypatch):
+def test_a_folder_that_can_be_resumed_is_handed_over_as_it_was_left(tmp_path):
     def stop(folder):
         write_two(folder)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_folder(tmp_path / "out", stop, 1, keep=lambda error, partial: True)
-    with monkeypatch.context() as patch:
-        unlink = Path.unlink
+        write_folder(tmp_path / "out", stop, resumable=True)
+    assert not (tmp_path / "out").exists()
+    write_folder(tmp_path / "out", lambda folder: (folder / "a.txt").unlink(), resumable=True)
+    assert names(tmp_path / "out") == ["b.txt"]
+    assert names(tmp_path) == ["out"]
 
-        def end_at_the_second(path, **settings):
-            if path.name == "b.txt":
+
+def test_a_failure_that_leaves_nothing_to_resume_leaves_no_folder(tmp_path):
+    def fail(folder):
+        raise DataError("a.png", "damaged", "copy it again")
+
+    with pytest.raises(DataError):
+        write_folder(tmp_path / "out", fail, resumable=True)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("resumable", [False, True])
+@pytest.mark.parametrize("count", range(4))
+def test_what_is_left_of_a_prediction_that_was_being_removed_is_not_resumed(tmp_path, monkeypatch, count, resumable):
+    """By another command for the same folder, which ends after some removals, in any order."""
+
+    def start(folder):
+        journal = Journal.open(folder, 1, foreign_files=False)
+        write_two(folder)
+        (folder / "z.ome.zarr").mkdir()
+        (folder / "z.ome.zarr/0").touch()
+        journal.record("z")
+        raise KeyboardInterrupt
+
+    def start_another(folder):
+        Journal.open(folder, 2, foreign_files=False)
+
+    def resume(folder):
+        journal = Journal.open(folder, 1, foreign_files=False)
+        assert not (journal.done("z") and (folder / "z.ome.zarr").exists()) or (folder / "z.ome.zarr/0").exists()
+        journal.clear()
+        (folder / "c.txt").touch()
+        journal.close()
+
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(tmp_path / "out", start, resumable=True)
+    with monkeypatch.context() as patch:
+        removed, rng = [], np.random.default_rng(count)
+        listed, unlink = Path.iterdir, Path.unlink
+
+        def end_after_some(path, **settings):
+            removed.append(path)
+            if len(removed) > count:
                 raise KeyboardInterrupt
             unlink(path, **settings)
 
-        patch.setattr(Path, "iterdir", lambda path: iter([path / name for name in ("a.txt", "b.txt", ".facts.json")]))
-        patch.setattr(Path, "unlink", end_at_the_second)
+        def remove_half(path, **settings):
+            unlink(path / "0")
+            raise KeyboardInterrupt
+
+        patch.setattr(Path, "iterdir", lambda path: iter(rng.permutation(np.array(list(listed(path)), object))))
+        patch.setattr(Path, "unlink", end_after_some)
+        patch.setattr(shutil, "rmtree", remove_half)
         with pytest.raises(KeyboardInterrupt):
-            write_folder(tmp_path / "out", write_two, 2, keep=lambda error, partial: True)
-    write_folder(tmp_path / "out", lambda folder: (folder / "c.txt").write_text("c"), 1)
+            write_folder(tmp_path / "out", start_another, resumable=resumable)
+    write_folder(tmp_path / "out", resume, resumable=True)
     assert names(tmp_path / "out") == ["c.txt"]
 
 
@@ -113,7 +163,7 @@ def test_a_failure_leaves_nothing_and_says_what_it_was(tmp_path, error):
 
 def test_an_output_error_names_the_folder_that_was_asked_for(tmp_path):
     def write(folder):
-        raise OutputError(f"{folder / 'a.png'}: cannot be written")
+        raise OutputError(folder / "a.png", "cannot be written")
 
     with pytest.raises(OutputError) as caught:
         write_folder(tmp_path / "out", write)
@@ -165,3 +215,46 @@ def test_a_file_is_no_place_for_a_folder(tmp_path):
 def test_a_name_that_is_too_long_is_one_line(tmp_path):
     with pytest.raises(OutputError, match=r"cannot be (used|written) \(File name too long\)"):
         write_folder(tmp_path / ("x" * 300), write_two)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_file_or_folder_has_its_name_when_it_is_complete(tmp_path, shared):
+    def write(partial):
+        assert not (tmp_path / "a.txt").exists()
+        partial.write_text("a")
+
+    write_atomically(tmp_path / "a.txt", write, shared=shared)
+    write_atomically(tmp_path / "b", write_two_into_new, shared=shared)
+    assert names(tmp_path) == ["a.txt", "b"]
+    assert names(tmp_path / "b") == ["a.txt", "b.txt"]
+
+
+def write_two_into_new(folder):
+    folder.mkdir()
+    write_two(folder)
+
+
+@pytest.mark.parametrize("write", [write_two_into_new, lambda partial: partial.touch()], ids=["folder", "file"])
+def test_what_a_killed_process_left_of_a_file_or_folder_is_replaced(tmp_path, write):
+    def stop(partial):
+        write_two_into_new(partial)
+        (partial / "more").touch()
+        partial.rename(tmp_path / "left")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a", stop)
+    assert names(tmp_path) == ["left"]
+    (tmp_path / "left").rename(tmp_path / ".a.partial")
+    write_atomically(tmp_path / "a", write)
+    assert names(tmp_path) == ["a"]
+    assert not (tmp_path / "a/more").exists()
+
+
+def test_an_error_about_the_temporary_path_names_the_file_that_was_asked_for(tmp_path):
+    def write(partial):
+        raise OutputError(partial / "0", "is no JSON object")
+
+    with pytest.raises(OutputError, match=r"a\.zarr/0: is no JSON object") as caught:
+        write_atomically(tmp_path / "a.zarr", write)
+    assert caught.value.subject == tmp_path / "a.zarr/0"

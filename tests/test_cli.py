@@ -152,7 +152,7 @@ def out_of_memory(kind):
 
 @pytest.mark.parametrize("kind", ["python", "gpu", "cpu"])
 def test_too_little_memory_is_one_line_with_the_remedy(kind, run, image_file, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("rescrnet.inference.files.predict_files", lambda *_, **__: out_of_memory(kind))
+    monkeypatch.setattr("rescrnet.inference.folder.predict_files", lambda *_, **__: out_of_memory(kind))
     code, _, said = call(monkeypatch, capsys, "predict", run, image_file, "--out", tmp_path / "masks")
     assert code == 1
     assert said.count("\n") == 1
@@ -164,7 +164,7 @@ def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory(run, image_file
     def fail(*_, **__):
         raise RuntimeError("a defect")
 
-    monkeypatch.setattr("rescrnet.inference.files.predict_files", fail)
+    monkeypatch.setattr("rescrnet.inference.folder.predict_files", fail)
     monkeypatch.setattr(sys, "argv", ["rescrnet", "predict", str(run), str(image_file), "--out", str(tmp_path / "m")])
     with pytest.raises(RuntimeError, match="a defect"):
         cli.main()

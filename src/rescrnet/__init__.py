@@ -11,10 +11,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Config": "rescrnet.config:Config",
     "Hardware": "rescrnet.training.train:Hardware",
+    "ReadOptions": "rescrnet.inference.options:ReadOptions",
     "ResCRNet": "rescrnet.nn.network:ResCRNet",
     "RescrnetError": "rescrnet.errors:RescrnetError",
-    "Resources": "rescrnet.inference.array:Resources",
+    "Resources": "rescrnet.inference.resources:Resources",
     "SegmentationModel": "rescrnet.model:SegmentationModel",
+    "WriteOptions": "rescrnet.inference.options:WriteOptions",
     "check": "rescrnet.checking.check:check",
     "configure": "rescrnet.config:resolve",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
@@ -22,7 +24,7 @@ _PUBLIC = {
     "load": "rescrnet.model:load",
     "load_keras": "rescrnet.exchange.keras:load_keras",
     "predict_array": "rescrnet.inference.array:predict_array",
-    "predict_files": "rescrnet.inference.files:predict_files",
+    "predict_files": "rescrnet.inference.folder:predict_files",
     "report": "rescrnet.reporting.page:report",
     "resume": "rescrnet.training.train:resume",
     "train": "rescrnet.training.train:train",
@@ -39,9 +41,11 @@ if TYPE_CHECKING:
     from rescrnet.errors import RescrnetError as RescrnetError
     from rescrnet.exchange.keras import import_keras as import_keras
     from rescrnet.exchange.keras import load_keras as load_keras
-    from rescrnet.inference.array import Resources as Resources
     from rescrnet.inference.array import predict_array as predict_array
-    from rescrnet.inference.files import predict_files as predict_files
+    from rescrnet.inference.folder import predict_files as predict_files
+    from rescrnet.inference.options import ReadOptions as ReadOptions
+    from rescrnet.inference.options import WriteOptions as WriteOptions
+    from rescrnet.inference.resources import Resources as Resources
     from rescrnet.model import SegmentationModel as SegmentationModel
     from rescrnet.model import load as load
     from rescrnet.nn.network import ResCRNet as ResCRNet

@@ -1,10 +1,15 @@
-"""Folders of results that appear under their name only when they are complete."""
+"""Files and folders that appear under their name only when they are complete.
+
+Both are made under a temporary name beside the one that they are to have, ``.name.partial``, and renamed at the end. A
+process may be killed at any moment: what has the name is whole, and the next writer of that name replaces the rest.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,14 +17,70 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from rescrnet.errors import OutputError
+from rescrnet.wording import one_line
 
 try:
     import fcntl
 except ImportError:  # not on Windows
     fcntl = None  # type: ignore[assignment]
 
-_FACTS = ".facts.json"
-_WITHIN = ".rescrnet.partial"
+PARTIAL = ".partial"
+_WITHIN = f".rescrnet{PARTIAL}"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextlib.contextmanager
+def partial_path(path: Path, *, shared: bool = False, durable: bool = False) -> Iterator[Path]:
+    """A temporary path beside ``path`` for a file or folder, which gets its name at the end of the block.
+
+    After a failure nothing is left. Errors are those of the system; :func:`write_atomically` puts them into words.
+
+    Args:
+        path: the name to be. A file there is replaced, a folder is not.
+        shared: several processes may write it at the same time, and each gets a temporary path of its own.
+        durable: wait until the file is on the disk, so that it outlives a loss of power too.
+    """
+    partial = _partial_name(path, f".{secrets.token_hex(4)}" if shared else "")
+    _discard(partial)
+    try:
+        yield partial
+        if durable:
+            _sync(partial)
+        partial.replace(path)
+    except BaseException:
+        _discard(partial)
+        raise
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], *, shared: bool = False) -> None:
+    """Let ``write`` make a file or folder at a temporary path beside ``path``, then give it its name.
+
+    Args:
+        path: the name to be.
+        write: called with the temporary path, which has another suffix than ``path``.
+        shared: several processes may write it at the same time.
+
+    Raises:
+        OutputError: it cannot be written; what had the name before still has it.
+    """
+    try:
+        with partial_path(path, shared=shared) as partial:
+            try:
+                write(partial)
+            except OutputError as error:
+                raise _about_the_target(error, partial, path) from None
+    except OutputError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise cannot_be_written(path, error) from None
+
+
+def cannot_be_written(path: Path, error: Exception) -> OutputError:
+    """What the system or a library says of a file or folder that it does not write, in our words."""
+    remedy = "free space there, or choose another folder"
+    if isinstance(error, OSError) and error.errno not in _FULL:
+        remedy = "choose another folder"
+    return OutputError(path, f"cannot be written ({getattr(error, 'strerror', None) or one_line(error)})", remedy)
 
 
 def check_free(folder: Path) -> None:
@@ -27,67 +88,55 @@ def check_free(folder: Path) -> None:
     try:
         is_folder = folder.is_dir()
         if is_folder and any(path.name != _WITHIN for path in folder.iterdir()):
-            raise OutputError(f"{folder}: already holds files; choose a new folder, or remove it first")
+            raise OutputError(folder, "already holds files", "choose a new folder, or remove it first")
         if not is_folder and folder.exists():
-            raise OutputError(f"{folder}: is a file; expected a new folder; choose another name")
+            raise OutputError(folder, "is a file", "expected a new folder; choose another name")
     except OutputError:
         raise
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be used ({error.strerror}); choose another folder") from None
+        raise OutputError(folder, f"cannot be used ({error.strerror})", "choose another folder") from None
 
 
-def write_folder(
-    folder: Path,
-    write: Callable[[Path], object],
-    facts: object = None,
-    keep: Callable[[BaseException, Path], bool] = lambda error, partial: False,
-) -> None:
-    """Let ``write`` fill a new folder under a temporary name, then give it its name; on failure leave nothing.
+def write_folder(folder: Path, write: Callable[[Path], object], *, resumable: bool = False) -> None:
+    """Let ``write`` fill a new folder at a temporary path, then give it its name.
+
+    A second process that is to write the same folder is refused while the first one does. An empty folder stays
+    itself, for it may be somebody's working directory, or another disk.
 
     Args:
         folder: the new folder.
-        write: called with the folder under its temporary name.
-        facts: what decides the results, as JSON. If a process that wrote from the same facts left its unfinished
-            folder, ``write`` gets that one, with what is in it.
-        keep: whether to leave the unfinished folder after a failure.
+        write: called with the temporary path, an empty folder.
+        resumable: ``write`` itself decides what becomes of unfinished work: it is handed the temporary folder as an
+            interrupted call left it, and what it leaves there when it fails stays. Otherwise a failure leaves nothing.
 
     Raises:
         OutputError: ``folder`` holds files already or cannot be written.
     """
     check_free(folder)
     folder = folder.absolute()  # "." has no name of its own
-    # An empty folder stays itself: it may be somebody's working directory, or another disk.
-    partial = folder / _WITHIN if folder.exists() else folder.with_name(f".{folder.name}.partial")
-    kept = False
+    partial = folder / _WITHIN if folder.exists() else _partial_name(folder)
     try:
-        with _alone(partial):
+        with _locked(partial):
             try:
-                _begin(partial, facts)
+                if not resumable:
+                    _empty(partial)
                 write(partial)
                 check_free(folder)  # still
-                (partial / _FACTS).unlink(missing_ok=True)
-                if partial.parent == folder:
-                    for result in partial.iterdir():
-                        result.replace(folder / result.name)
+                _give_name(partial, folder)
+            except BaseException:
+                if not resumable:
+                    _empty(partial)
+                with contextlib.suppress(OSError):  # it is not empty
                     partial.rmdir()
-                else:
-                    partial.replace(folder)
-                kept = True  # under its name; the next of the temporary name is somebody else's
-            except BaseException as error:
-                kept = keep(error, partial)
                 raise
-            finally:
-                if not kept:
-                    _clear(partial)
-                    shutil.rmtree(partial, ignore_errors=True)
     except OutputError as error:
-        raise OutputError(str(error).replace(str(partial), str(folder))) from None
+        raise _about_the_target(error, partial, folder) from None
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written ({error.strerror or error})") from None
+        raise cannot_be_written(folder, error) from None
 
 
 @contextlib.contextmanager
-def _alone(partial: Path) -> Iterator[None]:
+def _locked(partial: Path) -> Iterator[None]:
     """Make the folder and keep other processes out of it; the system lets go of it however this one ends."""
     partial.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
@@ -99,7 +148,7 @@ def _alone(partial: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OutputError(
-                f"{partial}: another process is writing there; wait for it to end, or choose another folder"
+                partial, "another process is writing there", "wait for it to end, or choose another folder"
             ) from None
         except OSError:  # a file system without locks
             pass
@@ -108,30 +157,47 @@ def _alone(partial: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _begin(partial: Path, facts: object) -> None:
-    """Empty the folder, or leave what was begun from the same facts."""
-    note = json.dumps(facts)
-    if facts is not None and (partial / _FACTS).is_file() and (partial / _FACTS).read_text(encoding="utf-8") == note:
+def _give_name(partial: Path, folder: Path) -> None:
+    if partial.parent != folder:
+        partial.replace(folder)
         return
-    _clear(partial)
-    if facts is not None:
-        (partial / _FACTS).write_text(note, encoding="utf-8")
+    for result in partial.iterdir():
+        result.replace(folder / result.name)
+    partial.rmdir()
 
 
-def _clear(partial: Path) -> None:
-    """Remove what the folder holds, the facts first: what is left after an interruption is gone on with by nobody."""
-    (partial / _FACTS).unlink(missing_ok=True)
-    for path in partial.iterdir() if partial.is_dir() else ():
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+def _empty(folder: Path) -> None:
+    """Remove what a folder holds, as far as that goes.
+
+    Files go before folders: among them is the manifest of an interrupted prediction, which must not outlive any part of
+    a folder that it vouches for (see :mod:`rescrnet.inference.journal`).
+    """
+    for path in sorted(folder.iterdir(), key=Path.is_dir) if folder.is_dir() else ():
+        _discard(path)
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a file under a temporary name beside ``path``, then give it its name."""
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
+def _discard(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _partial_name(path: Path, token: str = "") -> Path:
+    return path.with_name(f".{path.name}{token}{PARTIAL}")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR)
     try:
-        write(partial)
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error})") from None
+        os.fsync(handle)
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _about_the_target(error: OutputError, partial: Path, target: Path) -> OutputError:
+    """The same error about the name that a user knows."""
+    path = error.subject
+    if isinstance(path, Path) and path.is_relative_to(partial):
+        return error.about(target / path.relative_to(partial))
+    return error

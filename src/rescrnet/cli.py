@@ -190,23 +190,24 @@ def predict(
         raise UsageError("--workers, --dask: give one of them; a Dask scheduler has workers of its own")
 
     from rescrnet.atomic import check_free
-    from rescrnet.inference.array import Resources
-    from rescrnet.inference.budget import allowance, bytes_of
-    from rescrnet.inference.cluster import engine
-    from rescrnet.inference.files import Inputs, Outputs, find_inputs, predict_files
+    from rescrnet.inference.budget import default_budget, parse_bytes
+    from rescrnet.inference.cluster import executor
+    from rescrnet.inference.folder import find_inputs, predict_files
+    from rescrnet.inference.options import ReadOptions, WriteOptions
     from rescrnet.inference.progress import progress
+    from rescrnet.inference.resources import Resources
     from rescrnet.model import load
     from rescrnet.ops.buffers import keep_freed_memory
 
     check_free(out)
-    allowed = bytes_of(memory) if memory is not None else allowance()
+    allowed = parse_bytes(memory) if memory is not None else default_budget()
     files, loaded = find_inputs(inputs), load(model, device)
     keep_freed_memory()
-    wanted, reading = Outputs(probabilities, overlay, format_, label), Inputs(level, fill_missing)
+    write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing)
     try:
-        with engine(workers, dask) as running, progress(len(files)) as advance:
-            resources = Resources(allowed, scratch=scratch, engine=running)
-            masks = predict_files(loaded, files, out, wanted, reading=reading, resources=resources, advance=advance)
+        with executor(workers, dask) as running, progress(len(files)) as advance:
+            resources = Resources(allowed, scratch=scratch, executor=running)
+            masks = predict_files(loaded, files, out, write, read=read, resources=resources, advance=advance)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -277,7 +278,8 @@ def demo(
     from rescrnet.atomic import check_free
     from rescrnet.config import resolve
     from rescrnet.datasets.synthetic import write_dataset
-    from rescrnet.inference.files import Outputs, predict_files
+    from rescrnet.inference.folder import predict_files
+    from rescrnet.inference.options import WriteOptions
     from rescrnet.reporting.page import report as write_report
     from rescrnet.scoring.evaluate import evaluate as evaluate_model
     from rescrnet.training.train import train as train_run
@@ -287,7 +289,7 @@ def demo(
     small = {"training.epochs": epochs, "data.patch_size": 160, "training.batch_size": 2}
     write_dataset("fm", out / "data", train=24, val=4, size=(144, 192))
     model = train_run(out / "data", out / "run", resolve("laptop", overrides=small))
-    predict_files(model, [out / "data/val_local/images/img"], out / "masks", Outputs(overlay=True))
+    predict_files(model, [out / "data/val_local/images/img"], out / "masks", WriteOptions(overlay=True))
     _print_scores(evaluate_model(model, out / "data", out / "scores"))
     typer.echo(write_report(out / "run"))
 

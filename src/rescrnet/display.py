@@ -47,4 +47,4 @@ def overlay(image: NDArray[np.float32], mask: NDArray[np.uint8], colours: list[s
 
 def save_png(path: Path, array: NDArray[np.uint8]) -> None:
     """Write YX or YXC uint8 as PNG."""
-    write_atomically(path, lambda partial: Image.fromarray(array).save(partial))
+    write_atomically(path, lambda partial: Image.fromarray(array).save(partial, "PNG"))

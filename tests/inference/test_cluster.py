@@ -12,17 +12,18 @@ from rescrnet import cli
 from rescrnet.errors import DataError, UsageError
 from rescrnet.images.npy import RawArray
 from rescrnet.images.open import open_image
-from rescrnet.inference.array import InThisProcess, Resources, predict_array
-from rescrnet.inference.cluster import Cluster, cluster, engine
-from rescrnet.inference.stream import Sizes
+from rescrnet.inference.cluster import Cluster, cluster, executor
+from rescrnet.inference.plane import predict_plane
+from rescrnet.inference.resources import Resources, Sequential
+from rescrnet.inference.stream import Tiling
 from tests.support.pictures import Picture, model_of, picture
 
-SIZES = Sizes(tile=(64, 32), rows=16, strip=16, segment=32, block=16)
+TILING = Tiling(tile=(64, 32), rows=16, strip=16, segment=32, block=16)
 SHAPE = (150, 110)
 
 
-class FileSink:
-    """A sink that several processes write to."""
+class FileWriter:
+    """A writer into a file that several processes write to."""
 
     def __init__(self, path, *shape, dtype=np.uint8):
         self.array = RawArray.create(path, shape, dtype)
@@ -44,12 +45,12 @@ def source(tmp_path):
     return open_image(tmp_path / "image.npy")[0].source
 
 
-def predicted(source, folder, engine, model=None):
+def predicted(source, folder, executor, model=None):
     folder.mkdir()
-    mask = FileSink(folder / "mask.npy", *SHAPE)
-    probabilities = FileSink(folder / "probabilities.npy", *SHAPE, 3, dtype=np.float32)
-    resources = Resources(scratch=folder / "scratch", engine=engine)
-    predict_array(model or model_of(m=2), source, mask, probabilities, resources=resources, sizes=SIZES)
+    mask = FileWriter(folder / "mask.npy", *SHAPE)
+    probabilities = FileWriter(folder / "probabilities.npy", *SHAPE, 3, dtype=np.float32)
+    resources = Resources(scratch=folder / "scratch", executor=executor, tiling=TILING)
+    predict_plane(model or model_of(m=2), source, mask, probabilities, resources=resources)
     return [(folder / name).read_bytes() for name in ("mask.npy", "probabilities.npy")]
 
 
@@ -62,14 +63,14 @@ class Watched:
     def run(self, stream, tasks):
         for count, task in enumerate(self.running.run(stream, tasks)):
             if count == self.after and self.killed < 2:
-                pids = self.running._client.run(os.getpid)
+                pids = self.running.client.run(os.getpid)
                 os.kill(next(iter(pids.values())), signal.SIGKILL)
                 self.killed += 1
             yield task
 
 
 def test_two_workers_make_the_bytes_of_one_process_even_if_some_are_killed(workers, source, tmp_path):
-    expected = predicted(source, tmp_path / "one", InThisProcess())
+    expected = predicted(source, tmp_path / "one", Sequential())
     assert predicted(source, tmp_path / "two", workers) == expected
     watched = Watched(workers, after=3)
     assert predicted(source, tmp_path / "killed", watched) == expected
@@ -83,23 +84,22 @@ def test_an_error_of_a_worker_is_that_of_this_process(workers, tmp_path):
 
 
 def test_without_workers_or_an_address_this_process_does_the_work():
-    with engine() as running:
-        assert isinstance(running, InThisProcess)
+    with executor() as running:
+        assert isinstance(running, Sequential)
 
 
 def test_a_running_scheduler_is_used_by_its_address(workers):
-    address = workers._client.scheduler.address
-    with engine(address=address) as running:
+    address = workers.client.scheduler.address
+    with executor(address=address) as running:
         assert isinstance(running, Cluster)
-        assert running._client.submit(abs, -1).result() == 1
+        assert running.client.submit(abs, -1).result() == 1
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x", "127.0.0.1:1"])
-def test_an_address_where_no_scheduler_answers_is_refused(monkeypatch, address):
-    monkeypatch.setattr("rescrnet.inference.cluster._PATIENCE", 0.5)
+def test_an_address_where_no_scheduler_answers_is_refused(address):
     with (
         pytest.raises(UsageError, match=rf"--dask {address}: no scheduler answers there .*expected an address"),
-        cluster(address=address),
+        cluster(address=address, patience=0.5),
     ):
         pass
 

@@ -11,12 +11,14 @@ import tifffile
 
 from tests.support.pictures import model_of, picture
 
-# Sizes so small that a small image has many tasks, in a process of its own.
+# Tiles so small that a small image has many tasks, in a process of its own.
 PREDICT = """
 import sys
-from rescrnet.inference import array as predict
-from rescrnet.inference.stream import Sizes
-predict.cut = lambda *arguments: Sizes(tile=(64, 64), rows=16, strip=16, segment=64, block=16)
+from functools import partial
+from rescrnet.inference import resources
+from rescrnet.inference.stream import Tiling
+tiling = Tiling(tile=(64, 64), rows=16, strip=16, segment=64, block=16)
+resources.Resources = partial(resources.Resources, tiling=tiling)
 from rescrnet.cli import main
 main()
 """
@@ -47,8 +49,9 @@ def end(process):
     return process.returncode, "\n".join(lines)
 
 
-def marks_of(folder):
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.glob("**/*-*/*-*.npy")}
+def steps_of(folder):
+    """The steps of all journals of phases, with the time of each."""
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.glob("**/plane-*/*/*.done")}
 
 
 def results(folder):
@@ -56,7 +59,7 @@ def results(folder):
 
 
 def wait_for_more(process, folder, count):
-    while process.poll() is None and len(marks_of(folder)) <= count:
+    while process.poll() is None and len(steps_of(folder)) <= count:
         time.sleep(0.002)
 
 
@@ -71,7 +74,7 @@ def test_a_prediction_killed_again_and_again_goes_on_and_ends_with_the_same_byte
         if end(running)[0] == 0:
             break
         kills += 1
-        after = marks_of(tmp_path / ".out.partial")
+        after = steps_of(tmp_path / ".out.partial")
         assert before.items() <= after.items()  # what was done has not been done again
         before = after
         assert not (tmp_path / "out").exists()
@@ -92,10 +95,10 @@ def stop(model, image, folder):
 def test_ctrl_c_keeps_what_is_done_and_says_that_the_command_goes_on(model, image, tmp_path):
     code, err = stop(model, image, tmp_path)
     assert (code, err) == (130, "stopped; the same command goes on")
-    assert marks_of(tmp_path / ".out.partial")
+    assert steps_of(tmp_path / ".out.partial")
 
 
-def test_an_image_that_has_changed_is_begun_anew(model, image, tmp_path):
+def test_an_image_that_has_changed_starts_anew(model, image, tmp_path):
     stop(model, image, tmp_path)
     tifffile.imwrite(image, picture(300, 210, seed=1)[..., 0], photometric="minisblack")
     for out in ("out", "expected"):

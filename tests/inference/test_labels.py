@@ -9,12 +9,15 @@ import zarr
 from rescrnet import cli
 from rescrnet.errors import OutputError, UsageError
 from rescrnet.images.open import open_image
-from rescrnet.inference.files import Outputs, predict_files
+from rescrnet.inference.folder import predict_files
+from rescrnet.inference.journal import Journal
+from rescrnet.inference.options import WriteOptions
+from rescrnet.outputs.sinks import Sink
 from tests.support.folders import noise, save
 from tests.support.ome_zarr import write_image
 
 pytestmark = pytest.mark.filterwarnings("ignore::rescrnet.errors.RescrnetWarning")
-TISSUE = Outputs(label="tissue")
+TISSUE = WriteOptions(label="tissue")
 
 
 @pytest.fixture(params=[2, 3], ids=["0.4", "0.5"])
@@ -33,7 +36,7 @@ def test_masks_are_the_labels_of_the_image_and_those_that_a_file_of_its_own_hold
 
 
 def test_probabilities_lie_beside_the_levels(model, image, tmp_path):
-    predict_files(model, [image], tmp_path / "out", Outputs(probabilities=True, label="tissue"))
+    predict_files(model, [image], tmp_path / "out", WriteOptions(probabilities=True, label="tissue"))
     found = zarr.open_array(image / "tissue_probabilities/0", mode="r")
     assert found.shape == (3, 2, 40, 50)
     np.testing.assert_allclose(found[:].sum(0), 1, atol=1e-5)
@@ -57,7 +60,7 @@ def test_an_interrupted_prediction_of_two_images_does_the_second_only(model, ima
         return noise(source.shape)
 
     with monkeypatch.context() as patch:
-        patch.setattr("rescrnet.inference.files.sample", stop_at_the_second)
+        patch.setattr("rescrnet.inference.file.sample", stop_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             predict_files(model, [image, other], tmp_path / "out", TISSUE)
     assert (image / "labels/tissue").exists()
@@ -68,14 +71,12 @@ def test_an_interrupted_prediction_of_two_images_does_the_second_only(model, ima
 
 
 @pytest.mark.parametrize("label", [None, "tissue"], ids=["files", "labels"])
-@pytest.mark.parametrize("moment", ["Sink.finish", "Marks.put"])
-def test_a_prediction_that_ends_between_its_two_results_goes_on(model, image, tmp_path, monkeypatch, moment, label):
+@pytest.mark.parametrize(("owner", "method"), [(Sink, "finish"), (Journal, "record")], ids=["finish", "record"])
+def test_a_prediction_that_ends_between_its_two_results_goes_on(
+    model, image, tmp_path, monkeypatch, owner, method, label
+):
     """The second result is begun, or the first is not yet said to be there."""
-    from rescrnet.inference import files
-
-    owner, method = moment.split(".")
-    original = getattr(getattr(files, owner), method)
-    ended = []
+    original, ended = getattr(owner, method), []
 
     def end_after_the_masks(self, *arguments):
         masks = (tmp_path / ".out.partial/slide.ome.zarr", image / "labels/tissue")
@@ -84,12 +85,12 @@ def test_a_prediction_that_ends_between_its_two_results_goes_on(model, image, tm
             raise KeyboardInterrupt
         return original(self, *arguments)
 
-    outputs = Outputs(probabilities=True, label=label, kind="ome-zarr")
+    outputs = WriteOptions(probabilities=True, label=label, kind="ome-zarr")
     with monkeypatch.context() as patch:
-        patch.setattr(getattr(files, owner), method, end_after_the_masks)
+        patch.setattr(owner, method, end_after_the_masks)
         with pytest.raises(KeyboardInterrupt):
             predict_files(model, [image], tmp_path / "out", outputs)
-    if (label, moment) == ("tissue", "Marks.put"):  # whose it is cannot be told
+    if (label, method) == ("tissue", "record"):  # whose it is cannot be told
         with pytest.raises(OutputError, match="labels/tissue: exists already"):
             predict_files(model, [image], tmp_path / "out", outputs)
         return
@@ -109,12 +110,12 @@ def test_another_format_has_no_place_for_labels(model, tmp_path):
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b"])
 def test_a_name_that_is_none_is_refused(model, image, tmp_path, name):
     with pytest.raises(UsageError, match=r"--label .*: is no name for labels; expected one such as 'tissue'"):
-        predict_files(model, [image], tmp_path / "out", Outputs(label=name))
+        predict_files(model, [image], tmp_path / "out", WriteOptions(label=name))
 
 
 def test_labels_and_another_format_do_not_go_together(model, image, tmp_path):
     with pytest.raises(UsageError, match="--format tiff: labels in an image are ome-zarr"):
-        predict_files(model, [image], tmp_path / "out", Outputs(kind="tiff", label="tissue"))
+        predict_files(model, [image], tmp_path / "out", WriteOptions(kind="tiff", label="tissue"))
 
 
 def test_the_command_says_where_the_masks_are(run, image, tmp_path, monkeypatch, capsys):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from rescrnet.inference.array import predict_array
-from rescrnet.inference.stream import Sizes, Stream
+from rescrnet.inference.plane import predict_plane
+from rescrnet.inference.resources import Resources
+from rescrnet.inference.stream import Stream, Tiling
 from tests.support.pictures import Canvas, Picture, model_of, picture
 
-SMALL = Sizes(tile=(32, 16), rows=5, strip=8, segment=16, block=8)
+SMALL = Tiling(tile=(32, 16), rows=5, strip=8, segment=16, block=8)
 VARIANTS = {
     "one LSTM block": {},
     "no LSTM block": {"m": 0},
@@ -24,7 +25,7 @@ VARIANTS = {
 def test_streamed_prediction_equals_whole_image(settings, shape, tmp_path):
     model, image = model_of(**settings), picture(*shape)
     mask, probabilities = Canvas(*shape), Canvas(*shape, 3)
-    predict_array(model, Picture(image), mask, probabilities, sizes=SMALL)
+    predict_plane(model, Picture(image), mask, probabilities, resources=Resources(tiling=SMALL))
     expected = model.predict(image)
     np.testing.assert_allclose(np.moveaxis(probabilities.array, -1, 0), expected, atol=1e-5)
     np.testing.assert_array_equal(mask.array, expected.argmax(0))

@@ -12,7 +12,7 @@ from tests.support.folders import noise
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (37, 23)])
 @pytest.mark.parametrize("band", [1, 100, 4 << 20])
 def test_any_size_in_any_bands_is_read_by_pillow_as_8_bit_grey(tmp_path, monkeypatch, shape, band):
-    monkeypatch.setattr("rescrnet.outputs.png_writer._BAND", band)
+    monkeypatch.setattr("rescrnet.outputs.png_writer.BAND", band)
     array = RawArray.create(tmp_path / "a.npy", (2, *shape), np.uint8)
     array[(1, slice(None), slice(None))] = noise(shape)
     write_png(tmp_path / "a.png", array, 1)

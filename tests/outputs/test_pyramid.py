@@ -51,12 +51,12 @@ def test_probabilities_take_the_mean_of_four_pixels_and_edges_repeat(tmp_path):
 def test_bands_change_nothing(tmp_path, monkeypatch, dtype):
     array = scratch(tmp_path, noise((1, 37, 23)).astype(dtype))
     whole = build_pyramid(array, tmp_path, 2)[1][(WHOLE, WHOLE, WHOLE)]
-    monkeypatch.setattr("rescrnet.outputs.pyramid._BAND", 4 * 23 * np.dtype(dtype).itemsize)
+    monkeypatch.setattr("rescrnet.outputs.pyramid.BAND", 4 * 23 * np.dtype(dtype).itemsize)
     np.testing.assert_array_equal(build_pyramid(array, tmp_path, 2)[1][(WHOLE, WHOLE, WHOLE)], whole)
 
 
 def test_memory_is_a_few_bands(tmp_path, monkeypatch):
-    monkeypatch.setattr("rescrnet.outputs.pyramid._BAND", 1 << 16)
+    monkeypatch.setattr("rescrnet.outputs.pyramid.BAND", 1 << 16)
     array = RawArray.create(tmp_path / "a.npy", (1, 4000, 2000), np.float32)
     tracemalloc.start()
     build_pyramid(array, tmp_path)

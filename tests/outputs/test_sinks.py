@@ -10,7 +10,7 @@ from PIL import Image
 
 from rescrnet.errors import OutputError, UsageError
 from rescrnet.images.open import open_image, wrap
-from rescrnet.outputs.sinks import ArraySink, label_paths, open_sink, pick_kind
+from rescrnet.outputs.sinks import label_paths, open_sink, pick_kind
 from tests.support.folders import noise, save
 from tests.support.ome_zarr import write_image
 from tests.support.results import CLASSES, KINDS, SIZE, begin, classes_of, names, probabilities_of, write_blocks
@@ -220,8 +220,8 @@ def test_thin_and_small_images_are_written(out, scratch, kind, shape):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_is_that_of_a_few_tiles(out, scratch, monkeypatch, kind):
-    monkeypatch.setattr("rescrnet.outputs.pyramid._BAND", 1 << 20)
-    monkeypatch.setattr("rescrnet.outputs.png_writer._BAND", 1 << 20)
+    monkeypatch.setattr("rescrnet.outputs.pyramid.BAND", 1 << 20)
+    monkeypatch.setattr("rescrnet.outputs.png_writer.BAND", 1 << 20)
     begin(out, scratch, kind).finish()  # what is imported at first use
     (scratch / "classes.npy").unlink()
     stack = wrap(np.broadcast_to(np.uint8(0), (5000, 5000)))
@@ -231,30 +231,6 @@ def test_memory_is_that_of_a_few_tiles(out, scratch, monkeypatch, kind):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 12 << 20  # of 25 MB
-
-
-@pytest.mark.parametrize(
-    ("array", "probabilities"),
-    [
-        (np.zeros(SIZE, np.uint8), False),
-        (np.zeros((2, *SIZE), np.uint8), False),
-        (np.zeros((3, *SIZE), np.float32), True),
-        (np.zeros((2, 3, *SIZE), np.float32), True),
-    ],
-)
-def test_an_array_of_the_callers_takes_blocks_too(array, probabilities):
-    stacked = array.ndim == 4 - (not probabilities)
-    values = (probabilities_of if probabilities else classes_of)((2, *SIZE) if stacked else SIZE)
-    sink = ArraySink(array)
-    write_blocks(sink, values)
-    np.testing.assert_array_equal(array, np.moveaxis(values, -1, -3) if probabilities else values)
-    assert sink.finish() == []
-
-
-def test_a_zarr_of_the_callers_takes_blocks_too(tmp_path):
-    array = zarr.create_array(tmp_path / "a.zarr", shape=SIZE, dtype=np.uint8, chunks=(16, 16))
-    write_blocks(ArraySink(array), classes_of())
-    np.testing.assert_array_equal(array[:], classes_of())
 
 
 # Which kind

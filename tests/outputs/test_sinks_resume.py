@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rescrnet.atomic import write_atomically
 from rescrnet.errors import DataError, OutputError
 from rescrnet.images.open import open_image, wrap
-from rescrnet.outputs import sinks
 from rescrnet.outputs.sinks import open_sink, output_paths, scratch_bytes
 from tests.support.folders import noise, travelled
 from tests.support.results import CLASSES, KINDS, SIZE, begin, classes_of, names, probabilities_of, write_blocks
@@ -91,7 +91,7 @@ def test_an_output_that_exists_is_refused_and_stays(out, scratch, kind):
 def test_the_scratch_of_another_prediction_is_refused(out, scratch, stack):
     begin(out, scratch, "tiff")
     with pytest.raises(
-        OutputError, match=r"scratch: belongs to another prediction, of shape .*, expected .*; remove it"
+        OutputError, match=r"scratch: belongs to another prediction, of shape .*; expected .*; remove it"
     ):
         begin(out, scratch, "tiff", stack)
 
@@ -99,7 +99,7 @@ def test_the_scratch_of_another_prediction_is_refused(out, scratch, stack):
 def test_a_damaged_scratch_file_is_refused(out, scratch):
     begin(out, scratch, "png")
     os.truncate(scratch / "classes.npy", 1000)
-    with pytest.raises(OutputError, match=r"classes\.npy: is cut short.*; or remove the scratch folder"):
+    with pytest.raises(OutputError, match=r"classes\.npy: is cut short.*; remove the scratch folder"):
         begin(out, scratch, "png")
 
 
@@ -155,13 +155,12 @@ def test_scratch_space_is_no_more_than_was_said(out, scratch, kind, probabilitie
     sink = begin(out, scratch, kind, stack, probabilities)
     write_blocks(sink, (probabilities_of if probabilities else classes_of)((2, 700, 1200)), 300, 500)
     used = []
-    complete = sinks._complete
 
     def measure(path, write):
-        complete(path, write)
+        write_atomically(path, write)
         used.append(sum(path.stat().st_size for path in scratch.iterdir()))
 
-    monkeypatch.setattr(sinks, "_complete", measure)
+    monkeypatch.setattr("rescrnet.outputs.sinks.write_atomically", measure)
     sink.finish()
     said = scratch_bytes(stack, len(CLASSES), probabilities=probabilities)
     assert max(used) <= said

@@ -10,7 +10,7 @@ from rescrnet.model import ModelCard, SegmentationModel
 
 
 class Picture:
-    """A source over an array (Y, X, C) that allows nothing but regions within it."""
+    """A reader of an array (Y, X, C) that allows nothing but regions within it."""
 
     def __init__(self, array):
         self.array, self.shape, self.dtype = array, array.shape, array.dtype
@@ -24,9 +24,9 @@ class Picture:
 
 
 class Canvas:
-    """A sink into an array that outlives a stopped prediction."""
+    """A writer into an array that outlives a stopped prediction."""
 
-    lasting = True
+    persistent = True
 
     def __init__(self, *shape):
         self.array = np.full(shape, -1, np.float32 if len(shape) == 3 else np.int16)

@@ -11,7 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rescrnet.errors import DataError, OutputError
+from rescrnet.atomic import cannot_be_written, write_atomically
+from rescrnet.errors import DataError
 
 Index = tuple[int | slice, ...]
 
@@ -42,17 +43,14 @@ class RawArray:
         """Make a ``.npy`` file of zeros, which takes space only as it is written."""
         dtype = np.dtype(dtype)
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
-        partial = path.with_name(f".{path.name}.partial")
-        try:
+
+        def write(partial: Path) -> None:
             with partial.open("wb") as file:
                 np.lib.format.write_array_header_1_0(file, header)
-                offset = file.tell()
-                file.truncate(offset + math.prod(shape) * dtype.itemsize)
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise _scratch_error(path, error) from None
-        return cls(path, shape, dtype, offset)
+                file.truncate(file.tell() + math.prod(shape) * dtype.itemsize)
+
+        write_atomically(path, write)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -100,7 +98,7 @@ class RawArray:
                     while left:  # a full disk takes a part and fails at the next call
                         left = left[file.write(left) :]
         except OSError as error:
-            raise _scratch_error(self.path, error) from None
+            raise cannot_be_written(self.path.parent, error) from None
 
     def _ranges(self, index: Index) -> tuple[list[range], tuple[int, ...]]:
         """The range along each axis, in the order of the file, and the shape of the region as the caller sees it."""
@@ -138,12 +136,6 @@ def _read_into(file: Any, target: memoryview, path: Path) -> None:
         if not count:
             raise DataError(path, "is cut short", "copy it again")
         target = target[count:]
-
-
-def _scratch_error(path: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{path.parent}: cannot be written ({error.strerror or error}); free space there, or choose another folder"
-    )
 
 
 def holds_numbers(path: Path) -> bool:

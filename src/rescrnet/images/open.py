@@ -94,7 +94,7 @@ def count_planes(path: Path) -> int:
         return 1
 
 
-def wrap(array: ArrayLike, axes: str | None = None, *, name: str = "image") -> Stack:
+def wrap(array: ArrayLike, axes: str | None = None, *, name: str = "image", alpha: bool = False) -> Stack:
     """The planes of an array-like: NumPy, Zarr, Dask, or anything with a shape, a type and regions.
 
     Args:
@@ -102,6 +102,7 @@ def wrap(array: ArrayLike, axes: str | None = None, *, name: str = "image") -> S
         axes: one letter of y, x, c (channels), z, t, p (pages) for each axis. Where it is not given, the last two are
             y and x, or y, x and channels if the last has 1 or 3; those before are pages.
         name: what to call it in messages.
+        alpha: the last channel is transparency, and left out.
 
     Raises:
         DataError: the axes do not fit the array, or it cannot be an image.
@@ -110,9 +111,8 @@ def wrap(array: ArrayLike, axes: str | None = None, *, name: str = "image") -> S
     if len(axes) != len(array.shape):
         raise DataError(name, f"has shape {tuple(array.shape)}", f"expected one axis for each of {','.join(axes)}")
     resident = array.nbytes if isinstance(array, np.ndarray) else 0
-    return make_stack(
-        array, [Axis(letter, n) for letter, n in zip(axes, array.shape, strict=True)], name, segment_bytes=resident
-    )
+    named = [Axis(letter, n) for letter, n in zip(axes, array.shape, strict=True)]
+    return make_stack(array, named, name, alpha=alpha, segment_bytes=resident)
 
 
 def image_stem(path: Path) -> str:

@@ -1,238 +1,195 @@
-"""Predict an image of any size within a given memory: whole where that fits, else streamed through a scratch folder."""
+"""Predict arrays: an image in anything that has regions, class indices into an array."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
-import json
-import shutil
-import tempfile
+import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.errors import OutputError, UsageError
-from rescrnet.inference.budget import allowance, taken, text_of
-from rescrnet.inference.plan import plan, whole_bytes
-from rescrnet.inference.region import Region, grid
-from rescrnet.inference.stream import Sink, Sizes, Source, Stream, Task, read_unit, streamable
+from rescrnet.errors import DataError, UsageError
+from rescrnet.images.open import wrap
+from rescrnet.images.stack import ArrayLike, Stack
+from rescrnet.inference.journal import Journal, opened
+from rescrnet.inference.plane import explain_full_disk, image_fingerprint, model_fingerprint, predict_plane
+from rescrnet.inference.resources import Resources
 from rescrnet.model import SegmentationModel
-
-_FORMAT = 2  # of a scratch folder
-JOB = "rescrnet-job.json"
-_LESS = 0.75  # of the memory that an unfinished prediction was begun with; with less than that it is begun anew
-_SAMPLE = 2**20  # pixels
-
-
-class Engine(Protocol):
-    """What does the tasks of a phase: this process, or a cluster."""
-
-    def run(self, stream: Stream, tasks: list[Task]) -> Iterator[Task]:
-        """Do ``tasks``, each after those that it needs, and yield each when it is done."""
-
-
-class InThisProcess:
-    """One task after the other, in order."""
-
-    def run(self, stream: Stream, tasks: list[Task]) -> Iterator[Task]:
-        """Do ``tasks`` and yield each when it is done."""
-        for task in tasks:
-            stream.run(task)
-            yield task
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What a prediction may use.
-
-    Attributes:
-        memory: resident bytes of each process that computes, all in all.
-        program: how much of it the program itself takes.
-        scratch: folder for what does not fit into memory, and for what an interrupted prediction goes on from; none for
-            a temporary one, which does not outlive the prediction.
-        engine: what does the work.
-    """
-
-    memory: int = field(default_factory=allowance)
-    program: int = field(default_factory=taken)
-    scratch: Path | None = None
-    engine: Engine = field(default_factory=InThisProcess)
 
 
 def predict_array(
     model: SegmentationModel,
-    source: Source,
-    mask: Sink,
-    probabilities: Sink | None = None,
+    image: ArrayLike,
+    classes: Any = None,
+    probabilities: Any = None,
     *,
+    axes: str | None = None,
     name: str = "image",
     resources: Resources | None = None,
-    sizes: Sizes | None = None,
+    persistent: bool = False,
     advance: Callable[[float], object] = lambda pixels: None,
-) -> None:
-    """Predict one image of any size.
+) -> Any:
+    """Predict an image of any size that an array holds, a stack plane by plane.
 
-    The result is that of :meth:`SegmentationModel.predict`, to rounding (1e-5 in probability), however much memory
-    there is. An image that does not fit is streamed: see :mod:`rescrnet.inference.stream`.
+    The result is that of :meth:`SegmentationModel.predict` for each plane, to rounding (1e-5 in probability), however
+    much memory there is: planes that do not fit are streamed through a scratch folder.
 
     Args:
         model: the trained model.
-        source: the image; has ``shape`` (Y, X, C), ``dtype`` and ``read(y0, y1, x0, x1)``.
-        mask: gets the class indices; its ``write(y0, x0, block)`` is called with uint8 (rows, columns), every pixel
-            once but after an interruption, in any order. Where its attribute ``lasting`` is not true, what it was
-            given is taken to be gone after an interruption, and given again.
-        probabilities: gets them likewise, float32 (rows, columns, classes).
+        image: an array of NumPy, Zarr or Dask, or anything else with ``shape``, ``dtype`` and regions. Integers are
+            divided by the largest value of their type; floats are taken as they are.
+        classes: an array to write the class indices into, of NumPy or Zarr: (…, Y, X) uint8, one place along each axis
+            that is neither y, x nor channels, in their order. Without it a NumPy array is made.
+        probabilities: an array to write the probabilities into: (…, classes, Y, X) float32. Without it they are not
+            kept.
+        axes: one letter of y, x, c (channels), z, t, p (pages) for each axis of ``image``. Without it the last two are
+            y and x, or y, x and channels where the last is as long as the model has channels, or up to 4 (alpha, a
+            second or fourth, is left out); one before those is pages.
         name: what to call the image in messages, and what tells it from others in a scratch folder.
-        resources: memory, scratch folder and engine; by default half of the free memory and this process.
-        sizes: how to cut the image; by default what fits the memory.
-        advance: called with the number of pixels done since the last call; they add up to those of the image.
+        resources: memory, scratch folder and executor; by default half of the free memory and this process.
+        persistent: ``classes`` and ``probabilities`` still hold what an interrupted call wrote, as a Zarr on disk does;
+            a call that is resumed from a scratch folder writes any other array anew.
+        advance: called with the number of pixels done since the last call; they add up to those of all planes.
+
+    Returns:
+        ``classes``.
 
     Raises:
-        DataError: the image does not fit the model, or holds NaN or infinite values.
+        DataError: the image does not fit the model or is none, or holds NaN or infinite values.
         OutputError: the scratch folder is full or cannot be used.
-        UsageError: the memory is too little, or the model sees the whole image at once and that does not fit.
+        UsageError: an argument is no array, or not one that takes the result; the memory is too little.
     """
     resources = resources or Resources()
-    model.network.eval()
-    shape = (source.shape[0], source.shape[1])
-    facts = partial(_facts, model, source, name, probabilities)
-    begun = _begun_with(resources, facts)
-    sizes = begun or sizes or cut(model, shape, resources, name)
-    if sizes is None:
-        found = model.predict_unit(read_unit(model, source, Region(0, shape[0], 0, shape[1]), name))
-        mask.write(0, 0, found.argmax(0).astype(np.uint8))
-        if probabilities is not None:
-            probabilities.write(0, 0, np.moveaxis(found, 0, -1))
-        advance(shape[0] * shape[1])
-        return
-    with _folder(resources.scratch) as folder:
-        if begun is None:
-            # A temporary folder is gone on with by nobody, and its image need not be looked at.
-            known = {} if resources.scratch is None else facts()
-            _begin(folder, {"facts": known, "sizes": asdict(sizes), "memory": resources.memory})
-        stream = Stream(model, source, mask, probabilities, name=name, folder=folder, sizes=sizes)
-        if not all(getattr(sink, "lasting", False) for sink in (mask, probabilities) if sink is not None):
-            stream.marks(stream.phases[-1]).clear()
-        _run(stream, resources.engine, advance)
+    stack = _as_stack(image, axes, model.card.in_channels, name)
+    planes = tuple(axis.length for axis in stack.plane_axes)
+    if classes is None:
+        classes = np.zeros((*planes, *stack.size), np.uint8)
+    else:
+        _check_output("classes", classes, (*planes, *stack.size), "uint8")
+    if probabilities is not None:
+        _check_output("probabilities", probabilities, (*planes, len(model.classes), *stack.size), "float32")
+    if getattr(resources.executor, "remote", False):
+        raise UsageError(
+            "resources",
+            "have an executor whose workers cannot write into an array of this process",
+            "leave the executor out, or use rescrnet.predict_files",
+        )
+    writers = [
+        (
+            _PlaneOf(classes, place, persistent),
+            None if probabilities is None else _PlaneOf(probabilities, place, persistent),
+        )
+        for place in np.ndindex(*planes)
+    ]
+    with _journal(model, stack, name, probabilities is not None, resources.scratch) as journal:
+        for index, ((_, source), (to_classes, to_probabilities)) in enumerate(zip(stack, writers, strict=True)):
+            step = f"plane-{index}"
+            if journal and persistent and journal.done(step) and journal.state(step) == image_fingerprint(source):
+                advance(source.shape[0] * source.shape[1])
+                continue
+            own = replace(resources, scratch=None if journal is None else journal.folder / step)
+            predict_plane(model, source, to_classes, to_probabilities, name=source.name, resources=own, advance=advance)
+            if journal and persistent:
+                journal.record(step, np.array(image_fingerprint(source)))
+    return classes
 
 
-def cut(model: SegmentationModel, shape: tuple[int, int], resources: Resources, name: str) -> Sizes | None:
-    """How to cut an image of ``shape`` (Y, X); none where it is predicted whole. Raises as :func:`predict_array`."""
-    memory = resources.memory
-    try:
-        network = streamable(model)
-    except UsageError as error:
-        needed = resources.program + whole_bytes(model, shape)
-        if needed > memory:
-            size = f"{shape[0]}×{shape[1]}"
-            raise UsageError(
-                f"{name}: {size} pixels at once need about {text_of(needed)} of memory and {text_of(memory)} are "
-                f"allowed; {error}, or give more with --memory"
-            ) from None
-        return None
-    return plan(network, shape, memory, resources.program)
+@dataclass(frozen=True)
+class _PlaneOf:
+    """One plane of an array, (…, Y, X) or (…, classes, Y, X)."""
 
+    array: Any
+    place: tuple[int, ...]
+    persistent: bool
 
-def _run(stream: Stream, engine: Engine, advance: Callable[[float], object]) -> None:
-    try:
-        stream.prepare()
-        for phase in stream.phases:
-            share = stream.share(phase)
-            pixels = dict(stream.tasks(phase))
-            done = stream.marks(phase).done()
-            advance(share * sum(count for task, count in pixels.items() if task.name in done))
-            for task in engine.run(stream, [task for task in pixels if task.name not in done]):
-                advance(share * pixels[task])
-    except OSError as error:
-        if isinstance(error, OutputError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise OutputError(
-            f"{stream.folder}: the disk is full; make room there and repeat the command, it goes on where it stopped, "
-            "or choose another disk with --scratch"
-        ) from None
+    def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
+        """Put a block in its place."""
+        rows, columns = slice(y0, y0 + block.shape[0]), slice(x0, x0 + block.shape[1])
+        if block.ndim == 3:
+            self.array[(*self.place, slice(None), rows, columns)] = block.transpose(2, 0, 1)
+        else:
+            self.array[(*self.place, rows, columns)] = block
 
 
 @contextlib.contextmanager
-def _folder(scratch: Path | None) -> Iterator[Path]:
-    """A temporary folder, or ``scratch``; that one stays where it is when something stops the prediction."""
+def _journal(
+    model: SegmentationModel, stack: Stack, name: str, probabilities: bool, scratch: Path | None
+) -> Iterator[Journal | None]:
+    """With a step for each plane that is done, where an interrupted call can be resumed."""
     if scratch is None:
-        with tempfile.TemporaryDirectory(prefix="rescrnet-") as folder:
-            yield Path(folder)
+        yield None
         return
+    identity = {
+        "model": model_fingerprint(model),
+        "image": name,
+        "axes": [[axis.name, axis.length] for axis in stack.axes],
+        "dtype": str(stack[0].source.dtype),
+        "probabilities": probabilities,
+    }
+    with explain_full_disk(scratch), opened(scratch, identity) as journal:
+        yield journal
+        journal.remove()
+
+
+def _as_stack(image: Any, axes: str | None, channels: int, name: str) -> Stack:
+    """The planes of an array-like, or one line about what else it is."""
+    kind = _kind_if_no_array(image)
+    if kind == "a path":
+        raise UsageError(
+            name, f"is a path, {image}", "use rescrnet.predict_files for image files, or read it into an array first"
+        )
+    if kind is not None:
+        write = "image.cpu().numpy()" if kind == "a PyTorch tensor" else "numpy.asarray(image)"
+        raise UsageError(name, f"is {kind}", f"expected an array of NumPy, Zarr or Dask; write {write}")
+    if np.dtype(image.dtype).kind not in "buif":
+        raise DataError(
+            name, f"holds {image.dtype} values", "expected integers or floats; write image.astype('float32')"
+        )
+    if axes is not None and not isinstance(axes, str):
+        raise UsageError("axes", f"are {axes!r}", "expected one letter an axis, such as 'zyx' or 'yxc'")
+    if axes is not None:
+        return wrap(image, axes.lower(), name=name)
+    last = image.shape[-1] if len(image.shape) in (3, 4) else 0
+    if last in (channels, 1, 2, 3, 4):
+        alpha = last in (2, 4) and last != channels
+        return wrap(image, "yxc" if len(image.shape) == 3 else "pyxc", name=name, alpha=alpha)
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{scratch}: cannot be used as scratch folder ({error.strerror}); choose another") from None
-    yield scratch
-    _empty(scratch)
-    (scratch / JOB).unlink()
-    with contextlib.suppress(OSError):  # it may be a mount point
-        scratch.rmdir()
+        return wrap(image, name=name)
+    except DataError as error:
+        raise DataError(error.subject, error.found, f"{error.remedy}; say so, as axes='tzyx'") from None
 
 
-def digest(model: SegmentationModel) -> str:
-    """What tells a model from every other: a hash of its card and its weights."""
-    hashed = hashlib.sha256(model.card.model_dump_json().encode())
-    for weight in model.network.state_dict().values():
-        hashed.update(weight.cpu().numpy().tobytes())
-    return hashed.hexdigest()
+def _check_output(argument: str, array: Any, shape: tuple[int, ...], dtype: str) -> None:
+    """Raise :class:`UsageError` where a result of that shape and type cannot be written into ``array``."""
+    remedy = f"expected an array to write into; write {argument}=numpy.zeros({shape}, '{dtype}'), or such a Zarr array"
+    kind = _kind_if_no_array(array)
+    if kind is None and type(array).__module__.split(".")[0] == "dask":
+        kind = "a Dask array, into which nothing can be written"
+    if kind is None and not hasattr(array, "__setitem__"):
+        kind = f"of type {type(array).__name__}, into which nothing can be written"
+    if kind is not None:
+        raise UsageError(argument, f"is {kind}", remedy)
+    if tuple(array.shape) != shape or np.dtype(array.dtype) != dtype:
+        raise UsageError(argument, f"has shape {tuple(array.shape)} of {array.dtype}", remedy)
+    if getattr(array, "read_only", False) or (isinstance(array, np.ndarray) and not array.flags.writeable):
+        raise UsageError(argument, "is read-only", remedy)
 
 
-def sample(source: Source) -> NDArray[Any]:
-    """A small image whole; of a large one 64 squares from all over it, one below the other; (y, x, channels)."""
-    height, width, channels = source.shape
-    if height * width <= _SAMPLE:
-        return source.read(0, height, 0, width)
-    cells = list(grid((height, width), -(-height // 8), -(-width // 8)))
-    parts = [source.read(r.y0, min(r.y1, r.y0 + 128), r.x0, min(r.x1, r.x0 + 128)) for _, r in cells]
-    return np.concatenate([part.reshape(-1, 1, channels) for part in parts])
-
-
-def look(source: Source) -> bytes:
-    """What tells an image from another of its shape: a hash of a sample of it."""
-    return hashlib.sha256(np.ascontiguousarray(sample(source)).tobytes()).digest()
-
-
-def _facts(model: SegmentationModel, source: Source, name: str, probabilities: Sink | None) -> dict[str, Any]:
-    """What must be the same for a prediction to go on from a scratch folder."""
-    image = {"image": name, "shape": list(source.shape), "dtype": str(source.dtype), "look": look(source).hex()}
-    return {"format": _FORMAT, "model": digest(model), **image, "probabilities": probabilities is not None}
-
-
-def _begun_with(resources: Resources, facts: Callable[[], dict[str, Any]]) -> Sizes | None:
-    """The sizes of the prediction that the scratch folder holds, if it is this one and fits the memory."""
-    if resources.scratch is None:
-        return None
-    try:
-        stored = json.loads((resources.scratch / JOB).read_text(encoding="utf-8"))
-        if resources.memory >= _LESS * stored["memory"] and stored["facts"] == facts():
-            return Sizes(**{**stored["sizes"], "tile": tuple(stored["sizes"]["tile"])})
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # there is none, or it is not whole
+def _kind_if_no_array(value: Any) -> str | None:
+    """What a value is that is no array-like; libraries are known by name, for they need not be imported."""
+    library = type(value).__module__.split(".")[0]
+    if isinstance(value, (str, os.PathLike)):
+        return "a path"
+    if library == "torch":
+        return "a PyTorch tensor"
+    if library == "PIL":
+        return "a PIL image"
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__}"
+    if not all(hasattr(value, attribute) for attribute in ("shape", "dtype", "__getitem__")):
+        return f"of type {type(value).__name__}"
     return None
-
-
-def _begin(folder: Path, job: dict[str, Any]) -> None:
-    """Make a scratch folder, empty or of another prediction, that of this one."""
-    note = folder / JOB
-    if any(folder.iterdir()) and not note.is_file():
-        raise OutputError(f"{folder}: holds other files; choose an empty or new scratch folder")
-    _empty(folder)
-    unnamed = note.with_suffix(".partial")
-    unnamed.write_text(json.dumps(job), encoding="utf-8")
-    unnamed.replace(note)
-
-
-def _empty(folder: Path) -> None:
-    """Remove all but the note of whose the folder is, and that is made nobody's first: so nobody ever goes on with a
-    part of what was there."""
-    (folder / JOB).open("wb").close()
-    for path in folder.iterdir():
-        if path.name != JOB:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()

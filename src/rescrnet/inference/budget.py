@@ -9,23 +9,25 @@ from pathlib import Path
 from rescrnet.errors import UsageError
 
 PROGRAM = 320_000_000  # resident with everything imported and a model loaded, as a worker of a cluster too; bytes
-SHARE = 0.5  # of the free memory is used where nobody says how much
+SHARE = 0.5  # of the free memory is the default budget
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _CGROUP = Path("/sys/fs/cgroup")
 
 
-def bytes_of(text: str) -> int:
+def parse_bytes(text: str) -> int:
     """``"1GB"``, ``"800 MB"``, ``"1.5GiB"`` → bytes. Raises :class:`UsageError`."""
     match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([KMGT]?)(i?)B?\s*", text, re.IGNORECASE)
     if match is None or float(match[1]) == 0:
-        raise UsageError(f"--memory {text}: is no amount of memory; expected a number and a unit, such as 1GB or 800MB")
+        raise UsageError(
+            f"--memory {text}", "is no amount of memory", "expected a number and a unit, such as 1GB or 800MB"
+        )
     unit = _UNITS[match[2].upper()]
     if match[3]:
         unit = 1024 ** list(_UNITS).index(match[2].upper())
     return int(float(match[1]) * unit)
 
 
-def text_of(count: int, *, up: bool = False) -> str:
+def format_bytes(count: int, *, up: bool = False) -> str:
     """Bytes as people write them, ``"1.2GB"``; rounded, or rounded up."""
     unit = next((u for u in "TGM" if count >= _UNITS[u]), "K")
     digits = 1 if unit in "TG" else 0
@@ -34,7 +36,7 @@ def text_of(count: int, *, up: bool = False) -> str:
     return f"{rounded / 10**digits:g}{unit}B"
 
 
-def taken() -> int:
+def resident_bytes() -> int:
     """The memory that this process has before it predicts, bytes: at least :data:`PROGRAM`, in steps of 64 MB.
 
     Coarse, so that the same prediction is planned alike in every process like this one.
@@ -46,12 +48,12 @@ def taken() -> int:
     return PROGRAM if resident <= PROGRAM else -(-resident // 2**26) * 2**26
 
 
-def allowance() -> int:
-    """The memory that is used where nobody says how much, bytes."""
-    return int(free() * SHARE)
+def default_budget() -> int:
+    """The memory that a prediction may use where nothing else is asked for, bytes."""
+    return int(available_bytes() * SHARE)
 
 
-def free() -> int:
+def available_bytes() -> int:
     """The memory that this process can have, bytes: of the machine, or of the container that it runs in."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -10,63 +10,69 @@ import contextlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 from rescrnet.errors import OutputError, RescrnetError, UsageError
-from rescrnet.inference.array import Engine, InThisProcess
+from rescrnet.inference.resources import Executor, Sequential
 from rescrnet.inference.stream import Stream, Task
 from rescrnet.model import SegmentationModel, load
 from rescrnet.ops.buffers import keep_freed_memory
+from rescrnet.wording import one_line
 
 _MODEL = "model.safetensors"
 _FAILURES = 20  # workers that may die over one task until it is held to be the cause
-_PATIENCE = 10  # seconds for a scheduler to answer
 _one_at_a_time = Lock()  # memory is planned for one task a process
 
 
 class Cluster:
-    """An engine whose tasks run on the workers of a Dask client."""
+    """An executor whose tasks run on the workers of a Dask client."""
+
+    remote = True  # what workers write into an array of this process is lost
 
     def __init__(self, client: Any) -> None:
-        self._client = client
+        self.client = client
 
     def run(self, stream: Stream, tasks: list[Task]) -> Iterator[Task]:
         """Have ``tasks`` done, each after those that it needs, and yield each when it is done."""
         from distributed import KilledWorker, as_completed
 
         stream.model.save(stream.folder / _MODEL)
-        settings = (stream.source, stream.mask, stream.probabilities, stream.name, stream.folder, stream.sizes)
+        settings = {field.name: getattr(stream, field.name) for field in fields(stream) if field.init}
+        del settings["model"]  # each worker loads it once
         futures: dict[Task, Any] = {}
         for task in tasks:
-            needs = [futures[each] for each in stream.needs(task) if each in futures]
-            futures[task] = self._client.submit(_run, str(stream.model.device), settings, task, needs, pure=False)
+            needs = [futures[needed] for needed in stream.needs(task) if needed in futures]
+            futures[task] = self.client.submit(_run, str(stream.model.device), settings, task, needs, pure=False)
         task_of = {future.key: task for task, future in futures.items()}
         try:
-            for future in as_completed(list(futures.values()), loop=self._client.loop):
+            for future in as_completed(list(futures.values()), loop=self.client.loop):
                 future.result()
                 yield task_of[future.key]
         except KilledWorker:
             raise RescrnetError(
-                f"{stream.name}: {_FAILURES} workers in turn died over the same task; look into their logs, they may "
-                "have too little memory (--memory says what each may use); the same command goes on"
+                stream.name,
+                f"{_FAILURES} workers in turn died over the same task",
+                "look into their logs, they may have too little memory (--memory says what each may use); the same "
+                "command goes on",
             ) from None
         finally:
-            self._client.cancel(list(futures.values()))
+            self.client.cancel(list(futures.values()))
 
 
-def engine(workers: int | None = None, address: str | None = None) -> contextlib.AbstractContextManager[Engine]:
+def executor(workers: int | None = None, address: str | None = None) -> contextlib.AbstractContextManager[Executor]:
     """What does the work: this process, or a :func:`cluster` where workers or an address are asked for."""
     if workers is None and address is None:
-        return contextlib.nullcontext(InThisProcess())
+        return contextlib.nullcontext(Sequential())
     return cluster(workers, address)
 
 
 @contextlib.contextmanager
-def cluster(workers: int | None = None, address: str | None = None) -> Iterator[Cluster]:
-    """A local cluster of so many processes, or the one whose scheduler is at ``address``.
+def cluster(workers: int | None = None, address: str | None = None, patience: float = 10) -> Iterator[Cluster]:
+    """A local cluster of so many processes, or the one whose scheduler is at ``address`` and answers in ``patience`` s.
 
     Raises :class:`UsageError` where Dask distributed is not installed or the scheduler cannot be reached.
     """
@@ -76,7 +82,7 @@ def cluster(workers: int | None = None, address: str | None = None) -> Iterator[
     except ImportError:
         option = "--workers" if address is None else "--dask"
         raise UsageError(
-            f"{option}: needs Dask distributed, which is not installed; pip install 'rescrnet[scale]'"
+            option, "needs Dask distributed, which is not installed", "pip install 'rescrnet[scale]'"
         ) from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as stack:
@@ -102,24 +108,26 @@ def cluster(workers: int | None = None, address: str | None = None) -> Iterator[
                 )
             )
         try:
-            client = stack.enter_context(Client(address, timeout=_PATIENCE, set_as_default=False))
+            client = stack.enter_context(Client(address, timeout=patience, set_as_default=False))
         except (OSError, ValueError, TimeoutError) as error:
             raise UsageError(
-                f"--dask {address}: no scheduler answers there ({' '.join(str(error).split())}); expected an address "
-                "such as tcp://host:8786"
+                f"--dask {address}",
+                f"no scheduler answers there ({one_line(error)})",
+                "expected an address such as tcp://host:8786",
             ) from None
         yield Cluster(client)
 
 
-def _run(device: str, settings: tuple[Any, ...], task: Task, needs: list[None]) -> None:
+def _run(device: str, settings: dict[str, Any], task: Task, needs: list[None]) -> None:
     with _one_at_a_time:
         keep_freed_memory()
-        source, mask, probabilities, name, folder, sizes = settings
-        file = Path(folder) / _MODEL
+        file = settings["folder"] / _MODEL
         if not file.is_file():
-            raise OutputError(f"{folder}: a worker does not see this scratch folder; choose one on a shared disk")
+            raise OutputError(
+                settings["folder"], "a worker does not see this scratch folder", "choose one on a shared disk"
+            )
         model = _load(file, file.stat().st_mtime_ns, device)
-        Stream(model, source, mask, probabilities, name, folder, sizes).run(Task(*task))
+        Stream(model, **settings).run(Task(*task))
 
 
 @lru_cache(maxsize=1)

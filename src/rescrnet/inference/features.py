@@ -1,13 +1,13 @@
 """The convolutional part of the network on one tile of an image, exactly, rolled downwards a few rows at a time.
 
-Every convolution sees ``reach`` pixels to each side, so a tile reads more than it makes: its halo. The halo is cropped
+Every convolution sees some pixels to each side, its halo, so a tile reads more than it makes. That is cropped
 convolution by convolution, so that none computes what a later one throws away. Downwards nothing is computed twice:
 every map keeps the rows that are still to be read, and a few new rows of it make as many of the next::
 
       image             ┌────────┐                  new rows
                      ▒▒▒└───┬────┘
-      half of block 0   ▒▒▒▒└──┬──┐                 each map is `reach` rows behind the one before,
-      block 0              ▒▒▒▒└┬─┴─┐               and its rows `reach` columns narrower inside the image
+      half of block 0   ▒▒▒▒└──┬──┐                 each map is `halo` rows behind the one before,
+      block 0              ▒▒▒▒└┬─┴─┐               and its rows `halo` columns narrower inside the image
       half of block 1         ▒▒└───┴──┐
                                        ▼
                                  rows of the tile
@@ -31,12 +31,12 @@ from rescrnet.ops.buffers import empty
 Read = Callable[[Region], Tensor]
 
 
-def regions(tile: Region, reaches: Sequence[int], shape: tuple[int, int]) -> list[Region]:
+def regions(tile: Region, halos: Sequence[int], shape: tuple[int, int]) -> list[Region]:
     """What each of several steps reads to make ``tile``; the last entry is the tile itself."""
-    found = [tile]
-    for reach in reversed(reaches):
-        found.insert(0, found[0].grown(reach, shape))
-    return found
+    extents = [tile]
+    for halo in reversed(halos):
+        extents.insert(0, extents[0].with_halo(halo, shape))
+    return extents
 
 
 def roll_features(
@@ -57,23 +57,23 @@ def roll_features(
     """
     blocks = network.conv_blocks
     source, *extents = regions(tile, [reach for block in blocks for reach in (block.reach // 2,) * 2], shape)
-    state = [_Map(source, rows, blocks[0].reach)]
+    state = [RowBuffer(source, rows, blocks[0].reach)]
     arrivals = _read(read, state[0], rows)
     for index, block in enumerate(blocks):
-        halfway = _Map(extents[2 * index], rows, block.reach)
+        halfway = RowBuffer(extents[2 * index], rows, block.reach)
         kept = blocks[index + 1].reach if index + 1 < len(blocks) else 0
-        following = [_Map(extents[2 * index + 1], rows, kept)]
+        following = [RowBuffer(extents[2 * index + 1], rows, kept)]
         arrivals = _first(block, state, halfway, following[0], arrivals)
         arrivals = _second(network, index, state, halfway, following, arrivals)
         state = following
     for _ in arrivals:
         region = state[0].held
         yield region, state[0].part(region)
-        for each in state:
-            each.drop(region.y1)
+        for buffer in state:
+            buffer.drop(region.y1)
 
 
-class _Map:
+class RowBuffer:
     """The rows of a map that are still to be read, in a buffer that they move up in.
 
     Args:
@@ -121,15 +121,15 @@ class _Map:
         self._top += y0 - self.held.y0
         self.held = self.held._replace(y0=y0)
 
-    def following(self, source: _Map, reach: int) -> tuple[Region, Region] | None:
-        """The next rows that ``source`` suffices for, and what they see of it."""
+    def following(self, source: RowBuffer, halo: int) -> tuple[Region, Region] | None:
+        """The next rows that ``source`` suffices for, and what of it they are made from."""
         whole = source.held.y1 == source.region.y1
-        y0, y1 = self.held.y1, self.region.y1 if whole else min(self.region.y1, source.held.y1 - reach)
+        y0, y1 = self.held.y1, self.region.y1 if whole else min(self.region.y1, source.held.y1 - halo)
         if y1 <= y0:
             return None
-        wanted = self.region._replace(y0=y0, y1=min(y1, y0 + self.rows))
-        seen = source.region._replace(y0=max(source.region.y0, y0 - reach), y1=min(source.region.y1, wanted.y1 + reach))
-        return wanted, seen
+        output = self.region._replace(y0=y0, y1=min(y1, y0 + self.rows))
+        inputs = source.region._replace(y0=max(source.region.y0, y0 - halo), y1=min(source.region.y1, output.y1 + halo))
+        return output, inputs
 
 
 def _empty(channels: int, rows: int, width: int, like: Tensor) -> Tensor:
@@ -139,46 +139,57 @@ def _empty(channels: int, rows: int, width: int, like: Tensor) -> Tensor:
     return like.new_empty(1, rows, width, channels).permute(0, 3, 1, 2)
 
 
-def _read(read: Read, image: _Map, rows: int) -> Iterator[None]:
+def _read(read: Read, image: RowBuffer, rows: int) -> Iterator[None]:
     for y0 in range(image.region.y0, image.region.y1, rows):
         image.put(read(image.region._replace(y0=y0, y1=min(image.region.y1, y0 + rows))))
         yield
 
 
 def _first(
-    block: FusedConvResBlock, state: list[_Map], halfway: _Map, made: _Map, arrivals: Iterator[None]
+    block: FusedConvResBlock, state: list[RowBuffer], halfway: RowBuffer, output: RowBuffer, arrivals: Iterator[None]
 ) -> Iterator[None]:
     """The first half of a block, whenever rows have come."""
-    reach = block.reach // 2
+    halo = block.reach // 2
     for _ in arrivals:
-        while step := halfway.following(state[0], reach):
-            wanted, seen = step
-            room = halfway.room(wanted.height, block.inner_channels, state[0].part(seen))
-            halfway.put(block.first(state[0].part(seen), wanted.cut_from(seen), room))
+        while step := halfway.following(state[0], halo):
+            inner, inputs = step
+            room = halfway.room(inner.height, block.inner_channels, state[0].part(inputs))
+            halfway.put(block.first(state[0].part(inputs), inner.crop_within(inputs), room))
             yield
-            for each in state:  # what neither half reads again
-                each.drop(min(halfway.held.y1 - reach, made.held.y1))
+            for buffer in state:  # what neither half reads again
+                buffer.drop(min(halfway.held.y1 - halo, output.held.y1))
 
 
 def _second(
-    network: ResCRNet, index: int, state: list[_Map], halfway: _Map, made: list[_Map], arrivals: Iterator[None]
+    network: ResCRNet,
+    index: int,
+    state: list[RowBuffer],
+    halfway: RowBuffer,
+    outputs: list[RowBuffer],
+    arrivals: Iterator[None],
 ) -> Iterator[None]:
     """The second half of a block, and what the variant of the network adds to it."""
-    reach = network.conv_blocks[index].reach // 2
+    halo = network.conv_blocks[index].reach // 2
     for _ in arrivals:
-        while step := made[0].following(halfway, reach):
-            _join(network, index, state, halfway, made, *step)
-            halfway.drop(step[0].y1 - reach)
+        while step := outputs[0].following(halfway, halo):
+            _join(network, index, state, halfway, outputs, *step)
+            halfway.drop(step[0].y1 - halo)
             yield
 
 
 def _join(
-    network: ResCRNet, index: int, state: list[_Map], halfway: _Map, made: list[_Map], wanted: Region, seen: Region
+    network: ResCRNet,
+    index: int,
+    state: list[RowBuffer],
+    halfway: RowBuffer,
+    outputs: list[RowBuffer],
+    output: Region,
+    inputs: Region,
 ) -> None:
-    block, x = network.conv_blocks[index], state[0].part(wanted)
-    room = made[0].room(wanted.height, block.out_channels, x)
-    out = block.second(halfway.part(seen), x, wanted.cut_from(seen), room)
-    for place, part in enumerate(join(network.variant, index, out, state[-1].part(wanted))):
-        if place == len(made):  # the variant's sum of the outputs so far
-            made.append(_Map(made[0].region, made[0].rows, made[0].kept))
-        made[place].put(part)
+    block, x = network.conv_blocks[index], state[0].part(output)
+    room = outputs[0].room(output.height, block.out_channels, x)
+    out = block.second(halfway.part(inputs), x, output.crop_within(inputs), room)
+    for place, part in enumerate(join(network.variant, index, out, state[-1].part(output))):
+        if place == len(outputs):  # the variant's sum of the outputs so far
+            outputs.append(RowBuffer(outputs[0].region, outputs[0].rows, outputs[0].kept))
+        outputs[place].put(part)

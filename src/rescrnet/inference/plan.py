@@ -1,4 +1,4 @@
-"""How to predict an image within a given memory: whole, or cut into tiles and strips, and what it takes of the disk."""
+"""How to predict an image within a given memory: whole, or divided into tiles and strips."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from rescrnet.config import NetworkConfig, Variant
 from rescrnet.errors import UsageError
-from rescrnet.inference.budget import PROGRAM, text_of
-from rescrnet.inference.stream import Sizes
+from rescrnet.inference.budget import PROGRAM, format_bytes
+from rescrnet.inference.stream import Tiling
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.variants import join
@@ -35,7 +35,7 @@ class Cost:
         classes: number of classes.
         variant: how its blocks are joined.
         config: of the network.
-        reaches: how far each convolutional block sees, pixels.
+        reaches: the halo of each convolutional block, pixels.
         widths: channels that each block reads, and then those that the last one makes.
         compiled: whether the blocks have compiled kernels.
     """
@@ -106,10 +106,10 @@ class Cost:
         return _FLOAT * _SCAN * (5 * states + 4 * self.classes) * strip * min(length, segment + 2 * strip)
 
 
-def plan(network: ResCRNet, shape: tuple[int, int], memory: int, program: int = PROGRAM) -> Sizes | None:
-    """How to cut an image of ``shape`` (Y, X) so that the process stays within ``memory`` bytes; none: not at all.
+def choose_tiling(network: ResCRNet, shape: tuple[int, int], memory: int, program: int = PROGRAM) -> Tiling | None:
+    """How to divide an image of ``shape`` (Y, X) to stay within ``memory`` bytes; none where it fits as a whole.
 
-    ``program`` bytes of it are taken before anything is predicted. The same arguments give the same sizes everywhere.
+    ``program`` bytes of it are taken before anything is predicted. The same arguments give the same tiling everywhere.
 
     Raises:
         UsageError: the memory is too small for the smallest tile.
@@ -118,18 +118,18 @@ def plan(network: ResCRNet, shape: tuple[int, int], memory: int, program: int = 
     room = int((memory - program) * _HEADROOM)
     if cost.whole(shape) <= room:
         return None
-    tiles = [each for each in _tiles(shape) if cost.tile(*each, shape[1]) <= room]
-    scans = [each for each in _scans(shape) if cost.scan(*each, max(shape)) <= room]
+    tiles = [(width, rows) for width, rows in _tiles(shape) if cost.tile(width, rows, shape[1]) <= room]
+    scans = [(strip, segment) for strip, segment in _scans(shape) if cost.scan(strip, segment, max(shape)) <= room]
     if not tiles or not scans:
         least = max(
-            min(cost.tile(*each, shape[1]) for each in _tiles(shape)),
-            min(cost.scan(*each, max(shape)) for each in _scans(shape)),
+            min(cost.tile(width, rows, shape[1]) for width, rows in _tiles(shape)),
+            min(cost.scan(strip, segment, max(shape)) for strip, segment in _scans(shape)),
         )
-        needed = text_of(int(program + least / _HEADROOM), up=True)
-        raise UsageError(f"--memory {text_of(memory)}: is too little for this model; give at least {needed}")
-    width, rows = min(tiles, key=lambda each: cost.waste(each[0], each[1], shape[1]))
-    strip, segment = max(scans, key=lambda each: each[1])
-    return Sizes(tile=(_even(shape[0], _TILE_HEIGHT), width), rows=rows, strip=strip, segment=segment, block=_BLOCK)
+        needed = format_bytes(int(program + least / _HEADROOM), up=True)
+        raise UsageError(f"--memory {format_bytes(memory)}", "is too little for this model", f"give at least {needed}")
+    width, rows = min(tiles, key=lambda tile: cost.waste(tile[0], tile[1], shape[1]))
+    strip, segment = max(scans, key=lambda scan: scan[1])
+    return Tiling(tile=(_even(shape[0], _TILE_HEIGHT), width), rows=rows, strip=strip, segment=segment, block=_BLOCK)
 
 
 def whole_bytes(model: SegmentationModel, shape: tuple[int, int]) -> int:

@@ -15,7 +15,7 @@ _PERIOD = 1800.0  # from which the time left is estimated, seconds: a task can t
 
 @contextmanager
 def progress(total: float, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[float], None]]:
-    """Show progress on standard error; gives a function to call with how much more of ``total`` is done."""
+    """Show progress towards ``total`` on standard error; yields ``advance(amount)``."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(total, console, clock).advance

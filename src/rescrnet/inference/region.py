@@ -31,16 +31,16 @@ class Region(NamedTuple):
         """The same part of the image whose rows are the columns of this one."""
         return Region(self.x0, self.x1, self.y0, self.y1)
 
-    def grown(self, reach: int, shape: tuple[int, int]) -> Region:
-        """The region with ``reach`` pixels more to every side, as far as an image of ``shape`` (Y, X) goes."""
+    def with_halo(self, halo: int, shape: tuple[int, int]) -> Region:
+        """The region with ``halo`` pixels more to every side, as far as an image of ``shape`` (Y, X) goes."""
         return Region(
-            max(0, self.y0 - reach),
-            min(shape[0], self.y1 + reach),
-            max(0, self.x0 - reach),
-            min(shape[1], self.x1 + reach),
+            max(0, self.y0 - halo),
+            min(shape[0], self.y1 + halo),
+            max(0, self.x0 - halo),
+            min(shape[1], self.x1 + halo),
         )
 
-    def cut_from(self, outer: Region) -> Cut:
+    def crop_within(self, outer: Region) -> Cut:
         """How much larger ``outer``, in which the region lies, is at each side."""
         return Cut(self.y0 - outer.y0, outer.y1 - self.y1, self.x0 - outer.x0, outer.x1 - self.x1)
 

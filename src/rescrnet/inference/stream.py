@@ -1,13 +1,13 @@
 """The prediction of an image of any size as tasks, exactly that of the whole image, in bounded memory.
 
 The network is a convolutional part, then for each ConvLSTM block four scans. They are phases, one after the other; the
-tasks of a phase write disjoint parts of a map on disk and mark themselves done:
+tasks of a phase write disjoint parts of an array on disk and are recorded in the journal of the phase:
 
 ``features``
-    Tiles, each from the image with its halo, projected to the classes: the map x.
+    Tiles, each from the image with its halo, projected to the classes: the array x.
 ``columns 0``, ``columns 1``, ``rows 0``, ``rows 1`` of each block
     A scan over the columns or rows of x, forward (0) or backward (1), cut into strips, in order, and each strip into
-    segments. What a strip's segment needs of the strip before is its state, which the marks of that strip hold::
+    segments. What a strip's segment needs of the strip before is its state, which the journal keeps::
 
           strip i - 1   │  segment j - 1  │  segment j   │  segment j + 1  │
                         └────────────╲────┴──────────────┴────╱────────────┘
@@ -23,6 +23,7 @@ Neither the tiling nor the order of tasks that do not wait for each other change
 
 from __future__ import annotations
 
+import itertools
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,20 +36,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rescrnet.errors import OutputError, UsageError
-from rescrnet.inference.block_map import BlockMap
-from rescrnet.inference.budget import text_of
+from rescrnet.inference.blocked_array import BlockedArray
+from rescrnet.inference.budget import format_bytes
 from rescrnet.inference.features import roll_features
-from rescrnet.inference.journal import Marks
+from rescrnet.inference.journal import Journal
 from rescrnet.inference.region import Region, grid
 from rescrnet.intensity import check_finite, match_channels, scale_to_unit
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
+from rescrnet.wording import size
 
 FEATURES = "features"
 SCANS_SHARE = 0.12  # of the time, about; for the time left
 
 
-class Source(Protocol):
+class PlaneReader(Protocol):
     """An image that is read by region."""
 
     @property
@@ -63,7 +65,7 @@ class Source(Protocol):
         """(y1 - y0, x1 - x0, channels), values as stored."""
 
 
-class Sink(Protocol):
+class PlaneWriter(Protocol):
     """What takes a result by region, in any order, some of it a second time after an interruption."""
 
     def write(self, y0: int, x0: int, block: NDArray[Any]) -> object:
@@ -71,8 +73,8 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How an image is cut; pixels."""
+class Tiling:
+    """How an image is divided; pixels."""
 
     tile: tuple[int, int]
     """Height and width of a tile."""
@@ -83,7 +85,7 @@ class Sizes:
     segment: int
     """Width of a segment of a strip, at least ``strip``."""
     block: int = 64
-    """Side of a block of the maps on disk."""
+    """Side of a block of the arrays on disk."""
 
 
 class Task(NamedTuple):
@@ -95,14 +97,22 @@ class Task(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of its mark within its phase."""
+        """Its step in the journal of its phase."""
         return f"{self.row}-{self.column}"
 
 
 class _Scan(NamedTuple):
     block: int
-    columns: bool
+    axis: str
     direction: int
+
+    @property
+    def phase(self) -> str:
+        return f"{self.block}-{self.axis}-{self.direction}"
+
+    @property
+    def columns(self) -> bool:
+        return self.axis == "columns"
 
 
 @dataclass(frozen=True)
@@ -111,30 +121,27 @@ class Stream:
 
     Attributes:
         model: a Res-CR-Net that does not resize its images.
-        source: the image.
-        mask: gets the class indices, uint8 (rows, columns).
+        image: reads it by region.
+        classes: gets the class indices, uint8 (rows, columns).
         probabilities: gets them where they are wanted, float32 (rows, columns, classes).
         name: what to call the image in messages.
-        folder: for the maps and marks; several processes may share it.
-        sizes: how to cut the image.
+        folder: of the journal, and of arrays as large as the image; several processes may share it.
+        tiling: how to divide the image.
     """
 
     model: SegmentationModel
-    source: Source
-    mask: Sink
-    probabilities: Sink | None
+    image: PlaneReader
+    classes: PlaneWriter
+    probabilities: PlaneWriter | None
     name: str
     folder: Path
-    sizes: Sizes
+    tiling: Tiling
     _scans: dict[str, _Scan] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        scans = {}
-        for block in range(len(self.network.lstm_blocks)):
-            for axis in ("columns", "rows"):
-                for direction in (0, 1):
-                    scans[f"{block}-{axis}-{direction}"] = _Scan(block, axis == "columns", direction)
-        object.__setattr__(self, "_scans", scans)
+        blocks = range(len(self.network.lstm_blocks))
+        scans = [_Scan(*scan) for scan in itertools.product(blocks, ("columns", "rows"), (0, 1))]
+        object.__setattr__(self, "_scans", {scan.phase: scan for scan in scans})
 
     @property
     def network(self) -> ResCRNet:
@@ -144,7 +151,7 @@ class Stream:
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width of the image."""
-        return self.source.shape[0], self.source.shape[1]
+        return self.image.shape[0], self.image.shape[1]
 
     @property
     def phases(self) -> list[str]:
@@ -164,29 +171,32 @@ class Stream:
         if task.phase == FEATURES:
             return []
         shape, before = self._oriented(task.phase), task.row + (1 if self._scans[task.phase].direction else -1)
-        if not 0 <= before * self.sizes.strip < shape[0]:
+        if not 0 <= before * self.tiling.strip < shape[0]:
             return []
-        columns = range(max(0, task.column - 1), min(-(-shape[1] // self.sizes.segment), task.column + 2))
+        columns = range(max(0, task.column - 1), min(-(-shape[1] // self.tiling.segment), task.column + 2))
         return [Task(task.phase, before, column) for column in columns]
 
-    def maps(self) -> dict[str, BlockMap]:
-        """The maps on disk by name."""
+    def arrays(self) -> dict[str, BlockedArray]:
+        """The arrays on disk by name: what a block reads and what the next one does, by turns, and its column scans."""
         blocks = len(self.network.lstm_blocks)
-        names = ["x0", "columns"] * (blocks > 0) + ["x1"] * (blocks > 1)
-        settings = (self.network.classes, self.shape, np.float32, self.sizes.block)
-        return {name: BlockMap(self.folder / f"{name}.map", *settings) for name in names}
+        names = [] if blocks == 0 else ["x0", "columns"] if blocks == 1 else ["x0", "columns", "x1"]
+        settings = (self.network.classes, self.shape, np.float32, self.tiling.block)
+        return {name: BlockedArray(self.folder / f"{name}.blocks", *settings) for name in names}
 
     def prepare(self) -> None:
-        """Make the maps. Raises :class:`OutputError` where the disk has no room for them."""
-        missing = [each for each in self.maps().values() if not each.exists()]
-        needed, there = sum(each.size for each in missing), shutil.disk_usage(self.folder).free
-        if needed > there:
+        """Make the arrays and the journals of the phases. Raises :class:`OutputError` where the disk has no room."""
+        missing = [array for array in self.arrays().values() if not array.exists()]
+        needed, free = sum(array.size for array in missing), shutil.disk_usage(self.folder).free
+        if needed > free:
             raise OutputError(
-                f"{self.folder}: {text_of(needed)} of scratch space are needed for {self.name} and {text_of(there)} "
-                "are free; make room there or choose another disk with --scratch"
+                self.folder,
+                f"{format_bytes(needed)} of scratch space are needed for {self.name} and {format_bytes(free)} are free",
+                "make room there or choose another disk with --scratch",
             )
-        for each in missing:
-            each.create()
+        for array in missing:
+            array.create()
+        for phase in self.phases:
+            Journal(self.folder).child(phase)
 
     def share(self, phase: str) -> float:
         """About how much of the time a phase takes, of 1."""
@@ -194,20 +204,20 @@ class Stream:
             return 1.0
         return 1 - SCANS_SHARE if phase == FEATURES else SCANS_SHARE / len(self._scans)
 
-    def marks(self, phase: str) -> Marks:
-        """The marks of a phase."""
-        return Marks(self.folder / phase)
+    def journal(self, phase: str) -> Journal:
+        """The journal of a phase, open since :meth:`prepare`."""
+        return Journal(self.folder / phase)
 
     def run(self, task: Task) -> None:
         """Do one task. Raises :class:`DataError` where the image does not fit the model."""
         with torch.inference_mode():
-            left = self._run_tile(task) if task.phase == FEATURES else self._run_scan(task)
-        self.marks(task.phase).put(task.name, left)
+            state = self._run_tile(task) if task.phase == FEATURES else self._run_scan(task)
+        self.journal(task.phase).record(task.name, state)
 
     def _cells(self, phase: str) -> Iterator[tuple[tuple[int, int], Region]]:
         if phase == FEATURES:
-            return grid(self.shape, *self.sizes.tile)
-        return grid(self._oriented(phase), self.sizes.strip, self.sizes.segment)
+            return grid(self.shape, *self.tiling.tile)
+        return grid(self._oriented(phase), self.tiling.strip, self.tiling.segment)
 
     def _oriented(self, phase: str) -> tuple[int, int]:
         """Steps of a scan, and the length of its lines."""
@@ -215,83 +225,85 @@ class Stream:
 
     def _run_tile(self, task: Task) -> NDArray[Any]:
         """Nothing that another task needs."""
-        height, width = self.sizes.tile
+        height, width = self.tiling.tile
         y0, x0 = task.row * height, task.column * width
         tile = Region(y0, min(self.shape[0], y0 + height), x0, min(self.shape[1], x0 + width))
-        for region, features in roll_features(self.network, self._read, tile, self.shape, self.sizes.rows):
+        for region, features in roll_features(self.network, self._read, tile, self.shape, self.tiling.rows):
             self._write("x0" if self._scans else None, self.network.project(features), region)
         self._sync("x0" if self._scans else None)
         return np.zeros(0)
 
     def _read(self, region: Region) -> Tensor:
-        return self.model.tensor(read_unit(self.model, self.source, region, self.name)).to(self.model.device)
+        return self.model.tensor(read_unit(self.model, self.image, region, self.name)).to(self.model.device)
 
     def _run_scan(self, task: Task) -> NDArray[Any]:
         """The state after the strip."""
-        scan, shape, maps = self._scans[task.phase], self._oriented(task.phase), self.maps()
-        y0, x0 = task.row * self.sizes.strip, task.column * self.sizes.segment
-        y1, x1 = min(shape[0], y0 + self.sizes.strip), min(shape[1], x0 + self.sizes.segment)
-        core, wide = Region(y0, y1, x0, x1), Region(y0, y1, x0, x1).grown(y1 - y0, shape)._replace(y0=y0, y1=y1)
+        scan, shape, arrays = self._scans[task.phase], self._oriented(task.phase), self.arrays()
+        y0, x0 = task.row * self.tiling.strip, task.column * self.tiling.segment
+        y1, x1 = min(shape[0], y0 + self.tiling.strip), min(shape[1], x0 + self.tiling.segment)
+        core = Region(y0, y1, x0, x1)
+        wide = core.with_halo(y1 - y0, shape)._replace(y0=y0, y1=y1)
         inside = slice(core.x0 - wide.x0, core.x1 - wide.x0)
 
         def get(name: str, region: Region) -> Tensor:
-            found = maps[name].read(region.transposed if scan.columns else region)
-            found = found.transpose(0, 2, 1) if scan.columns else found
-            return torch.from_numpy(found)[None].to(self.model.device)
+            values = arrays[name].read(region.transposed if scan.columns else region)
+            lines = values.transpose(0, 2, 1) if scan.columns else values
+            return torch.from_numpy(lines)[None].to(self.model.device)
 
         block = self.network.lstm_blocks[scan.block]
-        x = get(f"x{scan.block % 2}", wide)
+        x = get(_input_of(scan.block), wide)
         lstm = block.columns if scan.columns else block.rows
-        made, state = lstm.scan(x, scan.direction, self._state(task, wide))
+        output, state = lstm.scan(x, scan.direction, self._state(task, wide))
         if scan.direction:
-            forward, _ = lstm.scan(x, 0, self._state(task._replace(phase=_forward(task.phase)), wide))
-            made = (forward + made)[..., inside]
+            forward_task = task._replace(phase=scan._replace(direction=0).phase)
+            forward, _ = lstm.scan(x, 0, self._state(forward_task, wide))
+            both = (forward + output)[..., inside]
             if scan.columns:
-                self._write("columns", made.transpose(2, 3), core.transposed)
+                self._write("columns", both.transpose(2, 3), core.transposed)
                 self._sync("columns")
             else:
-                self._finish(scan, (x[..., inside] + made) + get("columns", core), core)
+                self._finish(scan, (x[..., inside] + both) + get("columns", core), core)
         return state[..., inside].cpu().numpy()
 
     def _state(self, task: Task, wide: Region) -> Tensor | None:
         before = self.needs(task)
         if not before:
             return None
-        marks = self.marks(task.phase)
-        states = np.concatenate([marks.get(each.name) for each in before], axis=-1)
-        start = wide.x0 - before[0].column * self.sizes.segment
+        journal = self.journal(task.phase)
+        states = np.concatenate([journal.state(needed.name) for needed in before], axis=-1)
+        start = wide.x0 - before[0].column * self.tiling.segment
         return torch.from_numpy(states[..., start : start + wide.width]).to(self.model.device)
 
-    def _finish(self, scan: _Scan, made: Tensor, region: Region) -> None:
-        """Write what a block made: the x of the next one, or logits."""
+    def _finish(self, scan: _Scan, output: Tensor, region: Region) -> None:
+        """Write the output of a block: the x of the next one, or logits."""
         following = self.network.lstm_blocks[scan.block + 1 :]
-        target = f"x{(scan.block + 1) % 2}" if following else None
-        self._write(target, following[0].project(made) if following else made, region)
+        target = _input_of(scan.block + 1) if following else None
+        self._write(target, following[0].project(output) if following else output, region)
         self._sync(target)
 
     def _write(self, name: str | None, values: Tensor, region: Region) -> None:
-        """Write to a map; without its name these are logits, and become the result."""
+        """Write to an array on disk; without its name these are logits, and become the result."""
         if name is not None:
-            self.maps()[name].write(region, values[0].cpu().numpy())
+            self.arrays()[name].write(region, values[0].cpu().numpy())
             return
         probabilities = values[0].float().softmax(0).cpu().numpy()
-        self.mask.write(region.y0, region.x0, probabilities.argmax(0).astype(np.uint8))
+        self.classes.write(region.y0, region.x0, probabilities.argmax(0).astype(np.uint8))
         if self.probabilities is not None:
             self.probabilities.write(region.y0, region.x0, np.moveaxis(probabilities, 0, -1))
 
     def _sync(self, name: str | None) -> None:
         if name is not None:
-            self.maps()[name].sync()
+            self.arrays()[name].sync()
 
 
-def _forward(phase: str) -> str:
-    """The forward scan that a backward one follows."""
-    return phase[:-1] + "0"
+def _input_of(block: int) -> str:
+    """The array that a ConvLSTM block reads; the one before it wrote to the other."""
+    return f"x{block % 2}"
 
 
-def read_unit(model: SegmentationModel, source: Source, region: Region, name: str) -> NDArray[np.float32]:
+def read_unit(model: SegmentationModel, image: PlaneReader, region: Region, name: str) -> NDArray[np.float32]:
     """A region of an image in the unit range, with the channels of the model, YXC. Raises :class:`DataError`."""
-    unit = match_channels(scale_to_unit(source.read(*region)), model.card.in_channels, name)
+    unit = match_channels(scale_to_unit(image.read(*region)), model.card.in_channels, name)
     check_finite(unit, name)
     return unit
 
@@ -299,8 +311,10 @@ def read_unit(model: SegmentationModel, source: Source, region: Region, name: st
 def streamable(model: SegmentationModel) -> ResCRNet:
     """The network of ``model``, or :class:`UsageError` where it has to see the whole image at once."""
     if not isinstance(model.network, ResCRNet):
-        raise UsageError(f"network '{model.card.network.name}': sees the whole image at once and cannot be streamed")
+        raise UsageError(f"network '{model.card.network.name}'", "sees the whole image at once and cannot be streamed")
     if model.card.resize is not None:
-        size = "×".join(map(str, model.card.resize))
-        raise UsageError(f"the model resizes every image to {size} and cannot be streamed; train one without resize")
+        raise UsageError(
+            f"the model resizes every image to {size(model.card.resize)} and cannot be streamed",
+            remedy="train one without resize",
+        )
     return model.network

@@ -20,6 +20,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from rescrnet.atomic import write_atomically
+
 _FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-funroll-loops", "-fopenmp", "-fPIC")
 SOURCES = Path(__file__).parent / "c"
 _log = logging.getLogger(__name__)
@@ -69,11 +71,13 @@ def _key(compiler: str, flags: list[str], name: str) -> str:
 def _compile(compiler: str, flags: list[str], source: Path, library: Path) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        compiled, linked = Path(folder) / "kernels.o", Path(folder) / "kernels.so"
+        compiled = Path(folder) / "kernels.o"
         command = [compiler, *flags, "-I", str(SOURCES), "-c", str(source), "-o", str(compiled)]
         subprocess.run(command, capture_output=True, check=True)
-        subprocess.run([compiler, "-shared", str(compiled), "-o", str(linked)], capture_output=True, check=True)
-        linked.replace(library)
+        link = [compiler, "-shared", str(compiled), "-o"]
+        write_atomically(
+            library, lambda partial: subprocess.run([*link, str(partial)], capture_output=True, check=True), shared=True
+        )
 
 
 def _cache_folder() -> Path:

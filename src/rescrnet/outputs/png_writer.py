@@ -11,13 +11,13 @@ import numpy as np
 
 from rescrnet.images.npy import RawArray
 
-_BAND = 4 << 20  # bytes that are compressed at once
+BAND = 4 << 20  # bytes that are compressed at once
 
 
 def write_png(path: Path, array: RawArray, plane: int) -> None:
     """Write one plane of an array (planes, Y, X) uint8 as an 8-bit grey PNG."""
     rows, columns = array.shape[-2:]
-    step = max(1, _BAND // columns)
+    step = max(1, BAND // columns)
     compressor = zlib.compressobj(6)
     with path.open("wb") as file:
         file.write(b"\x89PNG\r\n\x1a\n")

@@ -9,17 +9,17 @@ import numpy as np
 
 from rescrnet.images.npy import RawArray
 
-_BAND = 16 << 20  # bytes that are read at once
+BAND = 16 << 20  # bytes that are read at once
 SMALLEST = 512  # pixels: the longer side of the last level is no longer
 
 
 def level_sizes(rows: int, columns: int, count: int | None = None) -> list[tuple[int, int]]:
     """Rows and columns of every level, the full size first: ``count`` of them, or until one fits a screen."""
-    sizes = [(rows, columns)]
-    while len(sizes) < count if count else max(sizes[-1]) > SMALLEST:
-        rows, columns = sizes[-1]
-        sizes.append((-(-rows // 2), -(-columns // 2)))
-    return sizes
+    if count is None:
+        count = 1
+        while -(-max(rows, columns) // 2 ** (count - 1)) > SMALLEST:
+            count += 1
+    return [(-(-rows // 2**level), -(-columns // 2**level)) for level in range(count)]
 
 
 def build_pyramid(base: RawArray, folder: Path, count: int | None = None) -> list[RawArray]:
@@ -40,7 +40,7 @@ def build_pyramid(base: RawArray, folder: Path, count: int | None = None) -> lis
 
 def _halve(fine: RawArray, coarse: RawArray) -> None:
     rows, columns = fine.shape[-2:]
-    step = max(2, _BAND // (columns * fine.dtype.itemsize) // 2 * 2)
+    step = max(2, BAND // (columns * fine.dtype.itemsize) // 2 * 2)
     for place in np.ndindex(*fine.shape[:-2]):
         for top in range(0, rows, step):
             band = fine[(*place, slice(top, min(top + step, rows)), slice(None))]

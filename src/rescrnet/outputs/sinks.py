@@ -7,7 +7,6 @@ from it tile by tile under a temporary name, and then gets its name.
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +16,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from rescrnet.atomic import cannot_be_written, write_atomically
 from rescrnet.classes import ClassEntry, coloured
 from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.images.npy import RawArray
@@ -42,7 +42,7 @@ def pick_kind(stack: Stack, asked: str | None = None) -> Kind:
         if kind == asked:
             return kind  # type: ignore[no-any-return]
     if asked is not None:
-        raise UsageError(f"--format {asked}: is unknown; expected {', '.join(get_args(Kind))}")
+        raise UsageError(f"--format {asked}", "is unknown", f"expected {', '.join(get_args(Kind))}")
     if stack.kind == "png" and (len(stack) > 1 or math.prod(stack.size) > _PNG_PIXELS):
         return "tiff"
     return stack.kind
@@ -64,7 +64,7 @@ def label_paths(stack: Stack, name: str, *, probabilities: bool = False) -> list
     """
     if stack.path is None or stack.zarr_format is None:
         raise OutputError(
-            f"{stack.path or 'image'}: is no OME-Zarr image; labels can lie only in one; choose a new folder"
+            stack.path or "image", "is no OME-Zarr image", "labels can lie only in one; choose a new folder"
         )
     return [stack.path / f"{name}_probabilities" if probabilities else stack.path / "labels" / name]
 
@@ -97,7 +97,7 @@ class Sink:
     stack: Stack
     classes: Sequence[ClassEntry]
     array: RawArray
-    lasting = True  # what was written outlives the process
+    persistent = True  # what was written outlives the process
 
     def write(self, y0: int, x0: int, block: NDArray[Any], plane: int = 0) -> None:
         """Keep a block whose upper left pixel is (``y0``, ``x0``): any place, size and order, from any process.
@@ -122,7 +122,7 @@ class Sink:
     def finish(self) -> list[Path]:
         """Make the files from what was written, and give them their names.
 
-        The scratch file stays, for a process that ends here and is begun again; it goes with its folder.
+        The scratch file stays, for a process that is killed here and started again; it goes with its folder.
 
         Raises:
             OutputError: a file exists already or cannot be written; then none is there, and what was written is kept.
@@ -155,31 +155,6 @@ class Sink:
             register_label(target.parent, target.name, zarr_format)
 
 
-class ArraySink:
-    """A result written into an array of the caller's: NumPy, Zarr, or anything that takes regions.
-
-    Args:
-        array: (Y, X) or (planes, Y, X) uint8 for classes, (classes, Y, X) or (planes, classes, Y, X) float32 for
-            probabilities.
-        lasting: whether the array outlives the process, as a Zarr on disk does; a prediction that goes on from a
-            scratch folder fills any other array again.
-    """
-
-    def __init__(self, array: Any, *, lasting: bool = False) -> None:
-        self.array, self.lasting = array, lasting
-
-    def write(self, y0: int, x0: int, block: NDArray[Any], plane: int = 0) -> None:
-        """Put a block in its place, as :meth:`Sink.write`. Blocks that share a Zarr chunk must come one at a time."""
-        region: tuple[Any, ...] = (slice(y0, y0 + block.shape[0]), slice(x0, x0 + block.shape[1]))
-        if block.ndim == 3:
-            block, region = block.transpose(2, 0, 1), (slice(None), *region)
-        self.array[region if len(self.array.shape) == block.ndim else (plane, *region)] = block
-
-    def finish(self) -> list[Path]:
-        """No files."""
-        return []
-
-
 def open_sink(
     paths: list[Path],
     stack: Stack,
@@ -189,7 +164,7 @@ def open_sink(
     *,
     probabilities: bool = False,
 ) -> Sink:
-    """Begin a result, or go on with the one that ``scratch`` holds, whatever ended the process that began it.
+    """Start a result, or resume the one that ``scratch`` holds, whatever ended the process that started it.
 
     Args:
         paths: the files to be, from :func:`output_paths` or :func:`label_paths`.
@@ -211,10 +186,10 @@ def open_sink(
         try:
             array = RawArray.open(file)
         except DataError as error:
-            raise OutputError(f"{error}; or remove the scratch folder") from None
+            raise OutputError(error.subject, error.found, "remove the scratch folder") from None
         if (array.shape, array.dtype) != (shape, dtype):
             raise OutputError(
-                f"{scratch}: belongs to another prediction, of shape {array.shape}, expected {shape}; remove it"
+                scratch, f"belongs to another prediction, of shape {array.shape}", f"expected {shape}; remove it"
             )
     else:
         array = RawArray.create(file, shape, dtype)
@@ -226,7 +201,7 @@ def _named_axes(stack: Stack) -> list[Axis]:
     names = [axis.name for axis in stack.plane_axes]
     free = next((name for name in "zt" if name not in names), None)
     if "p" in names and free is None:
-        raise DataError(f"{stack.path}: has pages besides z and t, which OME cannot hold; save each page by itself")
+        raise DataError(stack.path, "has pages besides z and t, which OME cannot hold", "save each page by itself")
     outer = [replace(axis, name=free) if axis.name == "p" and free else axis for axis in stack.plane_axes]
     return [*outer, *(axis for name in "yx" for axis in stack.axes if axis.name == name)]
 
@@ -235,30 +210,19 @@ def check_absent(paths: Sequence[Path]) -> None:
     """Raise :class:`OutputError` where one of ``paths`` exists."""
     for path in paths:
         if path.exists():
-            raise OutputError(f"{path}: exists already; choose another name, or remove it first")
+            raise OutputError(path, "exists already", "choose another name, or remove it first")
 
 
 def _complete(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` make a file or folder under a temporary name beside ``path``, then give it its name."""
-    unnamed = path.with_name(f".{path.name.split('.')[0]}.partial{''.join(path.suffixes)}")
+    """Let ``write`` make a file or folder atomically; a folder that had to be made for it goes with a failure."""
     new = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _discard(unnamed)
-        write(unnamed)
-        unnamed.replace(path)
-    except OutputError as error:
-        raise OutputError(str(error).replace(str(unnamed), str(path))) from None
+        write_atomically(path, write)
+    except OutputError:
+        raise
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
+        raise cannot_be_written(path, error) from None
     finally:
-        _discard(unnamed)
         if new and path.parent.is_dir() and not any(path.parent.iterdir()):
             path.parent.rmdir()
-
-
-def _discard(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

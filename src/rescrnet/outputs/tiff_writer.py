@@ -35,39 +35,30 @@ def write_tiff(path: Path, levels: Sequence[RawArray], axes: Sequence[Axis], cla
     base = levels[0]
     outer = [axis for axis in axes if axis.name not in "yx"]
     probabilities = base.dtype.kind == "f"
+    size = pixel_size(axes)
     options: dict[str, Any] = {
         "photometric": "minisblack" if probabilities else "palette",
         "compression": "zlib",
         "maxworkers": min(8, os.cpu_count() or 1),
         "buffersize": 2**22,  # tiles that wait for a worker, bytes; by default 256 MB
-        "resolutionunit": "CENTIMETER",
+        "resolutionunit": "CENTIMETER" if size else "NONE",
         "dtype": base.dtype,
     }
     if not probabilities:
         options["colormap"] = _colour_map(classes)
-    letters = "".join(axis.name for axis in outer).upper()
-    lengths = [axis.length for axis in outer]
-    size = pixel_size(axes)
-    identity = {"UUID": str(_identity(base))}
+    letters = "".join(axis.name for axis in outer).upper() + ("CYX" if probabilities else "YX")
+    metadata = {"UUID": str(_identity(base)), **_metadata(letters, outer, size, classes, probabilities)}
+    first, reduced = {"subifds": len(levels) - 1, "metadata": metadata}, {"subfiletype": 1, "metadata": None}
     with tifffile.TiffWriter(path, bigtiff=2 * _bytes(levels) > _CLASSIC, ome=True) as file:
         for number, level in enumerate(levels):
-            extra = (
-                {"subfiletype": 1, "metadata": None}
-                if number
-                else {
-                    "subifds": len(levels) - 1,
-                    "metadata": identity
-                    | _metadata(letters + "C" * probabilities + "YX", outer, size, classes, probabilities),
-                }
-            )
             tile = tuple(min(_TILE, -(-n // 16) * 16) for n in level.shape[-2:])
             file.write(
                 _tiles(level, tile),
-                shape=(*lengths, *level.shape[1:]),
+                shape=(*(axis.length for axis in outer), *level.shape[1:]),
                 tile=tile,
                 resolution=tuple(1e4 / (s * 2**number) for s in size[::-1]) if size else (1, 1),
-                **(options if size else {**options, "resolutionunit": "NONE"}),
-                **extra,
+                **options,
+                **(reduced if number else first),
             )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rescrnet.atomic import write_atomically
 from rescrnet.classes import ClassEntry
 from rescrnet.display import hex_to_rgb
 from rescrnet.errors import OutputError
@@ -43,9 +44,25 @@ def write_zarr(
     """
     import zarr  # takes a third of a second, and most results are none
 
-    probabilities = levels[0].dtype.kind == "f"
-    given = [*axes[:-2], *([Axis("c", len(classes))] if probabilities else []), *axes[-2:]]
-    axes = sorted(given, key=lambda axis: "tczyx".index(axis.name))  # the order that the format wants
+    if levels[0].dtype.kind == "f":
+        axes = [*axes[:-2], Axis("c", len(classes)), *axes[-2:]]
+    # The order that the format wants; that of the levels is another where there is z.
+    ordered = sorted(axes, key=lambda axis: "tczyx".index(axis.name))
+    attributes = _attributes(levels, ordered, classes, zarr_format, name, image)
+    group = zarr.open_group(path, mode="w", zarr_format=zarr_format, attributes=attributes)
+    for number, level in enumerate(levels):
+        _write_level(group, str(number), level, ordered, axes)
+
+
+def _attributes(
+    levels: Sequence[RawArray],
+    axes: Sequence[Axis],
+    classes: Sequence[ClassEntry],
+    zarr_format: Literal[2, 3],
+    name: str,
+    image: str | None,
+) -> dict[str, Any]:
+    probabilities, version = levels[0].dtype.kind == "f", _VERSIONS[zarr_format]
     multiscale = {
         "name": name,
         "axes": [_describe(axis) for axis in axes],
@@ -55,33 +72,30 @@ def write_zarr(
         ],
         "type": "mean" if probabilities else "nearest",
     }
-    version = _VERSIONS[zarr_format]
     attributes: dict[str, Any] = {"multiscales": [multiscale]}
     if probabilities:
         attributes["omero"] = {"channels": [_channel(entry) for entry in classes]}
     else:
         attributes["image-label"] = _label(classes, image)
-    if zarr_format == 2:
-        for part in (multiscale, attributes.get("image-label"), attributes.get("omero")):
-            if part is not None:
-                part["version"] = version
-    else:
-        attributes = {"ome": {"version": version, **attributes}}
-    group = zarr.open_group(path, mode="w", zarr_format=zarr_format, attributes=attributes)
-    for number, level in enumerate(levels):
-        _write_level(group, str(number), level, axes, given)
+    if zarr_format == 3:
+        return {"ome": {"version": version, **attributes}}
+    for part in (multiscale, attributes.get("image-label"), attributes.get("omero")):
+        if part is not None:
+            part["version"] = version
+    return attributes
 
 
-def _write_level(group: Any, name: str, level: RawArray, axes: Sequence[Axis], given: Sequence[Axis]) -> None:
-    lengths = {axis.name: axis.length for axis in given}
-    outer = [axis.name for axis in given[:-2]]
-    order = [outer.index(axis.name) for axis in axes[:-2]]
+def _write_level(group: Any, name: str, level: RawArray, ordered: Sequence[Axis], axes: Sequence[Axis]) -> None:
+    """Write a level, whose planes and classes follow each other as ``axes`` say, with its axes ``ordered``."""
+    lengths = {axis.name: axis.length for axis in axes}
+    outer = [axis.name for axis in axes[:-2]]
+    order = [outer.index(axis.name) for axis in ordered[:-2]]
     rows, columns = level.shape[-2:]
     height, width = min(_CHUNK, rows), min(_CHUNK, columns)
-    new = {"dimension_names": [axis.name for axis in axes]} if group.metadata.zarr_format == 3 else {}
+    new = {"dimension_names": [axis.name for axis in ordered]} if group.metadata.zarr_format == 3 else {}
     array = group.create_array(
         name,
-        shape=(*(lengths[axis.name] for axis in axes[:-2]), rows, columns),
+        shape=(*(lengths[axis.name] for axis in ordered[:-2]), rows, columns),
         dtype=level.dtype,
         chunks=(*[1] * len(outer), height, width),
         chunk_key_encoding={"name": "default" if new else "v2", "separator": "/"},
@@ -124,14 +138,13 @@ def _read_json(file: Path) -> dict[str, Any]:
     except ValueError:
         content = None
     if not isinstance(content, dict):
-        raise OutputError(f"{file}: is no JSON object, is it damaged? expected the metadata of a group; copy it again")
+        raise OutputError(file, "is no JSON object, is it damaged?", "expected the metadata of a group; copy it again")
     return content
 
 
 def _replace_json(file: Path, content: dict[str, Any]) -> None:
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    partial.replace(file)
+    text = json.dumps(content, indent=2)
+    write_atomically(file, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def _describe(axis: Axis) -> dict[str, str]:

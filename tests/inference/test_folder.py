@@ -13,9 +13,12 @@ from rescrnet.display import overlay
 from rescrnet.errors import DataError, OutputError
 from rescrnet.images.open import open_image
 from rescrnet.images.whole import read_image
-from rescrnet.inference.array import Resources, predict_array, sample
-from rescrnet.inference.files import Outputs, find_inputs, predict_files
-from rescrnet.inference.stream import Sizes
+from rescrnet.inference.folder import find_inputs, predict_files
+from rescrnet.inference.options import WriteOptions
+from rescrnet.inference.plane import predict_plane, sample
+from rescrnet.inference.resources import Resources
+from rescrnet.inference.stream import Tiling
+from rescrnet.outputs.sinks import Sink
 from tests.support.folders import noise, save
 
 # Noise is far from the images of training, as it should be; test_model.py and test_sparse.py have the warning.
@@ -51,7 +54,7 @@ def test_classes_json_says_which_index_is_which_class(model, images, tmp_path):
 
 
 def test_probabilities_are_those_of_the_model_in_a_tiff_of_classes_rows_and_columns(model, images, tmp_path):
-    predict_files(model, [images / "one.png"], tmp_path / "out", Outputs(probabilities=True))
+    predict_files(model, [images / "one.png"], tmp_path / "out", WriteOptions(probabilities=True))
     with tifffile.TiffFile(tmp_path / "out/one_probabilities.tif") as file:
         found, axes = file.asarray(), file.series[0].axes
     assert (found.shape, found.dtype, axes) == ((3, 20, 31), np.float32, "CYX")
@@ -60,7 +63,7 @@ def test_probabilities_are_those_of_the_model_in_a_tiff_of_classes_rows_and_colu
 
 
 def test_overlays_are_written_beside_the_masks(model, images, tmp_path):
-    predict_files(model, [images], tmp_path / "out", Outputs(overlay=True))
+    predict_files(model, [images], tmp_path / "out", WriteOptions(overlay=True))
     with Image.open(tmp_path / "out/one_overlay.png") as image:
         assert (image.mode, image.size) == ("RGB", (31, 20))
 
@@ -122,7 +125,7 @@ def test_inputs_that_cannot_be_are_refused_by_name(images, make, message):
 def test_an_overlay_that_would_overwrite_a_mask_is_refused(model, tmp_path):
     files = [save(tmp_path / name, noise()) for name in ("cell.png", "cell_overlay.png")]
     with pytest.raises(DataError, match=r"cell_overlay\.png: .*the overlay of .*cell\.png"):
-        predict_files(model, files, tmp_path / "out", Outputs(overlay=True))
+        predict_files(model, files, tmp_path / "out", WriteOptions(overlay=True))
     assert not (tmp_path / "out").exists()
     assert len(predict_files(model, files, tmp_path / "out")) == 2
 
@@ -165,13 +168,12 @@ def test_a_large_image_is_judged_by_a_sample_from_all_over_it(tmp_path):
     assert (some == 7).mean() == pytest.approx(0.25, abs=0.03)
 
 
-def test_large_images_go_through_the_same_files_whole_or_streamed(model, tmp_path, monkeypatch):
+def test_large_images_go_through_the_same_files_whole_or_streamed(model, tmp_path):
     file = tmp_path / "cell.tif"
     tifffile.imwrite(file, noise((150, 131)), photometric="minisblack")
-    predict_files(model, [file], tmp_path / "whole", Outputs(probabilities=True))
-    sizes = Sizes(tile=(64, 64), rows=16, strip=16, segment=64, block=16)
-    monkeypatch.setattr("rescrnet.inference.array.cut", lambda *arguments: sizes)
-    predict_files(model, [file], tmp_path / "streamed", Outputs(probabilities=True))
+    predict_files(model, [file], tmp_path / "whole", WriteOptions(probabilities=True))
+    streamed = Resources(tiling=Tiling(tile=(64, 64), rows=16, strip=16, segment=64, block=16))
+    predict_files(model, [file], tmp_path / "streamed", WriteOptions(probabilities=True), resources=streamed)
     assert names(tmp_path / "streamed") == names(tmp_path / "whole")
     found, expected = (tifffile.imread(tmp_path / out / "cell_probabilities.tif") for out in ("streamed", "whole"))
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -186,12 +188,12 @@ def stopped(model, tmp_path, monkeypatch):
         return predict_files(model, [tmp_path / "stack.npy"], tmp_path / out, resources=Resources(**settings))
 
     def stop_at_the_second_plane(*arguments, name, **settings):
-        if list((tmp_path / ".out.partial").glob(".scratch/0/planes/0.npy")):
+        if "p1" in name:
             raise KeyboardInterrupt
-        predict_array(*arguments, name=name, **settings)
+        predict_plane(*arguments, name=name, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr("rescrnet.inference.files.predict_array", stop_at_the_second_plane)
+        patch.setattr("rescrnet.inference.file.predict_plane", stop_at_the_second_plane)
         with pytest.raises(KeyboardInterrupt):
             predict("out")
     predict("expected")
@@ -202,7 +204,7 @@ def results(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_what_is_marked_as_done_but_no_longer_there_is_done_again(stopped, tmp_path):
+def test_what_is_recorded_as_done_but_no_longer_there_is_done_again(stopped, tmp_path):
     (tmp_path / ".out.partial/.scratch/0/classes.npy").unlink()
     stopped("out")
     assert results(tmp_path / "out") == results(tmp_path / "expected")
@@ -225,18 +227,17 @@ def test_a_plane_that_changed_meanwhile_is_done_again(model, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("rescrnet.inference.files.Sink.finish", stop)
+        patch.setattr(Sink, "finish", stop)
         with pytest.raises(KeyboardInterrupt):
             predict(tmp_path / "out")
     image[1] = noise((60, 50))[::-1, ::-1]
     counts = []
-    patched = predict_array
 
     def count(*arguments, **settings):
         counts.append(settings["name"])
-        patched(*arguments, **settings)
+        predict_plane(*arguments, **settings)
 
-    monkeypatch.setattr("rescrnet.inference.files.predict_array", count)
+    monkeypatch.setattr("rescrnet.inference.file.predict_plane", count)
     (found,) = predict(tmp_path / "out")
     assert len(counts) == 1
     (expected,) = predict(tmp_path / "expected")

@@ -1,10 +1,9 @@
-"""Maps and marks on disk."""
+"""Arrays in blocks on disk."""
 
 import numpy as np
 import pytest
 
-from rescrnet.inference.block_map import BlockMap
-from rescrnet.inference.journal import Marks
+from rescrnet.inference.blocked_array import BlockedArray
 from rescrnet.inference.region import Region, grid
 
 SHAPE = (21, 34)
@@ -12,7 +11,7 @@ SHAPE = (21, 34)
 
 @pytest.fixture
 def stored(tmp_path):
-    stored = BlockMap(tmp_path / "x.map", 3, SHAPE, np.float32, block=8)
+    stored = BlockedArray(tmp_path / "x.blocks", 3, SHAPE, np.float32, block=8)
     stored.create()
     return stored
 
@@ -37,29 +36,15 @@ def test_any_region_that_is_written_is_read_and_nothing_else_changes(stored):
     np.testing.assert_array_equal(stored.read(Region(0, SHAPE[0], 0, SHAPE[1])), expected)
 
 
-def test_a_map_is_as_large_on_disk_as_it_says_and_holds_whole_blocks(stored):
+def test_an_array_is_as_large_on_disk_as_it_says_and_holds_whole_blocks(stored):
     assert stored.size == stored.path.stat().st_size == 3 * 24 * 40 * 4
     assert stored.exists()
 
 
-def test_a_map_that_is_cut_short_does_not_exist(stored):
+def test_an_array_that_is_cut_short_does_not_exist(stored):
     with stored.path.open("r+b") as file:
         file.truncate(100)
     assert not stored.exists()
-
-
-def test_a_mark_holds_what_its_task_left(tmp_path):
-    marks = Marks(tmp_path / "rows")
-    assert marks.done() == set()
-    marks.put("3-1", np.arange(6).reshape(2, 3))
-    np.testing.assert_array_equal(Marks(tmp_path / "rows").get("3-1"), [[0, 1, 2], [3, 4, 5]])
-    assert marks.done() == {"3-1"}
-
-
-def test_a_mark_that_was_not_finished_is_no_mark(tmp_path):
-    marks = Marks(tmp_path)
-    (tmp_path / "0-0.17.partial").write_bytes(b"\x93NUM")
-    assert marks.done() == set()
 
 
 def test_the_cells_of_a_grid_cover_an_image_once():

@@ -1,7 +1,7 @@
-"""What an unfinished prediction keeps on disk: maps in blocks, and which tasks are done.
+"""An array on disk in blocks, read and written by region, by several processes at a time.
 
-Everything in the folder survives the end of the process at any moment. A task writes its part of a map, then its mark,
-under a temporary name that is then changed; a task without a mark is done again, over whatever it left.
+What was written survives the end of the process at any moment. Which parts have been written in full it does not know:
+that is for a :mod:`journal <rescrnet.inference.journal>`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rescrnet.inference.region import Region
 
 
-class BlockMap:
+class BlockedArray:
     """An array (channels, Y, X) on disk, in square blocks, so that rows and columns alike are read in long pieces.
 
     The file holds the blocks row by row, each (channels, block, block) in C order; those at the lower and right edge

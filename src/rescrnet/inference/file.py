@@ -1,0 +1,223 @@
+"""Predict one image file: all of its planes, into files that appear when they are complete."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescrnet.atomic import write_atomically
+from rescrnet.display import overlay, save_png
+from rescrnet.errors import DataError, OutputError, UsageError
+from rescrnet.images.npy import RawArray
+from rescrnet.images.open import image_stem, wrap
+from rescrnet.images.stack import Source, Stack
+from rescrnet.inference.budget import format_bytes
+from rescrnet.inference.journal import Journal
+from rescrnet.inference.options import ReadOptions, Result, WriteOptions
+from rescrnet.inference.plane import image_fingerprint, predict_plane, sample, tiling_for
+from rescrnet.inference.region import grid
+from rescrnet.inference.resources import Resources
+from rescrnet.intensity import check_finite, match_channels, scale_to_unit
+from rescrnet.model import SegmentationModel
+from rescrnet.outputs.sinks import Sink, check_absent, open_sink, scratch_bytes, scratch_file
+from rescrnet.wording import count
+
+_LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
+
+
+@dataclass(frozen=True)
+class FilePrediction:
+    """The prediction of one image file.
+
+    Attributes:
+        model: the trained model.
+        file: the image.
+        index: of the image among those that are predicted together.
+        read: how to read it.
+        write: what to write of it.
+        results: the journal of the folder of results, with a step for each result that is in its place.
+        scratch: the journal of unfinished work, with a child for each image, which has a step for each plane.
+        resources: memory and executor.
+    """
+
+    model: SegmentationModel
+    file: Path
+    index: int
+    read: ReadOptions
+    write: WriteOptions
+    results: Journal
+    scratch: Journal
+    resources: Resources
+
+    def run(self, advance: Callable[[float], object]) -> list[Path]:
+        """Write the results, and leave those that an interrupted prediction completed; the masks."""
+        stack = self.read.open(self.file)
+        results = self.write.results(self.results.folder, image_stem(self.file), stack)
+        overlays = self._overlays()
+        missing = [result for result in results if not self._is_written(result)]
+        if not missing and all(path.exists() for path in overlays):
+            advance(1)
+            return results[0].paths
+        self._clear_the_way([*(path for result in missing for path in result.paths), *overlays])
+        self._check(stack)
+        journal, sinks = self._open(stack, results)
+        self._predict_planes(stack, journal, sinks, advance)
+        for path in overlays:
+            self._write_overlay(path, stack, sinks[0])
+        for result, sink in zip(results, sinks, strict=True):
+            if result in missing:
+                sink.finish()
+                self.results.record(self._step(result))
+        journal.remove()
+        return results[0].paths
+
+    def _overlays(self) -> list[Path]:
+        return [self.results.folder / f"{image_stem(self.file)}_overlay.png"] if self.write.overlay else []
+
+    def _step(self, result: Result) -> str:
+        return f"{self.index}-{result.name}"
+
+    def _is_written(self, result: Result) -> bool:
+        return self.results.done(self._step(result)) and all(path.exists() for path in result.paths)
+
+    def _clear_the_way(self, paths: list[Path]) -> None:
+        """Remove what an interrupted prediction left without recording it. Elsewhere it may be somebody's."""
+        for path in paths:
+            if path.parent == self.results.folder:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        check_absent(paths)
+
+    def _open(self, stack: Stack, results: list[Result]) -> tuple[Journal, list[Sink]]:
+        """The journal of this image, and where its blocks gather."""
+        journal = self.scratch.child(str(self.index))
+        if not all(scratch_file(journal.folder, probabilities=result.probabilities).exists() for result in results):
+            journal.clear()  # planes may be recorded that are no longer there
+            self._check_space(stack, journal.folder)
+        kind, classes = self.write.kind_of(stack), self.model.card.classes
+        sinks = [
+            open_sink(result.paths, stack, classes, journal.folder, kind, probabilities=result.probabilities)
+            for result in results
+        ]
+        return journal, sinks
+
+    def _predict_planes(
+        self, stack: Stack, journal: Journal, sinks: list[Sink], advance: Callable[[float], object]
+    ) -> None:
+        for index, (_, source) in enumerate(stack):
+            step, pixels = f"plane-{index}", len(stack) * source.shape[0] * source.shape[1]
+            # Chunks of a Zarr can change without its metadata.
+            fingerprint = np.array(image_fingerprint(source))
+            if journal.done(step) and journal.state(step) == fingerprint:
+                advance(1 / len(stack))
+                continue
+            image, copy = self._unpacked(source, journal.folder / f"copy-{index}")
+            predict_plane(
+                self.model,
+                image,
+                *(_PlaneOf(sink, index) for sink in sinks),
+                name=source.name,
+                resources=replace(self.resources, scratch=journal.folder / step),
+                advance=lambda done, pixels=pixels: advance(done / pixels),  # type: ignore[misc]
+            )
+            journal.record(step, fingerprint)
+            if copy is not None:
+                copy.remove()
+
+    def _check(self, stack: Stack) -> None:
+        """Refuse what cannot end well, before anything is computed."""
+        channels, expected = stack[0].source.shape[2], self.model.card.in_channels
+        if channels != expected and (channels, expected) != (3, 1):
+            raise DataError(self.file, f"has {count(channels, 'channel')}, expected {expected}", "convert the image")
+        if len(stack) == 1:
+            _check_not_constant(stack[0].source)
+        some = scale_to_unit(sample(stack[len(stack) // 2].source))
+        self.model.warn_if_unlike(match_channels(some, expected, self.file), self.file)
+        if self.write.overlay:
+            needed = stack.size[0] * stack.size[1] * 32  # bytes of the picture and of what it is drawn from
+            if len(stack) > 1 or needed > self.resources.memory - self.resources.program:
+                raise UsageError(
+                    self.file,
+                    "--overlay draws one picture that fits the memory",
+                    "leave it out and open the mask over the image in napari, QuPath or Fiji",
+                )
+
+    def _check_space(self, stack: Stack, folder: Path) -> None:
+        classes = len(self.model.classes)
+        needed = scratch_bytes(stack, classes)
+        needed += scratch_bytes(stack, classes, probabilities=True) if self.write.probabilities else 0
+        free = shutil.disk_usage(folder).free
+        if needed > free:
+            raise OutputError(
+                folder,
+                f"about {format_bytes(needed)} of scratch space are needed for {self.file} and "
+                f"{format_bytes(free)} are free",
+                "make room there or choose another disk with --scratch",
+            )
+
+    def _unpacked(self, source: Source, folder: Path) -> tuple[Source, Journal | None]:
+        """The plane, or where every read would decode all of it and it is streamed, a copy that reads by region.
+
+        The copy lies in a journal of its own, whose identity is the plane.
+        """
+        shape = (source.shape[0], source.shape[1])
+        if source.segment_bytes < _LARGE_PIECE:
+            return source, None
+        if not folder.is_dir() and tiling_for(self.model, shape, self.resources, source.name) is None:
+            return source, None
+        if source.segment_bytes > self.resources.memory - self.resources.program:
+            raise UsageError(
+                self.file,
+                f"is compressed in pieces of {format_bytes(source.segment_bytes)}, more than --memory "
+                f"{format_bytes(self.resources.memory)} leaves room for",
+                "save it tiled, as OME-TIFF or OME-Zarr, or give more memory",
+            )
+        journal = Journal.open(folder, image_fingerprint(source))
+        file = folder / "image.npy"
+        if not file.is_file():
+            write_atomically(file, lambda partial: _unpack(source, partial))
+        return wrap(RawArray.open(file), "yxc", name=source.name)[0].source, journal
+
+    def _write_overlay(self, path: Path, stack: Stack, sink: Sink) -> None:
+        height, width = stack.size
+        image = scale_to_unit(stack[0].source.read(0, height, 0, width))
+        check_finite(image, self.file)
+        mask = sink.array[(0, slice(0, height), slice(0, width))]
+        save_png(path, overlay(image, mask, self.model.colours))
+
+
+@dataclass(frozen=True)
+class _PlaneOf:
+    """One plane of a result."""
+
+    sink: Sink
+    plane: int
+    persistent = True
+
+    def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
+        """Take a block."""
+        self.sink.write(y0, x0, block, self.plane)
+
+
+def _unpack(source: Source, path: Path) -> None:
+    height, width, channels = source.shape
+    array = RawArray.create(path, source.shape, source.dtype)
+    rows = max(1, source.segment_bytes // (width * channels * source.dtype.itemsize))
+    for _, region in grid((height, width), rows, width):
+        array[(slice(region.y0, region.y1), slice(region.x0, region.x1), slice(None))] = source.read(*region)
+
+
+def _check_not_constant(source: Source) -> None:
+    """Raise :class:`DataError` where all pixels are alike. Of any other image little is read."""
+    first = None
+    for _, region in grid((source.shape[0], source.shape[1]), 256, 1024):
+        block = source.read(*region)
+        first = block[0, 0, 0] if first is None else first
+        if (block != first).any():
+            return
+    raise DataError(source.name, f"every pixel has the same value, {first}", "expected an image; remove it")

@@ -1,0 +1,87 @@
+"""How images are read, and what is written of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rescrnet.errors import UsageError
+from rescrnet.images.open import open_image, wrap
+from rescrnet.images.stack import Kind, Stack
+from rescrnet.outputs.sinks import label_paths, output_paths, pick_kind
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read images.
+
+    Attributes:
+        level: of a pyramid, 0 the finest.
+        fill_missing: take missing chunks of a Zarr for empty rather than lost.
+    """
+
+    level: int = 0
+    fill_missing: bool = False
+
+    def open(self, file: Path) -> Stack:
+        """The planes of an image file."""
+        return open_image(file, self.level, fill_missing=self.fill_missing)
+
+
+class Result(NamedTuple):
+    """What of an image is written, the classes or the probabilities, and into which files."""
+
+    name: str
+    paths: list[Path]
+
+    @property
+    def probabilities(self) -> bool:
+        """Whether these are the probabilities."""
+        return self.name == "probabilities"
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """What to write and how.
+
+    Attributes:
+        probabilities: beside the masks.
+        overlay: pictures of the classes over the image, beside the masks.
+        kind: ``png``, ``tiff`` or ``ome-zarr``; none for the kind of the image.
+        label: put the classes into the OME-Zarr images themselves, as ``labels/label``, where viewers look for them,
+            and probabilities beside the levels; none for files of their own.
+    """
+
+    probabilities: bool = False
+    overlay: bool = False
+    kind: str | None = None
+    label: str | None = None
+
+    def kind_of(self, stack: Stack) -> Kind:
+        """The format of the results of an image. Raises :class:`UsageError` where it is unknown."""
+        return pick_kind(stack, "ome-zarr" if self.label is not None else self.kind)
+
+    def results(self, folder: Path, stem: str, stack: Stack) -> list[Result]:
+        """The classes of an image, then its probabilities where they are wanted."""
+        names = ["classes", "probabilities"] if self.probabilities else ["classes"]
+        return [Result(name, self._paths(folder, stem, stack, name == "probabilities")) for name in names]
+
+    def check(self) -> None:
+        """Raise :class:`UsageError` where these do not go together."""
+        self.kind_of(wrap(np.zeros((1, 1))))
+        if self.label is None:
+            return
+        if self.kind not in (None, "ome-zarr"):
+            raise UsageError(f"--format {self.kind}", "labels in an image are ome-zarr", "leave one of the options out")
+        if Path(self.label).name != self.label or self.label.startswith(".") or not self.label:
+            raise UsageError(
+                f"--label {self.label}", "is no name for labels", "expected one such as 'tissue', without slashes"
+            )
+
+    def _paths(self, folder: Path, stem: str, stack: Stack, probabilities: bool) -> list[Path]:
+        if self.label is not None:
+            return label_paths(stack, self.label, probabilities=probabilities)
+        return output_paths(folder, stem, stack, self.kind_of(stack), probabilities=probabilities)
