@@ -1,0 +1,78 @@
+"""Models, runs, configurations and datasets of earlier versions are read, used and continued."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rescrnet
+from rescrnet.datasets.dataset import load_dataset
+from rescrnet.training.folder import RunFolder
+from rescrnet.training.progress import Silent
+
+STORED = Path(__file__).parent / "stored"
+MODELS = ("format-1", "format-2", "format-2-imported")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return shutil.copytree(STORED / "run", tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stored_model_predicts_what_it_did(name):
+    model = rescrnet.load(STORED / f"{name}.safetensors")
+    image = np.asarray(Image.open(STORED / "cells/val_local/images/img/02.png"))
+    np.testing.assert_allclose(
+        model.predict(image)[:, ::4, ::4], np.load(STORED / "probabilities.npy"), rtol=0, atol=1e-5
+    )
+    assert model.classes == ["cytoplasm", "nucleus", "mitochondrion"]
+    assert model.colours == ["#4c8c4a", "#c0392b", "#2e6fb7"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_stored_model_is_written_anew_and_read_back_as_itself(name, tmp_path):
+    model = rescrnet.load(STORED / f"{name}.safetensors")
+    model.save(tmp_path / "new.safetensors")
+    assert rescrnet.load(tmp_path / "new.safetensors").card == model.card
+
+
+def test_a_stored_model_is_scored_with_the_unlabelled_pixels_of_its_training(tmp_path):
+    data = shutil.copytree(STORED / "cells", tmp_path / "cells")
+    (data / "dataset.yaml").unlink()
+    counts = rescrnet.evaluate(rescrnet.load(STORED / "format-2.safetensors"), data).counts
+    assert counts.confusion.sum() == 2 * (64 - 10) * 68
+
+
+def test_a_stored_run_is_continued_as_if_it_had_never_stopped(run):
+    rescrnet.resume(STORED / "cells", run, epochs=3, display=Silent())
+    continued, whole = (
+        np.genfromtxt(file, delimiter=",", skip_header=1) for file in (run / "history.csv", STORED / "continued.csv")
+    )
+    np.testing.assert_allclose(continued[:, :-1], whole[:, :-1], rtol=1e-3)  # without the seconds
+
+
+def test_a_stored_run_is_reported(run):
+    page = rescrnet.report(run, STORED / "cells").read_text(encoding="utf-8")
+    assert "2 labelled images of cells to tell apart cytoplasm, nucleus and mitochondrion" in page
+    assert "unlabelled" in page
+
+
+def test_a_stored_configuration_means_what_it_did(run):
+    config = rescrnet.configure(file=STORED / "config.yaml")
+    assert config == RunFolder(run).read_config()
+    assert (config.network.n, config.network.filters, config.data.patch_size) == (1, 2, 24)
+
+
+def test_a_stored_configuration_of_a_u_net_is_that_of_a_u_net():
+    config = rescrnet.configure(file=STORED / "unet.yaml")
+    assert config.network.dropout == 0.05
+    assert rescrnet.configure("custom", file=STORED / "unet.yaml") == config
+
+
+def test_a_stored_dataset_of_numbered_objects_means_what_it_did():
+    dataset = load_dataset(STORED / "numbered")
+    assert [entry.name for entry in dataset.classes] == ["background", "interior", "boundary"]
+    assert [int((dataset.train[0].mask == index).sum()) for index in (0, 1, 2, 255)] == [170, 48, 72, 30]
