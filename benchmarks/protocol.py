@@ -4,10 +4,10 @@
 
 Each run is ``rescrnet train em_vnc --preset paper-em`` for as many epochs as the authors' network was given, and keeps
 the model of every epoch. It is scored twice. As saved: the epoch with the lowest validation loss. Recalibrated: the
-epoch that ``--set training.recalibrate=14`` would keep, which trains the same weights, but recomputes the batch-norm
-running statistics from 14 augmented training batches before every validation. The authors' run was scored in both ways
-(``shared/parity/em_vnc_trained``). A run that is already in OUT is not trained again. Prints a table and writes
-``OUT/protocol.json``.
+epoch that ``--set training.bn_recalibration_batches=14`` would keep, which trains the same weights, but recomputes the
+batch-norm running statistics from 14 augmented training batches before every validation. The authors' run was scored in
+both ways (``shared/parity/em_vnc_trained``). A run that is already in OUT is not trained again. Prints a table and
+writes ``OUT/protocol.json``.
 
 The package is imported late: a child process counts as its own the memory that its parent had.
 """

@@ -17,7 +17,7 @@ SMALLEST = {
     "data.patch_size": 32,
     "training.epochs": 1,
     "training.steps_per_epoch": 1,
-    "training.recalibrate": 1,
+    "training.bn_recalibration_batches": 1,
 }
 
 
@@ -25,6 +25,13 @@ SMALLEST = {
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("samples") / "em"
     write_dataset("em", folder, train=2, val=2, size=(64, 80))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "cells"
+    write_dataset("em", folder, train=3, val=2, size=(64, 70))
     return folder
 
 

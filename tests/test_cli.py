@@ -129,7 +129,7 @@ def test_demo_does_all_of_it_and_ends_with_the_path_of_the_report(tmp_path, monk
 
 def test_ctrl_c_leaves_a_usable_model_and_says_how_to_go_on(dataset, tmp_path):
     command = [sys.executable, "-m", "rescrnet", "train", str(dataset), "--out", str(tmp_path / "run")]
-    command += ["--set", "network.n=1", "--set", "data.patch_size=16", "--set", "training.recalibrate=1"]
+    command += ["--set", "network.n=1", "--set", "data.patch_size=16", "--set", "training.bn_recalibration_batches=1"]
     training = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "run" / "history.csv").is_file():
         assert training.poll() is None

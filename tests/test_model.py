@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import rescrnet
+from rescrnet.classes import MaskDeclaration
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 
 
@@ -103,12 +104,13 @@ def test_a_device_that_is_not_there_is_refused(model):
 
 def test_a_model_of_the_first_format_still_loads(model, tmp_path):
     card = json.loads(model.card.model_dump_json())
-    for key in ("histogram", "ignore", "instances"):
-        del card[key]
+    card["classes"] = card.pop("masks")["classes"]
+    del card["histogram"]
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     save_file(weights, tmp_path / "old.safetensors", {"rescrnet": json.dumps({**card, "format": 1})})
     old = rescrnet.load(tmp_path / "old.safetensors")
-    assert (old.card.format, old.card.histogram, old.card.ignore, old.card.instances) == (2, None, [], None)
+    assert (old.card.format, old.card.histogram) == (3, None)
+    assert old.card.masks == MaskDeclaration(classes=model.card.classes)
     old.warn_if_unlike(np.zeros((5, 5, 1), np.float32), "says nothing")
 
 

@@ -63,7 +63,10 @@ def test_a_stored_run_is_reported(run):
 def test_a_stored_configuration_means_what_it_did(run):
     config = rescrnet.configure(file=STORED / "config.yaml")
     assert config == RunFolder(run).read_config()
-    assert (config.network.n, config.network.filters, config.data.patch_size) == (1, 2, 24)
+    settings = config.training
+    assert (config.network.architecture, config.network.n, config.network.filters) == ("res-cr-net", 1, 2)
+    assert (config.data.masks.ignore, config.data.masks.instance_boundary) == (77, None)
+    assert (settings.ema_decay, settings.bn_recalibration_batches, settings.shared_initialization) == (0.9, 2, True)
 
 
 def test_a_stored_configuration_of_a_u_net_is_that_of_a_u_net():
@@ -74,5 +77,9 @@ def test_a_stored_configuration_of_a_u_net_is_that_of_a_u_net():
 
 def test_a_stored_dataset_of_numbered_objects_means_what_it_did():
     dataset = load_dataset(STORED / "numbered")
-    assert [entry.name for entry in dataset.classes] == ["background", "interior", "boundary"]
+    assert [(entry.name, entry.color) for entry in dataset.classes] == [
+        ("background", "#112233"),
+        ("interior", "#445566"),
+        ("boundary", "#778899"),
+    ]
     assert [int((dataset.train[0].mask == index).sum()) for index in (0, 1, 2, 255)] == [170, 48, 72, 30]

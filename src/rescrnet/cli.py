@@ -95,7 +95,7 @@ def check(
         check_free(fix)
     messages = Console(stderr=True)
     with messages.status("looking at the images") if messages.is_terminal else nullcontext():
-        checked = check_dataset(data, val, said={"instances": instances} if instances else {})
+        checked = check_dataset(data, val, said={"instance_boundary": instances} if instances else {})
         expected = _expected(checked) if estimate and not checked.errors else None
     if json_:
         typer.echo(json.dumps({**to_dict(checked), "estimate": vars(expected) if expected else None}, indent=2))
@@ -139,7 +139,7 @@ def train(
     given = {
         "training.epochs": epochs,
         "training.patience": patience,
-        "network.name": network,
+        "network.architecture": network,
         "data.resize": resize,
         "training.seed": seed,
     }
@@ -325,11 +325,11 @@ def _print_scores(evaluation: Evaluation) -> None:
 
 
 def _print_info(model: SegmentationModel) -> None:
-    card = model.card
+    card, network = model.card, model.card.network
     parameters = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
     training = card.training
     rows = {
-        "network": f"{card.network.name}, n = {card.network.n}, m = {card.network.m}, {parameters:,} parameters",
+        "network": f"{network.architecture}, n = {network.n}, m = {network.m}, {parameters:,} parameters",
         "image channels": card.in_channels,
         "intensity scaling": card.intensity.method,
         "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",

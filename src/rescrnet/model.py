@@ -13,43 +13,57 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import PositiveInt, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rescrnet.atomic import write_atomically
-from rescrnet.classes import ClassEntry, MaskValues
+from rescrnet.classes import ClassEntry, MaskDeclaration
 from rescrnet.config import NetworkConfig
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 from rescrnet.intensity import Intensity, check_finite, match_channels, to_unit
 from rescrnet.intensity_profile import Histogram
 from rescrnet.nn.build import Network, build_network
+from rescrnet.records import Record
 
-FORMAT = 2
-_OLDER = (1,)  # formats that lack what was added since, and nothing else
+FORMAT = 3
+_OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
-class ModelCard(BaseModel):
+class ModelCard(Record):
     """Everything about a model but its weights: the JSON in the header of a model file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED = {
+        "classes": "masks.classes",
+        "ignore": "masks.ignore",
+        "instances": "masks.instance_boundary",
+    }
 
     format: int = FORMAT
     network: NetworkConfig
     in_channels: PositiveInt
-    classes: list[ClassEntry] = Field(min_length=2)
+    masks: MaskDeclaration
+    """The classes, each with a colour, and what else was known of the masks that it was trained with."""
     intensity: Intensity
     histogram: Histogram | None = None
     """Of the training images; models that were imported, or trained before there was one, have none."""
     resize: tuple[int, int] | None = None
-    ignore: MaskValues = []
-    """Values of unlabelled pixels in the masks that it was trained with."""
-    instances: PositiveInt | None = None
-    """Width of the boundary where those masks number objects."""
     training: dict[str, Any] = {}
     """Where the weights come from: dataset, images, epoch, scores, configuration, versions."""
+
+    @field_validator("masks")
+    @classmethod
+    def _has_classes(cls, masks: MaskDeclaration) -> MaskDeclaration:
+        if not masks.classes:
+            raise ValueError("name no classes; expected at least two")
+        return masks
+
+    @property
+    def classes(self) -> list[ClassEntry]:
+        """The classes in the order of their indices."""
+        return self.masks.classes
 
 
 @dataclass(eq=False)
@@ -79,7 +93,7 @@ class SegmentationModel:
     @property
     def colours(self) -> list[str]:
         """The colours that show the classes, ``"#rrggbb"``."""
-        return [entry.display for entry in self.card.classes]
+        return [entry.color for entry in self.card.classes]
 
     @property
     def device(self) -> torch.device:

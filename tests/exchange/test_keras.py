@@ -85,7 +85,7 @@ class KerasFile:
         return self.add("SpatialDropout2D", "spatial_dropout2d", [x], rate=self.network.config.dropout)
 
     def body(self, x):
-        name, n = self.network.config.name, self.network.config.n
+        name, n = self.network.config.architecture, self.network.config.n
         outputs = [self.block(x, 0) if name != "res-cr-net" else self.drop(self.block(x, 0))]
         for index in range(1, n):
             new = self.drop(self.block(outputs[-1], index))
@@ -197,7 +197,7 @@ def file():
         {"kernel_sizes": [3, 9], "dilations": [2, 4]},
         {"kernel_sizes": [5], "dilations": [2]},
         {"n": 2, "filters": [2, 3], "kernel_sizes": [[3], [5, 3]], "dilations": [[1], [2, 3]]},
-        *({"name": name, "n": n} for name in ("res-cr-net", "dense", "very-dense") for n in (2, 3, 5)),
+        *({"architecture": name, "n": n} for name in ("res-cr-net", "dense", "very-dense") for n in (2, 3, 5)),
     ],
     ids=str,
 )
@@ -230,9 +230,9 @@ def test_weights_alone_tell_the_network_by_names_and_shapes(tmp_path, settings, 
 
 @pytest.mark.parametrize("name", ["dense", "very-dense"])
 def test_the_variant_of_weights_alone_is_asked_for(tmp_path, name):
-    network = random_network(name=name)
+    network = random_network(architecture=name)
     file = KerasFile(network).write(tmp_path)
-    assert load_keras(file).config.name == "res-cr-net"
+    assert load_keras(file).config.architecture == "res-cr-net"
     assert_same(load_keras(file, variant=name), network)
     with pytest.raises(UsageError, match=r"variant 'res-cr-net': .*architecture\.json holds a '"):
         load_keras(file, tmp_path / "architecture.json", variant="res-cr-net")

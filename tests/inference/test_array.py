@@ -275,7 +275,7 @@ def test_grey_in_three_channels_is_grey(model, sizes):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"name": "unet"}, "network 'unet': sees the whole image at once and cannot be streamed"),
+        ({"architecture": "unet"}, "network 'unet': sees the whole image at once and cannot be streamed"),
         ({"resize": (4000, 4000)}, "the model resizes every image to 4000×4000 and cannot be streamed"),
     ],
     ids=["unet", "resize"],

@@ -41,7 +41,9 @@ def test_kernels_of_one_kind_and_shape_start_alike_and_as_the_first_of_them_woul
 def test_training_starts_alike_where_it_is_asked_to(cells, tmp_path):
     alike = []
     for same_start in (True, False):
-        still = tiny(training__same_start=same_start, training__epochs=1, training__learning_rate=1e-12, network__n=3)
+        still = tiny(
+            training__shared_initialization=same_start, training__epochs=1, training__learning_rate=1e-12, network__n=3
+        )
         rescrnet.train(cells, tmp_path / str(same_start), still, display=Silent())
         _, second, third = load(tmp_path / str(same_start) / "last.safetensors").network.blocks
         alike.append(torch.allclose(second.branches[1][0].depthwise, third.branches[1][0].depthwise, atol=1e-6))
@@ -51,7 +53,7 @@ def test_training_starts_alike_where_it_is_asked_to(cells, tmp_path):
 def test_the_comparators_start_as_they_always_do(cells, tmp_path):
     models = []
     for same_start in (True, False):
-        config = tiny(training__same_start=same_start, training__epochs=1, network__name="unet")
+        config = tiny(training__shared_initialization=same_start, training__epochs=1, network__architecture="unet")
         rescrnet.train(cells, tmp_path / str(same_start), config, display=Silent())
         models.append(load(tmp_path / str(same_start) / "last.safetensors").network.state_dict())
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])

@@ -22,8 +22,8 @@ NETWORKS = {
     "two LSTM blocks": {**SMALL, "m": 2, "lstm_filters": 2},
     "stem only": {"n": 1, "filters": 2},
     "sum": {**SMALL, "merge": "sum"},
-    "dense": {**SMALL, "name": "dense"},
-    "very dense": {**SMALL, "name": "very-dense", "n": 8},
+    "dense": {**SMALL, "architecture": "dense"},
+    "very dense": {**SMALL, "architecture": "very-dense", "n": 8},
     "four branches": {**SMALL, "kernel_sizes": [1, 3, 5, 7], "dilations": [1, 2, 3, 4]},
     "set by block": {
         "n": 2,
@@ -31,8 +31,8 @@ NETWORKS = {
         "kernel_sizes": [[3], [3, 5]],
         "dilations": [[2], [1, 4]],
     },
-    "unet": {"name": "unet"},
-    "res-unet": {"name": "res-unet"},
+    "unet": {"architecture": "unet"},
+    "res-unet": {"architecture": "res-unet"},
 }
 
 
@@ -155,9 +155,9 @@ def test_the_stem_has_no_activation_before_its_branches():
         ({"kernel_sizes": [4, 3, 3]}, "4 is even"),
         ({"dilations": [1, 2]}, "must be as many"),
         ({"filters": [4, 4]}, "filters is set for 2 blocks but n is 6"),
-        ({"name": "dense", "n": 2, "filters": [4, 8]}, "all need one width"),
-        ({"name": "unet"}, "is no Res-CR-Net"),
-        ({"depth": 3}, "key 'depth' is unknown; known keys are name, n, m,"),
+        ({"architecture": "dense", "n": 2, "filters": [4, 8]}, "all need one width"),
+        ({"architecture": "unet"}, "is no Res-CR-Net"),
+        ({"depth": 3}, "key 'depth' is unknown; known keys are architecture, n, m,"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(settings, message):

@@ -1,9 +1,6 @@
-"""A dataset small enough to train on in a second."""
-
-import pytest
+"""A configuration that trains in a second."""
 
 import rescrnet
-from rescrnet.datasets.synthetic import write_dataset
 
 TINY = {
     "network.n": 2,
@@ -11,7 +8,7 @@ TINY = {
     "data.patch_size": 24,
     "training.steps_per_epoch": 2,
     "training.batch_size": 2,
-    "training.recalibrate": 2,
+    "training.bn_recalibration_batches": 2,
     "training.epochs": 3,
 }
 
@@ -19,10 +16,3 @@ TINY = {
 def tiny(**changes):
     overrides = {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}
     return rescrnet.configure("laptop", overrides=overrides)
-
-
-@pytest.fixture(scope="session")
-def cells(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "cells"
-    write_dataset("em", folder, train=3, val=2, size=(64, 70))
-    return folder

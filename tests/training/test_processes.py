@@ -19,7 +19,7 @@ CONFIG = tiny(
     network__recurrent_dropout=0.0,
     training__epochs=1,
     training__steps_per_epoch=1,
-    training__average=0.0,
+    training__ema_decay=0.0,
 )
 
 

@@ -38,7 +38,7 @@ def assert_same_run(run, other):
 @pytest.mark.parametrize("average", [0.0, 0.9])
 @pytest.mark.parametrize("recalibrate", [0, 2])
 def test_resumed_equals_uninterrupted(cells, tmp_path, average, recalibrate):
-    config = tiny(training__average=average, training__recalibrate=recalibrate)
+    config = tiny(training__ema_decay=average, training__bn_recalibration_batches=recalibrate)
     rescrnet.train(cells, tmp_path / "whole", config)
     with pytest.raises(KeyboardInterrupt):
         rescrnet.train(cells, tmp_path / "stopped", config, display=StopsAt(3))

@@ -54,7 +54,7 @@ def test_training_lowers_the_loss(cells, tmp_path):
 
 
 def test_patience_stops_a_run_that_no_longer_improves(cells, tmp_path):
-    config = tiny(training__patience=2, training__epochs=50, training__learning_rate=1e-9, training__average=0.0)
+    config = tiny(training__patience=2, training__epochs=50, training__learning_rate=1e-9, training__ema_decay=0.0)
     rescrnet.train(cells, tmp_path / "run", config)
     rows = RunFolder(tmp_path / "run").read_history()
     best = min(rows, key=lambda row: row["val_loss"])
@@ -161,9 +161,9 @@ def test_bfloat16_trains(cells, tmp_path):
 
 @pytest.mark.parametrize("name", ["dense", "very-dense", "unet", "res-unet"])
 def test_every_network_trains_predicts_and_scores_alike(name, cells, tmp_path):
-    config = tiny(network__name=name, data__patch_size=32, training__epochs=1)
+    config = tiny(network__architecture=name, data__patch_size=32, training__epochs=1)
     model = rescrnet.train(cells, tmp_path / "run", config)
-    assert rescrnet.load(tmp_path / "run").card.network.name == name
+    assert rescrnet.load(tmp_path / "run").card.network.architecture == name
     assert model.predict(np.zeros((19, 33), np.uint8)).shape == (3, 19, 33)
     assert 0 < rescrnet.evaluate(model, cells).to_dict()["pooled"]["tanimoto"] < 1
 

@@ -38,7 +38,7 @@ def check_dataset(
     checked = Checked(seen, find(seen))
     if not checked.errors and len(seen.items) == seen.total:
         try:
-            load_dataset(folder, val, ignore=said.get("ignore"), instances=said.get("instances"))
+            load_dataset(folder, val, ignore=said.get("ignore"), instances=said.get("instance_boundary"))
         except DataError as error:
             seen.faults["loading"] = str(error)
             return Checked(seen, find(seen))

@@ -72,7 +72,7 @@ def class_rows(survey: Survey) -> list[ClassRow]:
     seen = np.sum([one.pixels > 0 for one in facts], axis=0)
     values = {name: value for value, name, _ in survey.table.rows()}
     return [
-        ClassRow(entry.name, values.get(entry.name, "–"), float(share), int(count), int(masks), entry.display)
+        ClassRow(entry.name, values.get(entry.name, "–"), float(share), int(count), int(masks), entry.color)
         for entry, share, count, masks in zip(survey.table.classes, shares(facts), parts, seen, strict=True)
     ]
 

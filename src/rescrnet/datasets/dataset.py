@@ -125,7 +125,7 @@ def _description(
 ) -> DatasetFile:
     """What the dataset says of itself, with what the caller says of it."""
     own = declared(folder) or DatasetFile()
-    given: dict[str, Any] = {"ignore": ignore or None, "instances": instances}
+    given: dict[str, Any] = {"ignore": ignore or None, "instance_boundary": instances}
     given = {key: value for key, value in given.items() if value is not None}
     if classes is None:
         return own.model_copy(update=given)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rescrnet.classes import ClassEntry, coloured
+from rescrnet.classes import ClassEntry, MaskDeclaration, coloured
 from rescrnet.config import Variant, validate
 from rescrnet.errors import ModelError, OutputError, UsageError
 from rescrnet.exchange.keras_file import Weights, read_weights
@@ -57,8 +57,8 @@ def load_keras(
         plan = plan_from_architecture(text) if text is not None else plan_from_weights(arrays, variant or "res-cr-net")
     except ModelError as error:
         raise ModelError(f"{source}: is not a Res-CR-Net: {error}") from None
-    if variant not in (None, plan.config.name):
-        raise UsageError(f"variant '{variant}': {source} holds a '{plan.config.name}'; leave the variant out")
+    if variant not in (None, plan.config.architecture):
+        raise UsageError(f"variant '{variant}': {source} holds a '{plan.config.architecture}'; leave the variant out")
     network = ResCRNet(plan.in_channels, plan.classes, plan.config)
     try:
         _fill(network, plan, arrays)
@@ -99,7 +99,7 @@ def import_keras(
     card = ModelCard(
         network=network.config,
         in_channels=network.in_channels,
-        classes=coloured(entries),
+        masks=MaskDeclaration(classes=coloured(entries)),
         intensity=Intensity(offset=(0.0,) * network.in_channels, scale=(1.0,) * network.in_channels),
         training={
             "imported_from": Path(weights).name,

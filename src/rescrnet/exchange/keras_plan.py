@@ -92,7 +92,7 @@ def plan_from_weights(weights: Weights, variant: Variant = "res-cr-net") -> Plan
         blocks.append(BlockLayers(shared, triples, (next(pointwise), next(norms))))
     heads = [HeadLayers(next(pointwise), (next(lstms), next(lstms)) if m else None) for _ in range(max(m, 1))]
     return Plan(
-        config=network_config(**_settings(weights, blocks, heads), m=m, n=n, name=variant),
+        config=network_config(**_settings(weights, blocks, heads), m=m, n=n, architecture=variant),
         in_channels=weights[blocks[0].shortcut[0]]["kernel"].shape[2],
         classes=weights[heads[0].projection]["kernel"].shape[3],
         blocks=blocks,

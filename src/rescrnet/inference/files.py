@@ -363,5 +363,5 @@ def _check_not_constant(source: Source) -> None:
 
 def _legend(model: SegmentationModel) -> list[dict[str, Any]]:
     return [
-        {"index": index, "name": entry.name, "colour": entry.display} for index, entry in enumerate(model.card.classes)
+        {"index": index, "name": entry.name, "colour": entry.color} for index, entry in enumerate(model.card.classes)
     ]

@@ -58,7 +58,7 @@ class Cost:
 
     def block(self, index: int) -> int:
         """Channels held at once while block ``index`` works."""
-        joined = self.widths[index + 1] * (self._states(index + 1) + self.config.name.endswith("dense") - 1)
+        joined = self.widths[index + 1] * (self._states(index + 1) + self.config.architecture.endswith("dense") - 1)
         # What it reads, in pieces and joined; between its convolutions; what it makes.
         return 2 * self._states(index) * self.widths[index] + self._inner(index) + self.widths[index + 1] + joined
 
@@ -87,7 +87,7 @@ class Cost:
     def _states(self, index: int) -> int:
         """How many maps block ``index`` reads: see :meth:`ResCRNet.stage`."""
         several = {"very-dense": index > 1, "dense": index == 2}
-        return 2 if several.get(self.config.name, False) else 1
+        return 2 if several.get(self.config.architecture, False) else 1
 
     def waste(self, width: int, rows: int, image_width: int) -> float:
         """Work for such a tile as a multiple of its share of a whole image's."""

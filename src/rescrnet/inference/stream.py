@@ -299,7 +299,9 @@ def read_unit(model: SegmentationModel, source: Source, region: Region, name: st
 def streamable(model: SegmentationModel) -> ResCRNet:
     """The network of ``model``, or :class:`UsageError` where it has to see the whole image at once."""
     if not isinstance(model.network, ResCRNet):
-        raise UsageError(f"network '{model.card.network.name}': sees the whole image at once and cannot be streamed")
+        raise UsageError(
+            f"network '{model.card.network.architecture}': sees the whole image at once and cannot be streamed"
+        )
     if model.card.resize is not None:
         size = "×".join(map(str, model.card.resize))
         raise UsageError(f"the model resizes every image to {size} and cannot be streamed; train one without resize")

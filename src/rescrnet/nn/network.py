@@ -22,7 +22,7 @@ class ResCRNet(nn.Module):
         config: the settings, or
         **settings: single ones by the names of :class:`~rescrnet.config.NetworkConfig`: ``n``, ``m``, ``filters``,
             ``kernel_sizes``, ``dilations``, ``merge``, ``dropout``, ``lstm_filters``, ``recurrent_dropout`` and the
-            variant's ``name``.
+            variant's name as ``architecture``.
 
     Raises:
         UsageError: a setting is unknown or does not fit the others.
@@ -32,15 +32,17 @@ class ResCRNet(nn.Module):
         super().__init__()
         base = {} if config is None else config.model_dump()
         self.config = config = validate(NetworkConfig, {**base, **settings}, where="network")
-        if config.name not in _JOIN:
-            raise UsageError(f"network: '{config.name}' is no Res-CR-Net; use rescrnet.nn.build.build_network")
+        if config.architecture not in _JOIN:
+            raise UsageError(f"network: '{config.architecture}' is no Res-CR-Net; use rescrnet.nn.build.build_network")
         self.in_channels, self.classes = in_channels, classes
 
         blocks, width = [], in_channels
         columns = (config.per_block("filters"), config.per_block("kernel_sizes"), config.per_block("dilations"))
         for index, (filters, kernel_sizes, dilations) in enumerate(zip(*columns, strict=True)):
             stem = index == 0
-            dropout = 0.0 if stem and config.name != "res-cr-net" else config.dropout  # the denser ones keep the stem
+            dropout = (
+                0.0 if stem and config.architecture != "res-cr-net" else config.dropout
+            )  # the denser ones keep the stem
             block = ConvResBlock(
                 width, filters, kernel_sizes, dilations, merge=config.merge, dropout=dropout, stem=stem
             )
@@ -72,7 +74,7 @@ class ResCRNet(nn.Module):
         A state is what the blocks to come read: the output of the block before, and in a very dense network also the
         sum of the outputs so far, ``total``; (N, width, H, W) each.
         """
-        return _JOIN[self.config.name](index, made, total)
+        return _JOIN[self.config.architecture](index, made, total)
 
     def project(self, features: Tensor) -> Tensor:
         """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits."""

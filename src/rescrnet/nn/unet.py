@@ -20,7 +20,7 @@ class UNet(nn.Module):
     Args:
         in_channels: channels of the images.
         classes: number of classes.
-        config: its ``name`` and ``dropout`` are read, the rest is Res-CR-Net's.
+        config: its ``architecture`` and ``dropout`` are read, the rest is Res-CR-Net's.
 
     Raises:
         UsageError: MONAI is not installed.
@@ -32,7 +32,7 @@ class UNet(nn.Module):
             from monai.networks.nets.unet import UNet as MonaiUNet
         except ImportError:
             raise UsageError(
-                f"network '{config.name}': needs MONAI, which is not installed; pip install 'rescrnet[unet]'"
+                f"network '{config.architecture}': needs MONAI, which is not installed; pip install 'rescrnet[unet]'"
             ) from None
         self.config, self.in_channels, self.classes = config, in_channels, classes
         self.unet = MonaiUNet(
@@ -41,7 +41,7 @@ class UNet(nn.Module):
             out_channels=classes,
             channels=_FILTERS,
             strides=(2,) * (len(_FILTERS) - 1),
-            num_res_units=2 if config.name == "res-unet" else 0,
+            num_res_units=2 if config.architecture == "res-unet" else 0,
             norm="batch",
             dropout=config.dropout,
         )

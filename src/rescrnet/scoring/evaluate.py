@@ -104,7 +104,11 @@ def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[S
     """The samples of ``data`` that ``split`` means to ``model``."""
     card = model.card
     dataset = load_dataset(
-        data, classes=card.classes, channels=card.in_channels, ignore=card.ignore, instances=card.instances
+        data,
+        classes=card.classes,
+        channels=card.in_channels,
+        ignore=card.masks.ignore,
+        instances=card.masks.instance_boundary,
     )
     everything = [*dataset.train, *dataset.val]
     if split == "all":

@@ -67,7 +67,7 @@ def estimate(config: Config, channels: int, classes: int, train_pixels: list[int
     per_pixel = (time.perf_counter() - started) / side**2
     largest = config.data.validation_size
     validated = sum(min(pixels, largest**2) if largest else pixels for pixels in val_pixels)
-    forward = per_pixel * (validated + settings.recalibrate * batch * side**2)
+    forward = per_pixel * (validated + settings.bn_recalibration_batches * batch * side**2)
     seconds = settings.epochs * (settings.steps_per_epoch * step + forward)
     held = (sum(train_pixels) + sum(val_pixels)) * 4 * (2 * channels + classes)  # images twice, masks one-hot
     peak = _peak_memory()

@@ -16,6 +16,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 from rescrnet import errors
 from rescrnet.atomic import check_free
 from rescrnet.checking.check import warnings_of
+from rescrnet.classes import ClassEntry, MaskDeclaration
 from rescrnet.config import Config, resolve
 from rescrnet.datasets.dataset import Dataset, load_dataset
 from rescrnet.errors import DataError, UsageError
@@ -103,8 +104,8 @@ def train(
     fabric = hardware.fabric()
     if _is_first():
         check_free(Path(out))
-    dataset = load_dataset(data, val, ignore=config.data.ignore, instances=config.data.instances)
-    said = {key: value for key in ("ignore", "instances") if (value := getattr(config.data, key))}
+    dataset = load_dataset(data, val, ignore=config.data.masks.ignore, instances=config.data.masks.instance_boundary)
+    said = {key: value for key in ("ignore", "instance_boundary") if (value := getattr(config.data.masks, key))}
     dataset = replace(dataset, warnings=tuple(map(str, warnings_of(Path(data), val, said))))
     facts = {
         "status": "running",
@@ -136,11 +137,15 @@ def resume(
         config = config.model_copy(update={"training": training})
     fabric = hardware.fabric()
     dataset = load_dataset(
-        data, facts["dataset"]["val_argument"], ignore=config.data.ignore, instances=config.data.instances
+        data,
+        facts["dataset"]["val_argument"],
+        ignore=config.data.masks.ignore,
+        instances=config.data.masks.instance_boundary,
     )
     now = _dataset_facts(dataset, facts["dataset"]["val_argument"])
+    known = {**facts["dataset"], "classes": [ClassEntry(**entry).model_dump() for entry in facts["dataset"]["classes"]]}
     for key in ("train", "val", "channels", "classes"):
-        if now[key] != facts["dataset"][key]:
+        if now[key] != known[key]:
             raise DataError(f"{data}: its {key} are not those that {out} was trained with; expected the same dataset")
     facts = {**facts, "status": "running", "hardware": asdict(hardware)}
     return _launch(fabric, _Job(dataset, config, folder, facts, max_minutes, display))
@@ -163,7 +168,7 @@ def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
     _check_shares(config.training.batch_size or len(job.dataset.train), job.facts["hardware"])
     torch.manual_seed(config.training.seed)
     model = SegmentationModel.untrained(_card(job.dataset, config))
-    if config.training.same_start and isinstance(model.network, ResCRNet):
+    if config.training.shared_initialization and isinstance(model.network, ResCRNet):
         start_alike(model.network)
     status = "stopped"
     try:
@@ -218,12 +223,14 @@ def _card(dataset: Dataset, config: Config) -> ModelCard:
     return ModelCard(
         network=config.network,
         in_channels=dataset.channels,
-        classes=dataset.classes,
+        masks=MaskDeclaration(
+            classes=dataset.classes,
+            ignore=list(dataset.table.ignore),
+            instance_boundary=dataset.table.reader.instances,
+        ),
         intensity=Intensity.fit((sample.image for sample in dataset.train), config.data.intensity),
         histogram=Histogram.fit(sample.image for sample in dataset.train),
         resize=config.data.resize,
-        ignore=list(dataset.table.ignore),
-        instances=dataset.table.reader.instances,
         training={
             "dataset": dataset.folder.resolve().name,
             "train": [sample.stem for sample in dataset.train],

@@ -79,7 +79,7 @@ class Trainer:
         optimizer = adam(network.parameters(), settings.learning_rate)
         self._network = network
         # The averaged weights are validated and saved; without averaging they are the trained ones themselves.
-        self._averaged = copy.deepcopy(network).to(self.fabric.device) if settings.average else network
+        self._averaged = copy.deepcopy(network).to(self.fabric.device) if settings.ema_decay else network
         self._wrapped, self._optimizer = self.fabric.setup(network, optimizer)
         self.model.network = self._averaged
         self.model.to(self.fabric.device)
@@ -156,12 +156,12 @@ class Trainer:
         if self._averaged is self._network:
             return
         # Early on a shorter memory, or the average would hold on to the weights of the start.
-        decay = min(self.config.training.average, (1 + step) / (10 + step))
+        decay = min(self.config.training.ema_decay, (1 + step) / (10 + step))
         for average, weight in zip(self._averaged.parameters(), self._network.parameters(), strict=True):
             average.lerp_(weight, 1 - decay)
 
     def _validated_row(self, epoch: int, loss: float, started: float) -> Row:
-        count = self.config.training.recalibrate
+        count = self.config.training.bn_recalibration_batches
         if count:
             batches = (self._batches.calibration(index).to(self.fabric.device) for index in range(count))
             recalibrate(self._averaged, batches)
