@@ -33,8 +33,9 @@ STATES = ("saved", "recalibrated")
 def train(folder, seed, precision):
     """Train into ``folder``, keep the model of every epoch, and note the wall time (s) and the peak memory (GB)."""
     from rescrnet.config import resolve
+    from rescrnet.training.hardware import Hardware
     from rescrnet.training.progress import Silent
-    from rescrnet.training.train import Hardware, train
+    from rescrnet.training.train import train
 
     class Keeping(Silent):
         def epoch(self, row, best):

@@ -139,7 +139,7 @@ def test_ctrl_c_leaves_a_usable_model_and_says_how_to_go_on(dataset, tmp_path):
     assert training.returncode == cli.INTERRUPTED
     assert "--resume continues" in err
     assert "Traceback" not in err
-    assert load(tmp_path / "run").card.training["epoch"] >= 1
+    assert load(tmp_path / "run").card.trained.epoch >= 1
 
 
 def out_of_memory(kind):

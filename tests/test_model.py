@@ -23,11 +23,11 @@ def test_save_and_load_is_exact(model, tmp_path):
 
 
 def test_the_card_says_where_the_model_comes_from(model):
-    training = model.card.training
-    assert training["train"] == ["00", "01"]
-    assert training["val"] == ["02", "03"]
-    assert training["config"]["training"]["seed"] == 0
-    assert training["rescrnet"] == rescrnet.__version__
+    trained = model.card.trained
+    assert trained.train == ["00", "01"]
+    assert trained.val == ["02", "03"]
+    assert trained.config.training.seed == 0
+    assert trained.rescrnet == rescrnet.__version__
 
 
 def test_a_run_folder_means_its_best_model(run):

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from rescrnet.nn.network import ResCRNet
     from rescrnet.reporting.page import report
     from rescrnet.scoring.evaluate import evaluate
-    from rescrnet.training.train import Hardware, resume, train
+    from rescrnet.training.hardware import Hardware
+    from rescrnet.training.train import resume, train
 
 _HOME = {
     "Config": "rescrnet.config:Config",
-    "Hardware": "rescrnet.training.train:Hardware",
+    "Hardware": "rescrnet.training.hardware:Hardware",
     "ResCRNet": "rescrnet.nn.network:ResCRNet",
     "RescrnetError": "rescrnet.errors:RescrnetError",
     "Resources": "rescrnet.inference.array:Resources",

@@ -13,6 +13,7 @@ import typer
 
 from rescrnet import __version__
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
+from rescrnet.wording import count
 
 if TYPE_CHECKING:
     from rescrnet.checking.check import Checked
@@ -150,7 +151,7 @@ def train(
         )
 
     from rescrnet.config import parse_overrides, resolve
-    from rescrnet.training.train import Hardware
+    from rescrnet.training.hardware import Hardware
     from rescrnet.training.train import resume as resume_run
     from rescrnet.training.train import train as train_run
 
@@ -164,8 +165,8 @@ def train(
     except KeyboardInterrupt:
         typer.echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    facts = model.card.training
-    typer.echo(f"best epoch {facts['epoch']}, validation Tanimoto {facts['val_tanimoto']:.3f}: {out}")
+    if trained := model.card.trained:
+        typer.echo(f"best epoch {trained.epoch}, validation Tanimoto {trained.val_tanimoto or 0:.3f}: {out}")
 
 
 @app.command()
@@ -327,16 +328,16 @@ def _print_scores(evaluation: Evaluation) -> None:
 def _print_info(model: SegmentationModel) -> None:
     card, network = model.card, model.card.network
     parameters = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
-    training = card.training
+    trained = card.trained
     rows = {
         "network": f"{network.architecture}, n = {network.n}, m = {network.m}, {parameters:,} parameters",
         "image channels": card.in_channels,
         "intensity scaling": card.intensity.method,
         "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",
         "classes": ", ".join(f"{index} {name}" for index, name in enumerate(model.classes)),
-        "trained on": f"{training['dataset']}, {len(training['train'])} images" if "dataset" in training else "–",
-        "epoch": training.get("epoch", "–"),
-        "validation Tanimoto": training.get("val_tanimoto", "–"),
+        "trained on": f"{trained.dataset}, {count(len(trained.train), 'image')}" if trained else "–",
+        "epoch": trained.epoch if trained else "–",
+        "validation Tanimoto": trained.val_tanimoto if trained else "–",
     }
     for key, value in rows.items():
         typer.echo(f"{key}: {value}")

@@ -7,20 +7,20 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import PositiveInt, ValidationError, field_validator
+from pydantic import BeforeValidator, PositiveInt, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rescrnet.atomic import write_atomically
 from rescrnet.classes import ClassEntry, MaskDeclaration
-from rescrnet.config import NetworkConfig
+from rescrnet.config import Config, NetworkConfig
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 from rescrnet.intensity import Intensity, check_finite, match_channels, to_unit
 from rescrnet.intensity_profile import Histogram
@@ -32,6 +32,37 @@ _OLDER = (1, 2)  # formats that lack what was added since, or have other names f
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
+class TrainedOn(Record):
+    """Where weights come from that were trained here."""
+
+    dataset: str
+    """The name of its folder."""
+    train: list[str]
+    """The stems of the images that were trained on."""
+    val: list[str]
+    """The stems of the images that validated."""
+    config: Config
+    rescrnet: str
+    """Versions."""
+    torch: str
+    epoch: int = 0
+    """The epoch of these weights, and how they were validated."""
+    val_loss: float | None = None
+    val_tanimoto: float | None = None
+
+
+class ImportedFrom(Record):
+    """Where weights come from that the authors' Keras program saved."""
+
+    imported_from: str
+    """The name of the file."""
+    architecture: str | None = None
+    """The name of the file with the network's graph, where that was another."""
+
+
+Provenance = Annotated[TrainedOn | ImportedFrom | None, BeforeValidator(lambda value: value or None)]
+
+
 class ModelCard(Record):
     """Everything about a model but its weights: the JSON in the header of a model file."""
 
@@ -39,6 +70,7 @@ class ModelCard(Record):
         "classes": "masks.classes",
         "ignore": "masks.ignore",
         "instances": "masks.instance_boundary",
+        "training": "provenance",
     }
 
     format: int = FORMAT
@@ -50,8 +82,8 @@ class ModelCard(Record):
     histogram: Histogram | None = None
     """Of the training images; models that were imported, or trained before there was one, have none."""
     resize: tuple[int, int] | None = None
-    training: dict[str, Any] = {}
-    """Where the weights come from: dataset, images, epoch, scores, configuration, versions."""
+    provenance: Provenance = None
+    """Where the weights come from; None where nobody knows."""
 
     @field_validator("masks")
     @classmethod
@@ -64,6 +96,11 @@ class ModelCard(Record):
     def classes(self) -> list[ClassEntry]:
         """The classes in the order of their indices."""
         return self.masks.classes
+
+    @property
+    def trained(self) -> TrainedOn | None:
+        """The training of the weights, where they were trained here."""
+        return self.provenance if isinstance(self.provenance, TrainedOn) else None
 
 
 @dataclass(eq=False)

@@ -13,6 +13,7 @@ import torch
 from rescrnet import load
 from rescrnet.errors import ModelError, OutputError, UsageError
 from rescrnet.exchange.keras import import_keras, load_keras
+from rescrnet.model import ImportedFrom
 from rescrnet.nn.network import ResCRNet
 
 SMALL = {"n": 3, "m": 1, "filters": 2}
@@ -289,7 +290,7 @@ def test_a_checkpoint_becomes_a_model_file(tmp_path, file):
     assert [entry.value for entry in model.card.classes] == [0, 1, 2]
     assert len(set(model.colours)) == 3
     assert model.card.intensity.method == "unit"
-    assert model.card.training == {"imported_from": "weights.h5", "architecture": "architecture.json"}
+    assert model.card.provenance == ImportedFrom(imported_from="weights.h5", architecture="architecture.json")
     image = np.arange(80, dtype=np.uint8).reshape(8, 10)
     expected = file.network(torch.from_numpy(image / 255).float()[None, None]).softmax(1)[0]
     np.testing.assert_allclose(model.predict(image), expected.detach().numpy(), atol=1e-6)

@@ -71,7 +71,7 @@ def test_page_has_every_section_in_order(reported: Path) -> None:
 
 
 def test_every_validation_image_has_its_four_pictures(reported: Path) -> None:
-    stems = RunFolder(reported).read_facts()["dataset"]["val"]
+    stems = RunFolder(reported).read_record().dataset.val
     images = Parsed(reported / "report.html").of("img")
     assert [image["alt"] for image in images] == [f"{label}, {stem}" for stem in stems for label in PICTURES]
     assert all((image["width"], image["height"]) == ("80", "64") for image in images)
@@ -199,9 +199,9 @@ def test_of_many_images_the_worst_and_the_best_are_shown(
 
 def test_missing_dataset_is_one_line_and_leaves_the_former_page(reported: Path, dataset: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(reported, tmp_path / "run"))
-    facts = RunFolder(copy).read_facts()
-    facts["dataset"]["folder"] = str(tmp_path / "gone")
-    RunFolder(copy).write_facts(facts)
+    record = RunFolder(copy).read_record()
+    gone = record.dataset.model_copy(update={"folder": str(tmp_path / "gone")})
+    RunFolder(copy).write_record(record.model_copy(update={"dataset": gone}))
     before = (copy / "report.html").read_bytes()
     with pytest.raises(DataError, match=r"gone: .*--data$") as caught:
         report(copy)
@@ -220,7 +220,8 @@ def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_run_without_a_completed_epoch_has_a_page_without_curves(reported: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(reported, tmp_path / "run"))
     (copy / "history.csv").unlink()
-    RunFolder(copy).write_facts({**RunFolder(copy).read_facts(), "status": "stopped", "epochs": 0})
+    record = RunFolder(copy).read_record()
+    RunFolder(copy).write_record(record.model_copy(update={"status": "stopped", "epochs": 0}))
     parsed = Parsed(report(copy))
     assert not parsed.of("svg")
     assert "No epoch was completed" in parsed.text

@@ -10,7 +10,7 @@ from rescrnet.model import SegmentationModel
 from rescrnet.nn.losses import LOSSES
 from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.optimizer import adam
-from rescrnet.training.train import _card
+from rescrnet.training.train import card_for
 from tests.training.conftest import tiny
 
 # Without dropout, whose masks each process draws for itself, and without averaging, for the plain weights.
@@ -30,7 +30,7 @@ def one_step_by_hand(cells, shares):
     """
     dataset = load_dataset(cells)
     torch.manual_seed(CONFIG.training.seed)
-    model = SegmentationModel.untrained(_card(dataset, CONFIG))
+    model = SegmentationModel.untrained(card_for(dataset, CONFIG))
     network = model.network.train()
     optimizer = adam(network.parameters(), CONFIG.training.learning_rate)
     prepared = Prepared.of(dataset.train, model)

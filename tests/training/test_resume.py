@@ -57,7 +57,7 @@ def test_ctrl_c_in_the_first_epoch_leaves_a_usable_model(cells, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         rescrnet.train(cells, tmp_path / "run", tiny(), display=StopsAt(1))
     model = rescrnet.load(tmp_path / "run")
-    assert model.card.training["epoch"] == 0
+    assert model.card.trained.epoch == 0
     assert len(rescrnet.evaluate(model, cells).images) == 2
 
 

@@ -16,7 +16,7 @@ from rescrnet.training.batches import Batches, Prepared
 from rescrnet.training.folder import RunFolder
 from rescrnet.training.progress import Silent
 from rescrnet.training.recalibrate import recalibrate
-from rescrnet.training.train import _card
+from rescrnet.training.train import card_for
 from tests.training.conftest import tiny
 
 
@@ -37,14 +37,14 @@ def test_the_best_model_is_that_of_the_epoch_with_the_lowest_validation_loss(cel
     model = rescrnet.train(cells, tmp_path / "run", tiny(training__learning_rate=0.05, training__epochs=4))
     rows = RunFolder(tmp_path / "run").read_history()
     best = min(rows, key=lambda row: row["val_loss"])
-    assert model.card.training["epoch"] == best["epoch"]
-    assert model.card.training["val_tanimoto"] == best["val_tanimoto"]
+    assert model.card.trained.epoch == best["epoch"]
+    assert model.card.trained.val_tanimoto == best["val_tanimoto"]
 
 
 def test_the_validation_tanimoto_is_that_of_the_saved_model(cells, tmp_path):
     model = rescrnet.train(cells, tmp_path / "run", tiny(training__epochs=2))
     scores = rescrnet.evaluate(model, cells).to_dict()
-    assert scores["pooled"]["tanimoto"] == pytest.approx(model.card.training["val_tanimoto"], abs=1e-6)
+    assert scores["pooled"]["tanimoto"] == pytest.approx(model.card.trained.val_tanimoto, abs=1e-6)
 
 
 def test_training_lowers_the_loss(cells, tmp_path):
@@ -122,7 +122,7 @@ def test_recalibration_changes_the_running_statistics_alone_and_to_those_of_the_
 def test_every_image_is_seen_equally_often(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    prepared = Prepared.of(dataset.train, SegmentationModel.untrained(_card(dataset, config)))
+    prepared = Prepared.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
     marked = [torch.full_like(image, float(i)) for i, image in enumerate(prepared.images)]
     quiet = config.model_copy(
         update={
@@ -137,7 +137,7 @@ def test_every_image_is_seen_equally_often(cells):
 def test_two_processes_share_the_very_windows_of_one(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    prepared = Prepared.of(dataset.train, SegmentationModel.untrained(_card(dataset, config)))
+    prepared = Prepared.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
     whole, _ = Batches(prepared, config).training(2, 1)
     shares = [Batches(prepared, config, rank, 2).training(2, 1)[0] for rank in range(2)]
     assert torch.equal(torch.cat(shares), whole)
@@ -156,7 +156,7 @@ def test_bfloat16_trains(cells, tmp_path):
     model = rescrnet.train(
         cells, tmp_path / "run", tiny(training__epochs=1), hardware=rescrnet.Hardware(precision="bfloat16")
     )
-    assert np.isfinite(model.card.training["val_loss"])
+    assert np.isfinite(model.card.trained.val_loss)
 
 
 @pytest.mark.parametrize("name", ["dense", "very-dense", "unet", "res-unet"])
@@ -173,7 +173,7 @@ def test_every_network_trains_predicts_and_scores_alike(name, cells, tmp_path):
 def test_every_loss_and_weight_mode_is_selectable(loss, weight_mode, cells, tmp_path):
     config = tiny(training__loss=loss, training__weight_mode=weight_mode, training__epochs=1)
     model = rescrnet.train(cells, tmp_path / "run", config)
-    assert np.isfinite(model.card.training["val_loss"])
+    assert np.isfinite(model.card.trained.val_loss)
 
 
 def test_a_run_validated_on_another_folder_is_resumed_and_reported(cells, tmp_path, monkeypatch):
@@ -185,5 +185,5 @@ def test_a_run_validated_on_another_folder_is_resumed_and_reported(cells, tmp_pa
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     model = rescrnet.resume("../labelled", "../run", epochs=2, display=Silent())
-    assert list(rescrnet.evaluate(model, "../held-out").images) == model.card.training["val"] == ["03", "04"]
+    assert list(rescrnet.evaluate(model, "../held-out").images) == model.card.trained.val == ["03", "04"]
     assert rescrnet.report("../run").is_file()

@@ -15,7 +15,7 @@ from rescrnet.exchange.keras_file import Weights, read_weights
 from rescrnet.exchange.keras_graph import plan_from_architecture
 from rescrnet.exchange.keras_plan import BlockLayers, Plan, plan_from_weights
 from rescrnet.intensity import Intensity
-from rescrnet.model import ModelCard, SegmentationModel
+from rescrnet.model import ImportedFrom, ModelCard, SegmentationModel
 from rescrnet.nn.network import ResCRNet
 
 State = Mapping[str, Tensor]  # our parameters and running statistics by name; their memory is the network's
@@ -101,10 +101,10 @@ def import_keras(
         in_channels=network.in_channels,
         masks=MaskDeclaration(classes=coloured(entries)),
         intensity=Intensity(offset=(0.0,) * network.in_channels, scale=(1.0,) * network.in_channels),
-        training={
-            "imported_from": Path(weights).name,
-            "architecture": Path(architecture).name if architecture is not None else None,
-        },
+        provenance=ImportedFrom(
+            imported_from=Path(weights).name,
+            architecture=Path(architecture).name if architecture is not None else None,
+        ),
     )
     model = SegmentationModel(network.to(memory_format=torch.channels_last), card)  # type: ignore[call-overload]
     model.save(out)

@@ -115,7 +115,8 @@ def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[S
         return everything
     if dataset.val:
         return dataset.val if split == "val" else dataset.train
-    stems = set(model.card.training.get(split, []))
+    trained = card.trained
+    stems = set[str]() if trained is None else set(trained.val if split == "val" else trained.train)
     chosen = [sample for sample in everything if sample.stem in stems]
     if not chosen:
         raise DataError(

@@ -6,7 +6,7 @@ import copy
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -195,8 +195,11 @@ class Trainer:
     def _save_models(self, row: Row) -> None:
         if not self.fabric.is_global_zero:
             return
-        facts: dict[str, Any] = {**self.model.card.training, **{k: row[k] for k in row if k not in ("loss", "seconds")}}
-        model = SegmentationModel(self._averaged, self.model.card.model_copy(update={"training": facts}))
+        card = self.model.card
+        if card.trained:
+            validated = {key: row[key] for key in ("epoch", "val_loss", "val_tanimoto")}
+            card = card.model_copy(update={"provenance": card.trained.model_copy(update=validated)})
+        model = SegmentationModel(self._averaged, card)
         model.save(self.folder.path / LAST)
         if self._is_best(row):
             model.save(self.folder.path / BEST)
