@@ -113,6 +113,7 @@ def test_a_keras_checkpoint_becomes_a_model_that_predicts(image_file, tmp_path, 
     code, out, err = call(monkeypatch, capsys, "import-keras", *arguments)
     assert code == 0, err
     assert "58,662 parameters" in out
+    assert "imported from: model.h5" in out
     arguments = (tmp_path / "theirs.safetensors", image_file, "--out", tmp_path / "masks")
     code, _, err = call(monkeypatch, capsys, "predict", *arguments)
     assert code == 0, err

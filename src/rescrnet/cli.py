@@ -326,11 +326,12 @@ def _print_scores(evaluation: Evaluation) -> None:
 
 
 def _print_info(model: SegmentationModel) -> None:
-    card, network = model.card, model.card.network
+    card = model.card
     parameters = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
-    trained = card.trained
+    blocks = [f"{key} = {getattr(card.network, key)}" for key in ("n", "m") if hasattr(card.network, key)]
+    trained, imported = card.trained, getattr(card.provenance, "imported_from", None)
     rows = {
-        "network": f"{network.architecture}, n = {network.n}, m = {network.m}, {parameters:,} parameters",
+        "network": ", ".join([card.network.architecture, *blocks, f"{parameters:,} parameters"]),
         "image channels": card.in_channels,
         "intensity scaling": card.intensity.method,
         "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",
@@ -338,6 +339,7 @@ def _print_info(model: SegmentationModel) -> None:
         "trained on": f"{trained.dataset}, {count(len(trained.train), 'image')}" if trained else "–",
         "epoch": trained.epoch if trained else "–",
         "validation Tanimoto": trained.val_tanimoto if trained else "–",
+        **({"imported from": imported} if imported else {}),
     }
     for key, value in rows.items():
         typer.echo(f"{key}: {value}")

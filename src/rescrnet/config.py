@@ -6,7 +6,7 @@ every model file, so that either is enough to repeat the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -14,6 +14,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     PositiveInt,
     ValidationError,
@@ -23,6 +24,7 @@ from pydantic import (
 from rescrnet.classes import MaskDeclaration
 from rescrnet.errors import UsageError
 from rescrnet.records import Record
+from rescrnet.wording import one_line
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -35,7 +37,8 @@ def _odd(value: int) -> int:
 
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 Variant = Literal["res-cr-net", "dense", "very-dense"]
-Architecture = Literal[Variant, "res-unet", "unet"]
+Comparator = Literal["res-unet", "unet"]
+ARCHITECTURES: tuple[str, ...] = (*get_args(Variant), *get_args(Comparator))
 LossName = Literal[
     "dice_loss",
     "tani_loss",
@@ -52,14 +55,29 @@ Settings = TypeVar("Settings", bound=BaseModel)
 PerBlock = list[KernelSize] | list[list[KernelSize]]
 
 
-class NetworkConfig(Record):
-    """The network (paper, "Architecture of Res-CR-Net"); the defaults are the paper's."""
+class _AnyNetwork(Record):
+    """What the configurations of all networks have in common."""
 
     RENAMED = {"name": "architecture"}
 
-    architecture: Architecture = "res-cr-net"
-    """How the residual blocks are joined: the paper's chain, or one of its denser variants. Or a comparator, the
-    residual or plain U-Net, to which of all that follows only the dropout applies."""
+    @classmethod
+    def current_keys(cls, values: Any) -> Any:
+        """See :class:`~rescrnet.records.Record`.
+
+        When the key was ``name``, every configuration had all keys of Res-CR-Net: with a U-Net they meant nothing.
+        """
+        current = super().current_keys(values)
+        if isinstance(values, Mapping) and values.get("name") in get_args(Comparator):
+            foreign = ResCRNetConfig.model_fields.keys() - UNetConfig.model_fields.keys()
+            current = {key: value for key, value in current.items() if key not in foreign}
+        return current
+
+
+class ResCRNetConfig(_AnyNetwork):
+    """Res-CR-Net (paper, "Architecture of Res-CR-Net"); the defaults are the paper's."""
+
+    architecture: Variant = "res-cr-net"
+    """How the residual blocks are joined: the paper's chain, or one of its denser variants."""
     n: PositiveInt = 6
     """Number of convolutional residual blocks, the stem included."""
     m: int = Field(default=1, ge=0)
@@ -103,6 +121,26 @@ class NetworkConfig(Record):
         if len(value) != self.n:
             raise ValueError(f"{field} is set for {len(value)} blocks but n is {self.n}")
         return list(value)
+
+
+class UNetConfig(_AnyNetwork):
+    """A comparator: the plain or the residual U-Net."""
+
+    architecture: Comparator
+    dropout: Fraction = 0.05
+    """Share of channels dropped after each convolution."""
+
+
+def _with_architecture(values: Any) -> Any:
+    """Name the architecture, by which the kind of configuration is chosen, where it is left out."""
+    current = _AnyNetwork.current_keys(values)
+    return {"architecture": "res-cr-net", **current} if isinstance(current, Mapping) else current
+
+
+NetworkConfig = Annotated[
+    ResCRNetConfig | UNetConfig, Field(discriminator="architecture"), BeforeValidator(_with_architecture)
+]
+"""The network: which one it is, and what can be set about it."""
 
 
 class DataConfig(Record):
@@ -182,7 +220,7 @@ class Config(Record):
     """Everything that decides what a run computes."""
 
     preset: str = "custom"
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = ResCRNetConfig()
     data: DataConfig = DataConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
@@ -192,7 +230,7 @@ class Config(Record):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
-_SECTIONS: dict[str, type[Record]] = {"network": NetworkConfig, "data": DataConfig, "training": TrainingConfig}
+_SECTIONS: dict[str, type[Record]] = {"network": _AnyNetwork, "data": DataConfig, "training": TrainingConfig}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # The paper's protocol to the letter: whole images, all of them in every step, 90 epochs of 15 steps.
@@ -256,16 +294,29 @@ def validate(kind: type[Settings], values: Any, where: str) -> Settings:
 
 def _first_fault(kind: type[BaseModel], error: ValidationError) -> str:
     fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"])
+    # Where one of several kinds of configuration was chosen, its name stands among the keys.
+    key = ".".join(str(part) for part in fault["loc"] if part not in ARCHITECTURES)
     if fault["type"] == "extra_forbidden":
-        section: Any = kind
-        for part in fault["loc"][:-1]:
-            section = section.model_fields[part].annotation if isinstance(part, str) else get_args(section)[0]
-        known = ", ".join(getattr(section, "model_fields", {}))
+        known = ", ".join(getattr(_section(kind, fault["loc"][:-1]), "model_fields", {}))
         return f"key '{key}' is unknown; known keys are {known}"
+    if fault["type"] == "union_tag_invalid":
+        known = ", ".join(map(repr, ARCHITECTURES))
+        return f"{key}.architecture: Input should be one of {known} (found {fault['ctx']['tag']!r})"
     message = fault["msg"].removeprefix("Value error, ")
     found = "" if isinstance(fault["input"], Mapping | BaseModel) else f" (found {fault['input']!r})"
     return f"{key or kind.__name__}: {message}{found}"
+
+
+def _section(kind: Any, location: Sequence[int | str]) -> Any:
+    """The type that stands at ``location`` in ``kind``."""
+    for part in location:
+        if isinstance(part, int):
+            kind = get_args(kind)[0]
+        elif part in ARCHITECTURES:
+            kind = UNetConfig if part in get_args(Comparator) else ResCRNetConfig
+        else:
+            kind = kind.model_fields[part].annotation
+    return kind
 
 
 def _with_current_keys(layer: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -298,7 +349,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: is not valid YAML ({' '.join(str(error).split())})") from None
+        raise UsageError(f"{file}: is not valid YAML ({one_line(error)})") from None
     if not isinstance(values or {}, dict):
         raise UsageError(f"{file}: expected sections with keys, such as 'training: {{epochs: 5}}'")
     return values or {}

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rescrnet.classes import ClassEntry
-from rescrnet.config import NetworkConfig
+from rescrnet.config import Config
 from rescrnet.errors import UsageError
 from rescrnet.intensity import Intensity
 from rescrnet.model import ModelCard, SegmentationModel, load
@@ -39,7 +39,7 @@ NETWORKS = {
 @pytest.fixture(params=NETWORKS)
 def network(request):
     torch.manual_seed(0)
-    return build_network(2, 3, NetworkConfig(**NETWORKS[request.param]))
+    return build_network(2, 3, Config(network=NETWORKS[request.param]).network)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2), (13, 18)])
@@ -90,7 +90,7 @@ def test_a_compiled_network_gives_the_same_numbers():
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_an_exported_network_gives_the_same_numbers(name):
     torch.manual_seed(0)
-    network = build_network(2, 3, NetworkConfig(**NETWORKS[name])).eval()
+    network = build_network(2, 3, Config(network=NETWORKS[name]).network).eval()
     x = torch.randn(1, 2, 4, 5)
     assert_same_numbers(torch.export.export(network, (x,)).module(), network, x)
 
@@ -156,7 +156,10 @@ def test_the_stem_has_no_activation_before_its_branches():
         ({"dilations": [1, 2]}, "must be as many"),
         ({"filters": [4, 4]}, "filters is set for 2 blocks but n is 6"),
         ({"architecture": "dense", "n": 2, "filters": [4, 8]}, "all need one width"),
-        ({"architecture": "unet"}, "is no Res-CR-Net"),
+        (
+            {"architecture": "unet"},
+            "architecture: Input should be 'res-cr-net', 'dense' or 'very-dense' (found 'unet')",
+        ),
         ({"depth": 3}, "key 'depth' is unknown; known keys are architecture, n, m,"),
     ],
 )

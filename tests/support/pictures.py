@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from rescrnet.classes import ClassEntry
-from rescrnet.config import NetworkConfig
 from rescrnet.intensity import Intensity
 from rescrnet.model import ModelCard, SegmentationModel
 
@@ -47,7 +46,7 @@ def model_of(classes=3, channels=1, resize=None, **settings):
     torch.manual_seed(0)
     network = {"n": 2, "filters": 3, "kernel_sizes": [3, 5], "dilations": [1, 2], **settings}
     card = ModelCard(
-        network=NetworkConfig(**network),
+        network=network,
         in_channels=channels,
         classes=[ClassEntry(name=f"class {index}", value=index) for index in range(classes)],
         intensity=Intensity(method="standard", offset=(0.5,) * channels, scale=(0.2,) * channels),

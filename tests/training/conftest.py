@@ -15,4 +15,6 @@ TINY = {
 
 def tiny(**changes):
     overrides = {**TINY, **{key.replace("__", "."): value for key, value in changes.items()}}
+    if overrides.get("network.architecture") in ("unet", "res-unet"):  # which have one size
+        del overrides["network.n"], overrides["network.filters"]
     return rescrnet.configure("laptop", overrides=overrides)

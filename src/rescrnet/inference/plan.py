@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rescrnet.config import NetworkConfig
+from rescrnet.config import ResCRNetConfig
 from rescrnet.errors import UsageError
 from rescrnet.inference.budget import PROGRAM, text_of
 from rescrnet.inference.stream import Sizes
@@ -38,7 +38,7 @@ class Cost:
     """
 
     classes: int
-    config: NetworkConfig
+    config: ResCRNetConfig
     reaches: list[int]
     widths: list[int]
     compiled: bool

@@ -1,6 +1,6 @@
 """The network that a configuration names."""
 
-from rescrnet.config import NetworkConfig
+from rescrnet.config import NetworkConfig, UNetConfig
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.unet import UNet
 
@@ -9,5 +9,6 @@ Network = ResCRNet | UNet
 
 def build_network(in_channels: int, classes: int, config: NetworkConfig) -> Network:
     """Freshly drawn weights. Raises :class:`UsageError` where a comparator's library is missing."""
-    kind = UNet if config.architecture in ("unet", "res-unet") else ResCRNet
-    return kind(in_channels, classes, config)
+    if isinstance(config, UNetConfig):
+        return UNet(in_channels, classes, config)
+    return ResCRNet(in_channels, classes, config)

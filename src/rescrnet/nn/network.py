@@ -4,8 +4,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rescrnet.config import NetworkConfig, validate
-from rescrnet.errors import UsageError
+from rescrnet.config import ResCRNetConfig, validate
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, Pointwise
 
 State = tuple[Tensor, ...]
@@ -20,7 +19,7 @@ class ResCRNet(nn.Module):
         in_channels: channels of the images.
         classes: number of classes, at least 2.
         config: the settings, or
-        **settings: single ones by the names of :class:`~rescrnet.config.NetworkConfig`: ``n``, ``m``, ``filters``,
+        **settings: single ones by the names of :class:`~rescrnet.config.ResCRNetConfig`: ``n``, ``m``, ``filters``,
             ``kernel_sizes``, ``dilations``, ``merge``, ``dropout``, ``lstm_filters``, ``recurrent_dropout`` and the
             variant's name as ``architecture``.
 
@@ -28,12 +27,10 @@ class ResCRNet(nn.Module):
         UsageError: a setting is unknown or does not fit the others.
     """
 
-    def __init__(self, in_channels: int, classes: int, config: NetworkConfig | None = None, **settings: Any) -> None:
+    def __init__(self, in_channels: int, classes: int, config: ResCRNetConfig | None = None, **settings: Any) -> None:
         super().__init__()
         base = {} if config is None else config.model_dump()
-        self.config = config = validate(NetworkConfig, {**base, **settings}, where="network")
-        if config.architecture not in _JOIN:
-            raise UsageError(f"network: '{config.architecture}' is no Res-CR-Net; use rescrnet.nn.build.build_network")
+        self.config = config = validate(ResCRNetConfig, {**base, **settings}, where="network")
         self.in_channels, self.classes = in_channels, classes
 
         blocks, width = [], in_channels

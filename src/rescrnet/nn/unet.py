@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.config import NetworkConfig
+from rescrnet.config import UNetConfig
 from rescrnet.errors import UsageError
 
 _FILTERS = (16, 32, 64, 128, 256)
@@ -20,13 +20,13 @@ class UNet(nn.Module):
     Args:
         in_channels: channels of the images.
         classes: number of classes.
-        config: its ``architecture`` and ``dropout`` are read, the rest is Res-CR-Net's.
+        config: which of the two, and its dropout.
 
     Raises:
         UsageError: MONAI is not installed.
     """
 
-    def __init__(self, in_channels: int, classes: int, config: NetworkConfig) -> None:
+    def __init__(self, in_channels: int, classes: int, config: UNetConfig) -> None:
         super().__init__()
         try:
             from monai.networks.nets.unet import UNet as MonaiUNet
