@@ -105,13 +105,13 @@ def test_a_device_that_is_not_there_is_refused(model):
 def test_a_model_of_the_first_format_still_loads(model, tmp_path):
     card = json.loads(model.card.model_dump_json())
     card["classes"] = card.pop("masks")["classes"]
-    del card["histogram"]
+    del card["intensity_profile"]
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     save_file(weights, tmp_path / "old.safetensors", {"rescrnet": json.dumps({**card, "format": 1})})
     old = rescrnet.load(tmp_path / "old.safetensors")
-    assert (old.card.format, old.card.histogram) == (3, None)
+    assert (old.card.format, old.card.intensity_profile) == (3, None)
     assert old.card.masks == MaskDeclaration(classes=model.card.classes)
-    old.warn_if_unlike(np.zeros((5, 5, 1), np.float32), "says nothing")
+    old.warn_if_out_of_distribution(np.zeros((5, 5, 1), np.float32), "says nothing")
 
 
 def test_an_image_far_from_those_of_training_is_warned_of_by_name(model):
@@ -119,4 +119,4 @@ def test_an_image_far_from_those_of_training_is_warned_of_by_name(model):
     with pytest.warns(
         RescrnetWarning, match=r"^dark\.tif: the intensities, .* lie far from .*the prediction may be wrong"
     ):
-        model.warn_if_unlike(image, "dark.tif")
+        model.warn_if_out_of_distribution(image, "dark.tif")

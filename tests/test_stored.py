@@ -11,7 +11,7 @@ import rescrnet
 from rescrnet.config import UNetConfig
 from rescrnet.datasets.dataset import load_dataset
 from rescrnet.training.folder import RunFolder
-from rescrnet.training.progress import Silent
+from rescrnet.training.progress import ProgressReporter
 
 STORED = Path(__file__).parent / "stored"
 MODELS = ("format-1", "format-2", "format-2-imported")
@@ -48,7 +48,7 @@ def test_a_stored_model_is_scored_with_the_unlabelled_pixels_of_its_training(tmp
 
 
 def test_a_stored_run_is_continued_as_if_it_had_never_stopped(run):
-    rescrnet.resume(STORED / "cells", run, epochs=3, display=Silent())
+    rescrnet.resume(STORED / "cells", run, epochs=3, progress=ProgressReporter())
     continued, whole = (
         np.genfromtxt(file, delimiter=",", skip_header=1) for file in (run / "history.csv", STORED / "continued.csv")
     )

@@ -147,7 +147,7 @@ def train(
     overrides = {key: value for key, value in given.items() if value is not None}
     if resume and (preset or config or set_ or val or set(overrides) - {"training.epochs"}):
         raise UsageError(
-            "--resume: the run keeps its configuration; give no option but --epochs, --max-time and devices"
+            "--resume", "the run keeps its configuration", "give no option but --epochs, --max-time and devices"
         )
 
     from rescrnet.config import parse_overrides, resolve

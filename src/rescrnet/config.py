@@ -262,7 +262,7 @@ def resolve(preset: str = "laptop", file: Path | None = None, overrides: Mapping
     layer = _with_current_keys(_read_yaml(file), where) if file else {}
     preset = str(layer.get("preset", preset))
     if preset not in {*PRESETS, "custom"}:
-        raise UsageError(f"preset '{preset}' is unknown; the presets are {', '.join(PRESETS)}")
+        raise UsageError(f"preset '{preset}' is unknown", remedy=f"the presets are {', '.join(PRESETS)}")
     values: dict[str, Any] = {"preset": preset}
     _merge(values, PRESETS.get(preset, {}))
     _merge(values, layer)
@@ -276,11 +276,11 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"--set {text}: expected key=value, such as training.epochs=5")
+            raise UsageError(f"--set {text}", "expected key=value, such as training.epochs=5")
         try:
             overrides[key] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise UsageError(f"--set {text}: the value is not valid YAML") from None
+            raise UsageError(f"--set {text}", "the value is not valid YAML") from None
     return overrides
 
 
@@ -289,22 +289,23 @@ def validate(kind: type[Settings], values: Any, where: str) -> Settings:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UsageError(f"{where}: {_first_fault(kind, error)}") from None
+        raise UsageError(where, *_first_fault(kind, error)) from None
 
 
-def _first_fault(kind: type[BaseModel], error: ValidationError) -> str:
+def _first_fault(kind: type[BaseModel], error: ValidationError) -> tuple[str, str]:
+    """What was found, and what to do."""
     fault = error.errors()[0]
     # Where one of several kinds of configuration was chosen, its name stands among the keys.
     key = ".".join(str(part) for part in fault["loc"] if part not in ARCHITECTURES)
     if fault["type"] == "extra_forbidden":
         known = ", ".join(getattr(_section(kind, fault["loc"][:-1]), "model_fields", {}))
-        return f"key '{key}' is unknown; known keys are {known}"
+        return f"key '{key}' is unknown", f"known keys are {known}"
     if fault["type"] == "union_tag_invalid":
         known = ", ".join(map(repr, ARCHITECTURES))
-        return f"{key}.architecture: Input should be one of {known} (found {fault['ctx']['tag']!r})"
+        return f"{key}.architecture: Input should be one of {known} (found {fault['ctx']['tag']!r})", ""
     message = fault["msg"].removeprefix("Value error, ")
     found = "" if isinstance(fault["input"], Mapping | BaseModel) else f" (found {fault['input']!r})"
-    return f"{key or kind.__name__}: {message}{found}"
+    return f"{key or kind.__name__}: {message}{found}", ""
 
 
 def _section(kind: Any, location: Sequence[int | str]) -> Any:
@@ -347,11 +348,11 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
+        raise UsageError(file, f"cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: is not valid YAML ({one_line(error)})") from None
+        raise UsageError(file, f"is not valid YAML ({one_line(error)})") from None
     if not isinstance(values or {}, dict):
-        raise UsageError(f"{file}: expected sections with keys, such as 'training: {{epochs: 5}}'")
+        raise UsageError(file, "expected sections with keys, such as 'training: {epochs: 5}'")
     return values or {}
 
 

@@ -15,7 +15,7 @@ from rescrnet.errors import DataError, OutputError
 from rescrnet.images.open import by_stem
 from rescrnet.images.origins import Channels, Page, count_pages
 from rescrnet.images.whole import list_images, read, read_image
-from rescrnet.intensity import match_channels, to_unit
+from rescrnet.intensity import match_channels, normalise_image
 from tests.support.folders import noise, save, shared
 
 GREY, GREY_ALPHA, RGB, RGBA = (12, 16), (12, 16, 2), (12, 16, 3), (12, 16, 4)
@@ -246,7 +246,7 @@ def test_alpha_is_left_out_of_images(tmp_path, shape):
 
 
 def test_bits_become_zero_and_one():
-    np.testing.assert_array_equal(to_unit(np.array([[True, False]])), np.array([[[1], [0]]], np.float32))
+    np.testing.assert_array_equal(normalise_image(np.array([[True, False]])), np.array([[[1], [0]]], np.float32))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -236,7 +236,7 @@ def test_the_class_table_has_values_class_and_share():
 def test_classes_without_a_colour_get_one_each_and_keep_their_own():
     colours = [
         entry.color
-        for entry in coloured([ClassEntry(name="a"), ClassEntry(name="b", display="#123456"), ClassEntry(name="c")])
+        for entry in coloured([ClassEntry(name="a"), ClassEntry(name="b", color="#123456"), ClassEntry(name="c")])
     ]
     assert colours[1] == "#123456"
     assert len(set(colours)) == 3

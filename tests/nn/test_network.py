@@ -8,7 +8,7 @@ import torch
 from rescrnet.classes import ClassEntry
 from rescrnet.config import Config
 from rescrnet.errors import UsageError
-from rescrnet.intensity import Intensity
+from rescrnet.intensity import IntensityScaling
 from rescrnet.model import ModelCard, SegmentationModel, load
 from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.build import build_network
@@ -114,7 +114,7 @@ def test_save_and_load_is_exact(network, tmp_path):
         network=network.config,
         in_channels=2,
         classes=[ClassEntry(name=name) for name in "abc"],
-        intensity=Intensity(offset=(0, 0), scale=(1, 1)),
+        intensity=IntensityScaling(offset=(0, 0), scale=(1, 1)),
     )
     with torch.no_grad():
         for buffer in network.buffers():

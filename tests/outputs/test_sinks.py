@@ -15,7 +15,7 @@ from rescrnet.outputs.sinks import ArraySink, label_paths, open_sink, output_pat
 from tests.images.test_zarr_reader import write_image
 from tests.support.folders import noise, save
 
-CLASSES = [ClassEntry(name="background"), ClassEntry(name="Zelle µ", display="#ff0000"), ClassEntry(name="fibre")]
+CLASSES = [ClassEntry(name="background"), ClassEntry(name="Zelle µ", color="#ff0000"), ClassEntry(name="fibre")]
 pytestmark = pytest.mark.timeout(120)
 KINDS = ["png", "tiff", "ome-zarr"]
 SIZE = (61, 83)

@@ -21,7 +21,7 @@ from rescrnet.reporting.page import report
 from rescrnet.scoring.counts import Counts
 from rescrnet.scoring.evaluate import Evaluation
 from rescrnet.training.folder import RunFolder
-from rescrnet.training.progress import Silent
+from rescrnet.training.progress import ProgressReporter
 from tests.conftest import SMALLEST
 
 SECTIONS = ("summary", "images", "training", "scores", "classes", "confusion", "dataset", "record", "citation")
@@ -171,7 +171,9 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     for folder in ("images/img", "masks/msk"):
         file = next((data / "val_local" / folder).iterdir())
         file.rename(file.with_stem(stem))
-    rescrnet.train(data, tmp_path / "<i>run", rescrnet.configure("laptop", overrides=SMALLEST), display=Silent())
+    rescrnet.train(
+        data, tmp_path / "<i>run", rescrnet.configure("laptop", overrides=SMALLEST), progress=ProgressReporter()
+    )
     parsed = Parsed(report(tmp_path / "<i>run"))
     assert name in parsed.text
     assert stem in parsed.text

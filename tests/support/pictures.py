@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from rescrnet.classes import ClassEntry
-from rescrnet.intensity import Intensity
+from rescrnet.intensity import IntensityScaling
 from rescrnet.model import ModelCard, SegmentationModel
 
 
@@ -49,7 +49,7 @@ def model_of(classes=3, channels=1, resize=None, **settings):
         network=network,
         in_channels=channels,
         classes=[ClassEntry(name=f"class {index}", value=index) for index in range(classes)],
-        intensity=Intensity(method="standard", offset=(0.5,) * channels, scale=(0.2,) * channels),
+        intensity=IntensityScaling(method="standard", offset=(0.5,) * channels, scale=(0.2,) * channels),
         resize=resize,
     )
     model = SegmentationModel.untrained(card)

@@ -12,9 +12,9 @@ from rescrnet.datasets.dataset import load_dataset
 from rescrnet.errors import OutputError, RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
-from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.folder import RunFolder
-from rescrnet.training.progress import Silent
+from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
 from rescrnet.training.train import card_for
 from tests.training.conftest import tiny
@@ -64,7 +64,7 @@ def test_patience_stops_a_run_that_no_longer_improves(cells, tmp_path):
 def test_max_time_ends_at_an_epoch_and_leaves_a_run_to_resume(cells, tmp_path):
     rescrnet.train(cells, tmp_path / "run", tiny(training__epochs=50), max_minutes=1e-6)
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
-    rescrnet.resume(cells, tmp_path / "run", epochs=2, display=Silent())
+    rescrnet.resume(cells, tmp_path / "run", epochs=2, progress=ProgressReporter())
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
 
 
@@ -122,14 +122,14 @@ def test_recalibration_changes_the_running_statistics_alone_and_to_those_of_the_
 def test_every_image_is_seen_equally_often(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    prepared = Prepared.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
+    prepared = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
     marked = [torch.full_like(image, float(i)) for i, image in enumerate(prepared.images)]
     quiet = config.model_copy(
         update={
             "augmentation": config.augmentation.model_copy(update={"brightness": 0.0, "contrast": 0.0, "gamma": 0.0})
         }
     )
-    batches = Batches(Prepared(marked, prepared.masks), quiet)
+    batches = BatchSampler(TrainingTensors(marked, prepared.masks), quiet)
     seen = [round(float(x.mean())) for step in range(3) for x in batches.training(1, step)[0]]
     assert sorted(seen) == [0, 0, 1, 1, 2, 2]
 
@@ -137,9 +137,9 @@ def test_every_image_is_seen_equally_often(cells):
 def test_two_processes_share_the_very_windows_of_one(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    prepared = Prepared.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
-    whole, _ = Batches(prepared, config).training(2, 1)
-    shares = [Batches(prepared, config, rank, 2).training(2, 1)[0] for rank in range(2)]
+    prepared = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
+    whole, _ = BatchSampler(prepared, config).training(2, 1)
+    shares = [BatchSampler(prepared, config, rank, 2).training(2, 1)[0] for rank in range(2)]
     assert torch.equal(torch.cat(shares), whole)
 
 
@@ -184,6 +184,6 @@ def test_a_run_validated_on_another_folder_is_resumed_and_reported(cells, tmp_pa
     rescrnet.train("labelled", "run", tiny(training__epochs=1), val="held-out")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    model = rescrnet.resume("../labelled", "../run", epochs=2, display=Silent())
+    model = rescrnet.resume("../labelled", "../run", epochs=2, progress=ProgressReporter())
     assert list(rescrnet.evaluate(model, "../held-out").images) == model.card.trained.val == ["03", "04"]
     assert rescrnet.report("../run").is_file()

@@ -15,7 +15,7 @@ from scipy import ndimage
 from rescrnet.images.origins import Origin, files_of
 from rescrnet.images.pixel_size import pixel_size
 from rescrnet.images.whole import read_with_alpha
-from rescrnet.intensity import to_unit
+from rescrnet.intensity import normalise_image
 from rescrnet.masks.reader import MaskFiles
 
 _MAGIC = {
@@ -46,7 +46,7 @@ class ImageFacts:
         pixel_size: height and width of a pixel in micrometres, where the file tells.
         low: the smallest value, as stored.
         high: the largest.
-        levels: the 1st, 50th and 99th percentile in the unit range of the type, all channels together.
+        levels: the 1st, 50th and 99th percentile, normalised to [0, 1] by the range of the type, all channels together.
         values: how many different values there are, 257 for more.
         saturated: share of the pixels with the largest value, where that is the largest of the type.
         not_finite: values that are NaN or infinite.
@@ -140,7 +140,7 @@ def look_at_image(origin: Origin) -> ImageFacts:
     known = colours[finite] if not finite.all() else colours.ravel()
     known = known if known.size else np.zeros(1, colours.dtype)
     top = np.iinfo(colours.dtype).max if colours.dtype.kind in "iu" else np.inf
-    unit = to_unit(np.where(finite, colours, 0) if colours.dtype.kind == "f" else colours, alpha=False)
+    unit = normalise_image(np.where(finite, colours, 0) if colours.dtype.kind == "f" else colours, alpha=False)
     sample = unit.reshape(-1)[:: max(1, unit.size // 1_000_000)]
     low, middle, high = (float(level) for level in np.percentile(sample, (1, 50, 99)))
     return ImageFacts(

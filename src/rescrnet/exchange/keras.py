@@ -14,7 +14,7 @@ from rescrnet.errors import ModelError, OutputError, UsageError
 from rescrnet.exchange.keras_file import Weights, read_weights
 from rescrnet.exchange.keras_graph import plan_from_architecture
 from rescrnet.exchange.keras_plan import BlockLayers, Plan, plan_from_weights
-from rescrnet.intensity import Intensity
+from rescrnet.intensity import IntensityScaling
 from rescrnet.model import ImportedFrom, ModelCard, SegmentationModel
 from rescrnet.nn.network import ResCRNet
 
@@ -77,7 +77,7 @@ def import_keras(
 ) -> SegmentationModel:
     """Turn a Keras checkpoint of the authors' program into a model file of this package.
 
-    Images are scaled to the unit range, as the authors' are.
+    Images are normalised to [0, 1], as the authors' are.
 
     Args:
         weights: see :func:`load_keras`, as are ``architecture`` and ``variant``.
@@ -100,7 +100,7 @@ def import_keras(
         network=network.config,
         in_channels=network.in_channels,
         masks=MaskDeclaration(classes=coloured(entries)),
-        intensity=Intensity(offset=(0.0,) * network.in_channels, scale=(1.0,) * network.in_channels),
+        intensity=IntensityScaling(offset=(0.0,) * network.in_channels, scale=(1.0,) * network.in_channels),
         provenance=ImportedFrom(
             imported_from=Path(weights).name,
             architecture=Path(architecture).name if architecture is not None else None,

@@ -15,7 +15,7 @@ from PIL import Image
 
 from rescrnet.errors import DataError
 from rescrnet.images.origins import PIXELS, Channels, Origin, Page
-from rescrnet.intensity import to_unit
+from rescrnet.intensity import normalise_image
 
 # What tifffile has to say about a damaged file becomes one error of ours, where it matters.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -151,7 +151,7 @@ def read_image(path: Origin) -> NDArray[np.float32]:
     Raises :class:`DataError` where it cannot be read, holds NaN or infinite values, or is constant.
     """
     array, alpha = read_with_alpha(path, palette=True)
-    scaled = to_unit(array, alpha=alpha)
+    scaled = normalise_image(array, alpha=alpha)
     if not np.isfinite(scaled).all():
         count = int((~np.isfinite(scaled)).sum())
         raise DataError(f"{path}: {count} values are NaN or infinite; expected finite intensities; mend or remove it")

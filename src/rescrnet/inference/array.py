@@ -105,7 +105,7 @@ def predict_array(
     begun = _begun_with(resources, facts)
     sizes = begun or sizes or cut(model, shape, resources, name)
     if sizes is None:
-        found = model.predict_unit(read_unit(model, source, Region(0, shape[0], 0, shape[1]), name))
+        found = model.predict_normalised(read_unit(model, source, Region(0, shape[0], 0, shape[1]), name))
         mask.write(0, 0, found.argmax(0).astype(np.uint8))
         if probabilities is not None:
             probabilities.write(0, 0, np.moveaxis(found, 0, -1))

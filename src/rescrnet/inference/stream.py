@@ -40,7 +40,7 @@ from rescrnet.inference.budget import text_of
 from rescrnet.inference.features import roll_features
 from rescrnet.inference.journal import Marks
 from rescrnet.inference.region import Region, grid
-from rescrnet.intensity import check_finite, match_channels, scale_to_unit
+from rescrnet.intensity import check_finite, match_channels, normalise
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
 
@@ -290,8 +290,8 @@ def _forward(phase: str) -> str:
 
 
 def read_unit(model: SegmentationModel, source: Source, region: Region, name: str) -> NDArray[np.float32]:
-    """A region of an image in the unit range, with the channels of the model, YXC. Raises :class:`DataError`."""
-    unit = match_channels(scale_to_unit(source.read(*region)), model.card.in_channels, name)
+    """A region of an image normalised to [0, 1], with the channels of the model, YXC. Raises :class:`DataError`."""
+    unit = match_channels(normalise(source.read(*region)), model.card.in_channels, name)
     check_finite(unit, name)
     return unit
 

@@ -22,7 +22,7 @@ from rescrnet.display import overlay, to_display
 from rescrnet.errors import DataError
 from rescrnet.images.origins import files_of
 from rescrnet.images.whole import read_with_alpha
-from rescrnet.intensity import to_unit
+from rescrnet.intensity import normalise_image
 from rescrnet.reporting.figures import Picture, picture, shrunk
 from rescrnet.reporting.page import render
 
@@ -100,7 +100,7 @@ def _pictures(survey: Survey, item: Item) -> list[Picture]:
         array, alpha = read_with_alpha(item.pair.image, palette=True)
     except DataError:
         return []
-    unit = np.nan_to_num(to_unit(array, alpha=alpha), posinf=0, neginf=0)
+    unit = np.nan_to_num(normalise_image(array, alpha=alpha), posinf=0, neginf=0)
     unit = unit[..., :1] if unit.shape[-1] == 2 else unit
     image = shrunk(Image.fromarray(to_display(unit)), _LONGEST, Image.Resampling.BOX)
     shown = [picture("Image", image, "JPEG" if max(image.size) > 400 else "PNG")]

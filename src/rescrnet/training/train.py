@@ -20,16 +20,16 @@ from rescrnet.classes import MaskDeclaration
 from rescrnet.config import Config, resolve
 from rescrnet.datasets.dataset import Dataset, load_dataset
 from rescrnet.errors import DataError, RescrnetError
-from rescrnet.intensity import Intensity
-from rescrnet.intensity_profile import Histogram
+from rescrnet.intensity import IntensityScaling
+from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.model import ModelCard, SegmentationModel, TrainedOn, load
 from rescrnet.nn.initialization import start_alike
 from rescrnet.nn.network import ResCRNet
-from rescrnet.training.batches import Prepared
+from rescrnet.training.batches import TrainingTensors
 from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunRecord
 from rescrnet.training.hardware import Hardware
-from rescrnet.training.progress import ProgressDisplay, Silent
-from rescrnet.training.trainer import Display, Trainer
+from rescrnet.training.progress import ProgressBar, ProgressReporter
+from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
 
 
@@ -41,7 +41,7 @@ def train(
     val: str | None = None,
     hardware: Hardware | None = None,
     max_minutes: float | None = None,
-    display: Display | None = None,
+    progress: ProgressReporter | None = None,
 ) -> SegmentationModel:
     """Train a model from a labelled folder into a new run folder, and return the best one.
 
@@ -53,7 +53,7 @@ def train(
         val: how to split off validation images where the dataset does not: a fraction, names, or a folder.
         hardware: what to train on; one process on the best device of this machine where left out.
         max_minutes: stop at the end of the last epoch that fits into this time.
-        display: is told how it goes; a progress bar on standard error where left out.
+        progress: hears how it goes; a progress bar on standard error where left out.
 
     Returns:
         The model with the lowest validation loss.
@@ -76,7 +76,7 @@ def train(
         hardware=hardware,
         environment=Environment.here(),
     )
-    return _launch(fabric, _Job(dataset, config, RunFolder(Path(out)), record, max_minutes, display))
+    return _launch(fabric, _Job(dataset, config, RunFolder(Path(out)), record, max_minutes, progress))
 
 
 def resume(
@@ -86,7 +86,7 @@ def resume(
     epochs: int | None = None,
     hardware: Hardware | None = None,
     max_minutes: float | None = None,
-    display: Display | None = None,
+    progress: ProgressReporter | None = None,
 ) -> SegmentationModel:
     """Continue a stopped run after its last completed epoch, with its own configuration.
 
@@ -112,7 +112,7 @@ def resume(
         if getattr(now, key) != getattr(record.dataset, key):
             raise DataError(data, f"its {key} are not those that {out} was trained with", "expected the same dataset")
     record = record.model_copy(update={"status": "running", "hardware": hardware})
-    return _launch(fabric, _Job(dataset, config, folder, record, max_minutes, display))
+    return _launch(fabric, _Job(dataset, config, folder, record, max_minutes, progress))
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class _Job:
     folder: RunFolder
     record: RunRecord
     max_minutes: float | None
-    display: Display | None
+    progress: ProgressReporter | None
 
 
 def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
@@ -160,18 +160,18 @@ def _run(model: SegmentationModel, job: _Job, errors: SimpleQueue[RescrnetError]
 
 
 def _train(model: SegmentationModel, job: _Job, fabric: Fabric) -> None:
-    display = (job.display or ProgressDisplay()) if fabric.is_global_zero else Silent()
+    progress = (job.progress or ProgressBar()) if fabric.is_global_zero else ProgressReporter()
     trainer = Trainer(
         fabric,
         model,
-        Prepared.of(job.dataset.train, model),
-        Prepared.of(job.dataset.val, model),
+        TrainingTensors.of(job.dataset.train, model),
+        TrainingTensors.of(job.dataset.val, model),
         job.config,
         job.folder,
-        display,
+        progress,
         None if job.max_minutes is None else 60 * job.max_minutes,
     )
-    display.data(job.dataset)
+    progress.data(job.dataset)
     if fabric.is_global_zero:
         job.folder.create(job.config, job.record)
     fabric.barrier()
@@ -189,8 +189,8 @@ def card_for(dataset: Dataset, config: Config) -> ModelCard:
             ignore=list(dataset.table.ignore),
             instance_boundary=dataset.table.reader.instances,
         ),
-        intensity=Intensity.fit((sample.image for sample in dataset.train), config.data.intensity),
-        histogram=Histogram.fit(sample.image for sample in dataset.train),
+        intensity=IntensityScaling.fit((sample.image for sample in dataset.train), config.data.intensity),
+        intensity_profile=IntensityProfile.fit(sample.image for sample in dataset.train),
         resize=config.data.resize,
         provenance=TrainedOn(
             dataset=dataset.folder.resolve().name,

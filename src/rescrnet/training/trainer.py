@@ -6,7 +6,6 @@ import copy
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,35 +13,16 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rescrnet.config import Config
-from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import RescrnetError
 from rescrnet.model import BEST, LAST, SegmentationModel
 from rescrnet.nn.losses import LOSSES
 from rescrnet.scoring.counts import Counts
 from rescrnet.training.augment import class_indices
-from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.folder import Row, RunFolder
 from rescrnet.training.optimizer import adam
+from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
-
-
-class Display(Protocol):
-    """Is told how a run goes."""
-
-    def data(self, dataset: Dataset) -> None:
-        """The dataset is read."""
-
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        """A run of ``epochs`` of ``steps`` begins, ``done`` epochs of it behind."""
-
-    def step(self, epoch: int, loss: float) -> None:
-        """A step of ``epoch`` is done."""
-
-    def epoch(self, row: Row, best: bool) -> None:
-        """An epoch is done."""
-
-    def end(self) -> None:
-        """The run ends."""
 
 
 @dataclass
@@ -56,23 +36,23 @@ class Trainer:
         val: images to validate on.
         config: the resolved configuration.
         folder: where everything goes; written by the first process alone.
-        display: is told how it goes.
+        progress: hears how it goes.
         max_time: stop before an epoch that would end later than this, seconds.
     """
 
     fabric: Fabric
     model: SegmentationModel
-    train: Prepared
-    val: Prepared
+    train: TrainingTensors
+    val: TrainingTensors
     config: Config
     folder: RunFolder
-    display: Display
+    progress: ProgressReporter
     max_time: float | None = None
     history: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         settings = self.config.training
-        self._batches = Batches(self.train, self.config, self.fabric.global_rank, self.fabric.world_size)
+        self._batches = BatchSampler(self.train, self.config, self.fabric.global_rank, self.fabric.world_size)
         self._loss = LOSSES[settings.loss]
         # A copy of its own: spawned processes are handed one network in memory that they share.
         network = copy.deepcopy(self.model.network)
@@ -104,7 +84,7 @@ class Trainer:
         """Train to the end of the last epoch, of the patience or of the time; Ctrl-C leaves the last epoch's state."""
         settings = self.config.training
         started = time.monotonic()
-        self.display.begin(settings.epochs, settings.steps_per_epoch, len(self.history))
+        self.progress.begin(settings.epochs, settings.steps_per_epoch, len(self.history))
         try:
             for epoch in range(len(self.history) + 1, settings.epochs + 1):
                 longest = max((row["seconds"] for row in self.history), default=0.0)
@@ -117,7 +97,7 @@ class Trainer:
                 self._save_models(self._validated_row(0, float("nan"), 0.0))
             raise
         finally:
-            self.display.end()
+            self.progress.end()
 
     def _epoch(self, epoch: int) -> None:
         started = time.monotonic()
@@ -130,7 +110,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             self.folder.write_history(self.history)
             self.folder.save_state(epoch, dict(self._state()))
-        self.display.epoch(row, self._is_best(row))
+        self.progress.epoch(row, self._is_best(row))
 
     def _step(self, epoch: int, step: int) -> float:
         self._wrapped.train()
@@ -139,13 +119,15 @@ class Trainer:
         value = torch.as_tensor(self.fabric.all_reduce(loss.detach())).item()
         if not np.isfinite(value):
             raise RescrnetError(
-                f"training: the loss became {value} in epoch {epoch}; lower training.learning_rate, or use float32"
+                "training",
+                f"the loss became {value} in epoch {epoch}",
+                "lower training.learning_rate, or use float32",
             )
         self._optimizer.zero_grad()
         self.fabric.backward(loss)
         self._optimizer.step()
         self._average(((epoch - 1) * self.config.training.steps_per_epoch) + step)
-        self.display.step(epoch, value)
+        self.progress.step(epoch, value)
         return value
 
     def _loss_of(self, logits: Tensor, masks: Tensor) -> Tensor:

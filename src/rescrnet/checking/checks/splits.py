@@ -14,7 +14,7 @@ from rescrnet.datasets.splits import on_both_sides
 from rescrnet.errors import DataError
 from rescrnet.images.origins import Page, files_of
 from rescrnet.images.whole import read_image
-from rescrnet.intensity_profile import Histogram
+from rescrnet.intensity_profile import IntensityProfile
 
 _MOST_COMPARED = 100  # images; each is compared with each
 _MOST_PIXELS = 100_000_000  # since all are held in memory at once
@@ -108,9 +108,9 @@ def intensities_differ(survey: Survey) -> Iterator[Found]:
     train = [item for item in items if item.part == "train"]
     if len(train) < _FEWEST or len({item.image.channels for item in items if item.image}) > 1:
         return
-    histogram = Histogram.fit(read_image(item.pair.image) for item in train)
+    histogram = IntensityProfile.fit(read_image(item.pair.image) for item in train)
     for item in items:
-        if item.part == "val" and (reason := histogram.unlike(read_image(item.pair.image))):
+        if item.part == "val" and (reason := histogram.out_of_distribution(read_image(item.pair.image))):
             yield from of_items([item], reason, "train on images of that kind too, or validate on others")
 
 
