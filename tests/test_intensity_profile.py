@@ -1,4 +1,4 @@
-"""An image whose intensities lie far outside those of training is told; another of the same dataset is not."""
+"""An image whose intensities lie far outside those of training is named; another of the same dataset is not."""
 
 import numpy as np
 import pytest
@@ -34,14 +34,14 @@ def test_images_squeezed_into_a_part_of_the_range_are_not(kind, known, divisor):
         assert "lie far from those of the training images" in known.out_of_distribution(image / divisor)
 
 
-def test_a_stretched_range_of_one_channel_is_told_with_its_number():
+def test_a_stretched_range_of_one_channel_is_named_with_its_number():
     known = IntensityProfile.fit(drawn("fm", range(8)))
     image = drawn("fm", [9])[0]
     image[..., 1] /= 20
     assert "intensities of channel 2, " in known.out_of_distribution(image)
 
 
-def test_inverted_contrast_is_told_by_detail_where_the_range_does_not_tell_it():
+def test_inverted_contrast_is_known_by_detail_where_the_range_does_not_show_it():
     known = IntensityProfile.fit(drawn("em", range(8)))
     for image in drawn("em", range(8, 11)):
         assert known.out_of_distribution(1 - image) == (
@@ -49,7 +49,7 @@ def test_inverted_contrast_is_told_by_detail_where_the_range_does_not_tell_it():
         )
 
 
-def test_a_histogram_survives_being_stored(known):
+def test_a_profile_survives_being_stored(known):
     assert IntensityProfile.model_validate_json(known.model_dump_json()) == known
     assert len(known.model_dump_json()) < 1000
 
@@ -74,7 +74,7 @@ def test_published_images_are_like_their_own_dataset_and_not_when_squeezed(name)
 
 
 @pytest.mark.parametrize("name", ["em_vnc", "fm_nuclei", "em_vnc_native"])
-def test_inverted_published_images_are_told(name):
+def test_inverted_published_images_are_named(name):
     train, val = published(name)
     known = IntensityProfile.fit(train)
     assert all(known.out_of_distribution(1 - image) for image in val)

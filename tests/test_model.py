@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 import rescrnet
 from rescrnet.classes import MaskDeclaration
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
+from rescrnet.model import ModelCard
 
 
 def test_save_and_load_is_exact(model, tmp_path):
@@ -28,6 +29,13 @@ def test_the_card_says_where_the_model_comes_from(model):
     assert trained.val == ["02", "03"]
     assert trained.config.training.seed == 0
     assert trained.rescrnet == rescrnet.__version__
+
+
+def test_a_model_may_come_from_nowhere(model):
+    values = json.loads(model.card.model_dump_json())
+    del values["provenance"]
+    for card in (ModelCard(**values), ModelCard(**values, training={})):  # as earlier versions said it
+        assert (card.provenance, card.trained) == (None, None)
 
 
 def test_a_run_folder_means_its_best_model(run):

@@ -1,17 +1,22 @@
 """Models, runs, configurations and datasets of earlier versions are read, used and continued."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
+from safetensors import safe_open
 
 import rescrnet
 from rescrnet.config import UNetConfig
 from rescrnet.datasets.dataset import load_dataset
+from rescrnet.model import ImportedFrom, ModelCard
 from rescrnet.training.folder import RunFolder
 from rescrnet.training.progress import ProgressReporter
+from rescrnet.validation import Folder, Names
 
 STORED = Path(__file__).parent / "stored"
 MODELS = ("format-1", "format-2", "format-2-imported")
@@ -40,6 +45,22 @@ def test_a_stored_model_is_written_anew_and_read_back_as_itself(name, tmp_path):
     assert rescrnet.load(tmp_path / "new.safetensors").card == model.card
 
 
+def test_a_stored_card_of_a_u_net_has_the_keys_of_a_u_net():
+    with safe_open(STORED / "format-2.safetensors", framework="np") as file:
+        card = json.loads(file.metadata()["rescrnet"])
+    card["network"] = yaml.safe_load((STORED / "unet.yaml").read_text())["network"]
+    assert ModelCard(**card).network == UNetConfig(architecture="unet", dropout=0.05)
+
+
+def test_a_stored_model_says_where_it_comes_from():
+    trained = rescrnet.load(STORED / "format-1.safetensors").card.trained
+    assert (trained.dataset, trained.train, trained.val, trained.epoch) == ("cells", ["00", "01"], ["02", "03"], 1)
+    assert trained.config.training.ema_decay == 0.9
+    imported = rescrnet.load(STORED / "format-2-imported.safetensors").card
+    assert imported.provenance == ImportedFrom(imported_from="theirs.h5")
+    assert imported.trained is None
+
+
 def test_a_stored_model_is_scored_with_the_unlabelled_pixels_of_its_training(tmp_path):
     data = shutil.copytree(STORED / "cells", tmp_path / "cells")
     (data / "dataset.yaml").unlink()
@@ -53,6 +74,23 @@ def test_a_stored_run_is_continued_as_if_it_had_never_stopped(run):
         np.genfromtxt(file, delimiter=",", skip_header=1) for file in (run / "history.csv", STORED / "continued.csv")
     )
     np.testing.assert_allclose(continued[:, :-1], whole[:, :-1], rtol=1e-3)  # without the seconds
+
+
+def test_the_record_of_a_stored_run_is_written_anew_and_read_back_as_itself(run):
+    folder = RunFolder(run)
+    record = folder.read_record()
+    assert (record.status, record.epochs, record.dataset.folder) == ("finished", 2, "/data/cells")
+    folder.write_record(record)
+    assert folder.read_record() == record
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("03", Names(names=["03"])), ("/data/held-out", Folder(folder="/data/held-out"))]
+)
+def test_what_validated_a_stored_run_was_text(run, old, new):
+    file = run / "run.json"
+    file.write_text(file.read_text().replace('"val_argument": null', f'"val_argument": "{old}"'))
+    assert RunFolder(run).read_record().dataset.validation == new
 
 
 def test_a_stored_run_is_reported(run):

@@ -28,8 +28,9 @@ class Record(BaseModel):
         if not isinstance(values, Mapping):
             return values
         current = {key: value for key, value in values.items() if key not in cls.RENAMED}
-        for old in cls.RENAMED.keys() & values.keys():
-            _put(current, old, cls.RENAMED[old], values[old])
+        for old, new in cls.RENAMED.items():
+            if old in values:
+                _put(current, old, new, values[old])
         return current
 
     @model_validator(mode="before")

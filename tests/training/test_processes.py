@@ -33,9 +33,9 @@ def one_step_by_hand(cells, shares):
     model = SegmentationModel.untrained(card_for(dataset, CONFIG))
     network = model.network.train()
     optimizer = adam(network.parameters(), CONFIG.training.learning_rate)
-    prepared = TrainingTensors.of(dataset.train, model)
+    tensors = TrainingTensors.of(dataset.train, model)
     for rank in range(shares):
-        images, masks = BatchSampler(prepared, CONFIG, rank, shares).training(1, 0)
+        images, masks = BatchSampler(tensors, CONFIG, rank, shares).training(1, 0)
         loss = LOSSES[CONFIG.training.loss](network(images).softmax(1), masks)
         (loss / shares).backward()
     optimizer.step()

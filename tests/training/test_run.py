@@ -122,14 +122,14 @@ def test_recalibration_changes_the_running_statistics_alone_and_to_those_of_the_
 def test_every_image_is_seen_equally_often(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    prepared = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
-    marked = [torch.full_like(image, float(i)) for i, image in enumerate(prepared.images)]
+    tensors = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
+    marked = [torch.full_like(image, float(i)) for i, image in enumerate(tensors.images)]
     quiet = config.model_copy(
         update={
             "augmentation": config.augmentation.model_copy(update={"brightness": 0.0, "contrast": 0.0, "gamma": 0.0})
         }
     )
-    batches = BatchSampler(TrainingTensors(marked, prepared.masks), quiet)
+    batches = BatchSampler(TrainingTensors(marked, tensors.masks), quiet)
     seen = [round(float(x.mean())) for step in range(3) for x in batches.training(1, step)[0]]
     assert sorted(seen) == [0, 0, 1, 1, 2, 2]
 
@@ -137,9 +137,9 @@ def test_every_image_is_seen_equally_often(cells):
 def test_two_processes_share_the_very_windows_of_one(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    prepared = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
-    whole, _ = BatchSampler(prepared, config).training(2, 1)
-    shares = [BatchSampler(prepared, config, rank, 2).training(2, 1)[0] for rank in range(2)]
+    tensors = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
+    whole, _ = BatchSampler(tensors, config).training(2, 1)
+    shares = [BatchSampler(tensors, config, rank, 2).training(2, 1)[0] for rank in range(2)]
     assert torch.equal(torch.cat(shares), whole)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import platform
 import sys
 from collections.abc import Mapping
@@ -103,7 +104,7 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether a run was started here."""
         return (self.path / "run.json").is_file()
 
     def create(self, config: Config, record: RunRecord) -> None:
@@ -144,8 +145,11 @@ class RunFolder:
 
     def write_history(self, rows: list[Row]) -> None:
         """Write ``history.csv``."""
-        lines = [",".join(COLUMNS), *(",".join(repr(row[name]) for name in COLUMNS) for row in rows)]
-        self._write_text("history.csv", "\n".join(lines) + "\n")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self._write_text("history.csv", text.getvalue())
 
     def read_history(self) -> list[Row]:
         """Read ``history.csv``; no rows where there is none yet."""

@@ -143,13 +143,7 @@ class Trainer:
             average.lerp_(weight, 1 - decay)
 
     def _validated_row(self, epoch: int, loss: float, started: float) -> Row:
-        count = self.config.training.bn_recalibration_batches
-        if count:
-            batches = (self._batches.calibration(index).to(self.fabric.device) for index in range(count))
-            recalibrate(self._averaged, batches)
-        elif self._averaged is not self._network:
-            for average, trained in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
-                average.copy_(trained)
+        self._update_statistics()
         val_loss, counts = self._validate()
         return {
             "epoch": epoch,
@@ -158,6 +152,16 @@ class Trainer:
             "val_tanimoto": counts.pooled()["tanimoto"] or 0.0,
             "seconds": round(time.monotonic() - started, 3),
         }
+
+    def _update_statistics(self) -> None:
+        """Give the weights that are validated and saved batch-norm statistics: recomputed, or those of training."""
+        count = self.config.training.bn_recalibration_batches
+        if count:
+            batches = (self._batches.calibration(index).to(self.fabric.device) for index in range(count))
+            recalibrate(self._averaged, batches)
+        elif self._averaged is not self._network:
+            for average, trained in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
+                average.copy_(trained)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, Counts]:
