@@ -143,6 +143,13 @@ def test_two_processes_share_the_very_windows_of_one(cells):
     assert torch.equal(torch.cat(shares), whole)
 
 
+def test_classes_in_the_configuration_are_refused_rather_than_left_out_of_account(cells, tmp_path):
+    config = tiny(data__masks__classes=[{"name": "a", "value": 0}, {"name": "b", "value": 1}])
+    with pytest.raises(UsageError, match=r"^data\.masks\.classes: .*list them in its dataset\.yaml$"):
+        rescrnet.train(cells, tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     "hardware", [{"devices": 0}, {"precision": "float8"}, {"device": "tpu"}, {"device": "cpu", "precision": "float16"}]
 )

@@ -19,7 +19,7 @@ from rescrnet.checking.check import warnings_of
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import Config, resolve
 from rescrnet.datasets.dataset import Dataset, load_dataset
-from rescrnet.errors import DataError, RescrnetError
+from rescrnet.errors import DataError, RescrnetError, UsageError
 from rescrnet.intensity import IntensityScaling
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.model import ModelCard, SegmentationModel, TrainedOn, load
@@ -66,6 +66,8 @@ def train(
     fabric = hardware.fabric()
     if _is_first():
         check_free(Path(out))
+    if config.data.masks.classes:  # until the dataset is read with all that is declared of its masks
+        raise UsageError("data.masks.classes", "classes are declared with the dataset", "list them in its dataset.yaml")
     validation = None if val is None else parse_validation(val)
     dataset = load_dataset(data, val, ignore=config.data.masks.ignore, instances=config.data.masks.instance_boundary)
     said = {key: value for key in ("ignore", "instance_boundary") if (value := getattr(config.data.masks, key))}
