@@ -44,7 +44,8 @@ def picture(height, width, channels=1, seed=0):
 def model_of(classes=3, channels=1, resize=None, **settings):
     """A small untrained model whose normalisations are not the identity and whose scans matter."""
     torch.manual_seed(0)
-    network = {"n": 2, "filters": 3, "kernel_sizes": [3, 5], "dilations": [1, 2], **settings}
+    small = {"n": 2, "filters": 3, "kernel_sizes": [3, 5], "dilations": [1, 2]}
+    network = settings if settings.get("architecture") == "unet" else {**small, **settings}
     card = ModelCard(
         network=network,
         in_channels=channels,
