@@ -55,8 +55,8 @@ def scores(folder):
     import numpy as np
     import torch
 
+    from rescrnet.checking.check import load_dataset
     from rescrnet.config import resolve
-    from rescrnet.datasets.dataset import load_dataset
     from rescrnet.model import load
     from rescrnet.nn.losses import LOSSES
     from rescrnet.scoring.evaluate import evaluate

@@ -1,4 +1,4 @@
-"""A small dataset, and a small model trained on it once for all tests: read only, copy before changing."""
+"""Small datasets, and a small model trained once for all tests: read only, copy before changing."""
 
 import os
 import subprocess
@@ -10,28 +10,13 @@ import pytest
 
 import rescrnet
 from rescrnet.datasets.synthetic import write_dataset
-
-SMALLEST = {
-    "network.n": 1,
-    "network.filters": 2,
-    "data.patch_size": 32,
-    "training.epochs": 1,
-    "training.steps_per_epoch": 1,
-    "training.bn_recalibration_batches": 1,
-}
+from tests.support.configs import SMALLEST
 
 
 @pytest.fixture(scope="session")
 def dataset(tmp_path_factory):
     folder = tmp_path_factory.mktemp("samples") / "em"
     write_dataset("em", folder, train=2, val=2, size=(64, 80))
-    return folder
-
-
-@pytest.fixture(scope="session")
-def cells(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "cells"
-    write_dataset("em", folder, train=3, val=2, size=(64, 70))
     return folder
 
 
@@ -45,6 +30,14 @@ def run(dataset, tmp_path_factory):
 @pytest.fixture(scope="session")
 def model(run):
     return rescrnet.load(run)
+
+
+@pytest.fixture(scope="session")
+def cells(tmp_path_factory):
+    """A dataset of an odd size to train on with a ``tiny`` configuration."""
+    folder = tmp_path_factory.mktemp("data") / "cells"
+    write_dataset("em", folder, train=3, val=2, size=(64, 70))
+    return folder
 
 
 @pytest.fixture

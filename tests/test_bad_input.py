@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from rescrnet.cli import main
-from tests.conftest import SMALLEST
+from tests.support.configs import SMALLEST
 from tests.support.folders import labelled, noise, save, stripes
 
 DATA, USAGE = 1, 2
@@ -90,22 +90,22 @@ SPOILT = {
     "missing folder": (lambda data: shutil.rmtree(data), "data: no such folder; expected a folder"),
     "no images folder": (lambda data: shutil.rmtree(data / "images"), "data/images: no such folder; expected 'images'"),
     "no masks folder": (lambda data: shutil.rmtree(data / "masks"), "data/masks: no such folder; expected 'images'"),
-    "no images": (_empty, "data/images: holds no images; expected PNG, TIFF, JPEG or BMP"),
+    "no images": (_empty, "data/images: holds no images; expected PNG, TIFF, JPEG, BMP, NumPy or Zarr"),
     "image without mask": (_unlink("masks/b.png"), r"images/b\.png: has no mask; expected .*masks/b"),
     "mask without image": (_unlink("images/b.png"), r"masks/b\.png: has no image; expected .*images/b"),
     "two images of one stem": (_save("images/b.tif", noise()), r"images/b\.png and .*b\.tif: two files of one stem"),
     "two masks of one stem": (_save("masks/b.bmp", noise()), r"masks/b\.bmp and .*b\.png: two files of one stem"),
     "sizes differ": (
         _save("masks/b.png", stripes(0, 128, 255, shape=(40, 47))),
-        r"masks/b\.png: is 40×47 but its image .*images/b\.png is 40×48; expected one size",
+        r"masks/b\.png: is 40×47, its image 40×48; crop neither; find the mask that belongs to the image",
     ),
     "truncated image": (_truncate("images/b.png"), r"images/b\.png: cannot be read .* cut short"),
     "truncated mask": (_truncate("masks/b.png"), r"masks/b\.png: cannot be read .* cut short"),
     "text image": (_write("images/b.png", b"no image"), r"images/b\.png: cannot be read as an image"),
-    "empty image": (_write("images/b.png", b""), r"images/b\.png: cannot be read as an image"),
+    "empty image": (_write("images/b.png", b""), r"images/b\.png: is empty; copy it again"),
     "mask of one class": (
         _save("masks/b.png", stripes(128, shape=(40, 48))),
-        r"masks/b\.png: the mask holds one class only, 'grey 128'; remove the image, or",
+        r"masks/b\.png: holds one class only, 'grey 128'; remove the image, or",
     ),
     "NaN": (_nan, r"images/b\.tif: 1 values are NaN or infinite; expected finite"),
     "constant image": (
@@ -114,13 +114,16 @@ SPOILT = {
     ),
     "more classes in validation": (
         _save("masks/d.png", LAST_HAS_ANOTHER_CLASS),
-        "class 'grey 64' is in the validation mask 'd' but in no training mask; expected .*--val",
+        r"masks/d\.png: class 'grey 64' is in validation masks but in no training mask; split otherwise, with --val",
     ),
-    "mixed channels": (_save("images/b.png", noise((40, 48, 3))), r"images/b\.png: has 3 channels, expected 1"),
+    "mixed channels": (
+        _save("images/b.png", noise((40, 48, 3))),
+        r"images/b\.png: images differ: grey \(3\), RGB \(1\); expected the same channels in all",
+    ),
     "mask of many greys": (_save("masks/b.png", noise((40, 48))), r"data: the masks hold \d+ grey values"),
     "mask colours": (
         _save("masks/b.png", stripes((255, 255, 0), (0, 9, 99), shape=(40, 48))),
-        r"data: the masks hold colours that are not one channel a class: #",
+        r"masks/b\.png: is in colour, other masks are not; give each class one value",
     ),
     "half transparent mask": (
         _save("masks/b.png", stripes((0, 255), (255, 128), shape=(40, 48))),
@@ -131,7 +134,7 @@ SPOILT = {
     "one declared class": (_write("dataset.yaml", b"classes: [{name: a}]"), r"dataset\.yaml: classes: lists 'a' alone"),
     "undeclared value": (
         _write("dataset.yaml", b"classes: [{name: a, value: 0}, {name: b, value: 128}]"),
-        r"no class: 255 \(2560 pixels\); mend the masks, or list every value in .*dataset\.yaml",
+        r"no class: 255 \(2560 pixels\); correct the masks, or list every value in .*dataset\.yaml",
     ),
     "value no mask has": (
         _write("dataset.yaml", b"classes: [{name: a, value: 0}, {name: b, value: [128, 255]}, {name: c, value: 3}]"),
@@ -175,8 +178,8 @@ def test_training_refuses_spoilt_data(refused, data, tmp_path, case):
         (["--seed", "-1"], r"seed: .*greater than or equal to 0 \(found -1\)"),
         (["--resize", "0", "5"], r"resize\.0: .*greater than 0 \(found 0\)"),
         (["--network", "vgg"], r"network\.architecture: .*'res-cr-net'.*\(found 'vgg'\)"),
-        (["--val", "0"], "--val 0: expected a fraction between 0 and 1"),
-        (["--val", "1.5"], "--val 1.5: expected a fraction between 0 and 1"),
+        (["--val", "0"], "--val 0: is no share of the images; expected a fraction between 0 and 1"),
+        (["--val", "1.5"], "--val 1.5: is no share of the images; expected a fraction between 0 and 1"),
         (["--val", "a,b,c,d"], "--val a,b,c,d: names every image; leave some for training"),
         (["--val", "a,x"], "--val a,x: no image is named 'x'"),
         (["--resume", "--seed", "3"], "--resume: the run keeps its configuration"),

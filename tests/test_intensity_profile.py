@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rescrnet.datasets.dataset import load_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.datasets.synthetic import draw
 from rescrnet.intensity_profile import IntensityProfile
 from tests.support.folders import shared

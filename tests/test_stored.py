@@ -11,8 +11,8 @@ from PIL import Image
 from safetensors import safe_open
 
 import rescrnet
+from rescrnet.checking.check import load_dataset
 from rescrnet.config import UNetConfig
-from rescrnet.datasets.dataset import load_dataset
 from rescrnet.model import ImportedFrom, ModelCard
 from rescrnet.training.folder import RunFolder
 from rescrnet.training.progress import ProgressReporter

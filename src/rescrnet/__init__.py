@@ -8,21 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from rescrnet.config import Config
-    from rescrnet.config import resolve as configure
-    from rescrnet.errors import RescrnetError
-    from rescrnet.exchange.keras import import_keras, load_keras
-    from rescrnet.inference.array import Resources, predict_array
-    from rescrnet.inference.files import predict_files
-    from rescrnet.model import SegmentationModel, load
-    from rescrnet.nn.network import ResCRNet
-    from rescrnet.reporting.page import report
-    from rescrnet.scoring.evaluate import evaluate
-    from rescrnet.training.hardware import Hardware
-    from rescrnet.training.train import resume, train
-
-_HOME = {
+_PUBLIC = {
     "Config": "rescrnet.config:Config",
     "Hardware": "rescrnet.training.hardware:Hardware",
     "ResCRNet": "rescrnet.nn.network:ResCRNet",
@@ -40,29 +26,38 @@ _HOME = {
     "resume": "rescrnet.training.train:resume",
     "train": "rescrnet.training.train:train",
 }
+"""Every public name, and the module and the name there that it stands for."""
 
-__all__ = [
-    "Config",
-    "Hardware",
-    "ResCRNet",
-    "RescrnetError",
-    "Resources",
-    "SegmentationModel",
-    "configure",
-    "evaluate",
-    "import_keras",
-    "load",
-    "load_keras",
-    "predict_array",
-    "predict_files",
-    "report",
-    "resume",
-    "train",
-]
+__all__ = list(_PUBLIC)
+
+# Type checkers follow no table; a test holds these imports to it.
+if TYPE_CHECKING:
+    from rescrnet.config import Config as Config
+    from rescrnet.config import resolve
+    from rescrnet.errors import RescrnetError as RescrnetError
+    from rescrnet.exchange.keras import import_keras as import_keras
+    from rescrnet.exchange.keras import load_keras as load_keras
+    from rescrnet.inference.array import Resources as Resources
+    from rescrnet.inference.array import predict_array as predict_array
+    from rescrnet.inference.files import predict_files as predict_files
+    from rescrnet.model import SegmentationModel as SegmentationModel
+    from rescrnet.model import load as load
+    from rescrnet.nn.network import ResCRNet as ResCRNet
+    from rescrnet.reporting.page import report as report
+    from rescrnet.scoring.evaluate import evaluate as evaluate
+    from rescrnet.training.hardware import Hardware as Hardware
+    from rescrnet.training.train import resume as resume
+    from rescrnet.training.train import train as train
+
+    configure = resolve
+else:
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'rescrnet' has no attribute '{name}'")
+        module, attribute = _PUBLIC[name].split(":")
+        return getattr(import_module(module), attribute)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'rescrnet' has no attribute '{name}'")
-    module, attribute = _HOME[name].split(":")
-    return getattr(import_module(module), attribute)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

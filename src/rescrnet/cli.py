@@ -87,7 +87,7 @@ def check(
     from rich.console import Console
 
     from rescrnet.atomic import check_free
-    from rescrnet.checking.check import check_dataset
+    from rescrnet.checking.check import check as check_dataset
     from rescrnet.checking.fix import write_corrected
     from rescrnet.checking.tables import to_dict
     from rescrnet.checking.terminal import show, summary
@@ -96,7 +96,7 @@ def check(
         check_free(fix)
     messages = Console(stderr=True)
     with messages.status("looking at the images") if messages.is_terminal else nullcontext():
-        checked = check_dataset(data, val, said={"instance_boundary": instances} if instances else {})
+        checked = check_dataset(data, val, declared={"instance_boundary": instances} if instances else {})
         expected = _expected(checked) if estimate and not checked.errors else None
     if json_:
         typer.echo(json.dumps({**to_dict(checked), "estimate": vars(expected) if expected else None}, indent=2))
@@ -299,9 +299,12 @@ def _expected(checked: Checked) -> Estimate | None:
     from rescrnet.training.estimate import estimate
 
     pixels: dict[str, list[int]] = {"train": [], "val": []}
-    for item, facts in checked.survey.images:
+    for item, facts in checked.reading.images:
         pixels[item.part].append(facts.size[0] * facts.size[1])
-    classes, channels = len(checked.survey.class_names), min((f.channels for _, f in checked.survey.images), default=0)
+    classes, channels = (
+        len(checked.reading.class_names),
+        min((f.channels for _, f in checked.reading.images), default=0),
+    )
     if not pixels["train"] or classes < 2:
         return None
     return estimate(resolve("laptop"), channels, classes, pixels["train"], pixels["val"])

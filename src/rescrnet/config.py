@@ -153,7 +153,7 @@ class DataConfig(Record):
     }
 
     masks: MaskDeclaration = MaskDeclaration()
-    """What the masks mean: unlabelled values, and whether they number objects. Over dataset.yaml."""
+    """What the masks mean. Each key that is given goes before the one of dataset.yaml."""
     intensity: Literal["unit", "standard", "percentile"] = "unit"
     """Scaling fitted once on the training images: none beyond the file type's range, zero mean and unit
     deviation, or the 0.5 and 99.5 percentiles to 0 and 1; each channel by itself."""

@@ -55,7 +55,7 @@ def test_json_holds_images_classes_and_findings(run, tmp_path):
     assert found["images"][0]["size"] == [40, 48]
     assert [entry["name"] for entry in found["classes"]] == ["grey 0", "grey 128", "grey 255"]
     (finding,) = found["findings"]
-    assert (finding["check"], finding["severity"], finding["mended_by_fix"]) == ("image-without-mask", "error", True)
+    assert (finding["check"], finding["severity"], finding["fixable"]) == ("image-without-mask", "error", True)
 
 
 def test_the_corrected_copy_passes_the_check(run, tmp_path):
@@ -72,7 +72,7 @@ def test_the_corrected_copy_passes_the_check(run, tmp_path):
     ("arguments", "says", "code"),
     [
         (["{}/gone"], r"gone: no such folder; expected a folder of images and masks", 1),
-        (["{}/data", "--val", "0"], "--val 0: expected a fraction between 0 and 1", 2),
+        (["{}/data", "--val", "0"], "--val 0: is no share of the images; expected a fraction between 0 and 1", 2),
         (["{}/data", "--fix", "{}/data"], r"data: already holds files; choose a new folder", 1),
         (["{}/data", "--no-estimate", "--html", "{}/no/page.html"], r"page\.html: cannot be written", 1),
     ],
@@ -100,7 +100,7 @@ def test_training_refuses_what_only_a_check_finds(run, tmp_path):
     (data / "images/h.png").write_bytes((data / "images/a.png").read_bytes())
     code, _, err = run("train", data, "--out", tmp_path / "run")
     assert code == 1
-    assert re.search(r"images/a\.png \(and 1 more\): is the same image, once for training and once for validation", err)
+    assert re.search(r"images/a\.png: is the same image, once for training and once for validation \(and 1 more\)", err)
     assert not (tmp_path / "run").exists()
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from rescrnet.checking.explained import cross_explained, explained, turned
-from rescrnet.checking.facts import look_at_classes
+from rescrnet.datasets.facts import class_facts
 from tests.support.micrographs import image_of, mask_of
 
 
 def maps_of(mask):
-    return look_at_classes(mask, 3).maps
+    return class_facts(mask, 3).maps
 
 
 def grey(mask, seed):

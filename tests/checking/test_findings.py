@@ -6,6 +6,7 @@ import pytest
 
 from rescrnet.checking.check import CHECKS
 from rescrnet.checking.findings import Finding, printable
+from rescrnet.datasets.faults import Fault
 
 
 @pytest.mark.parametrize(
@@ -22,13 +23,13 @@ def test_names_are_shown_as_printable_text(name, shown):
 
 
 def test_a_finding_is_one_line_with_file_reason_and_remedy():
-    finding = Finding(CHECKS["saturated"], ("a.png", "b.png"), "is too bright", "expose shorter")
-    assert str(finding) == "a.png (and 1 more): is too bright; expose shorter"
+    finding = Finding(CHECKS["saturated"], Fault("saturated", ("a.png", "b.png"), "is too bright", "expose shorter"))
+    assert str(finding) == "a.png: is too bright (and 1 more); expose shorter"
     assert finding.to_dict() == {
         "check": "saturated",
         "severity": "warning",
         "files": ["a.png", "b.png"],
         "reason": "is too bright",
         "remedy": "expose shorter",
-        "mended_by_fix": False,
+        "fixable": False,
     }

@@ -8,23 +8,23 @@ import tifffile
 import yaml
 from PIL import Image
 
-from rescrnet.checking.check import check_dataset
+from rescrnet.checking.check import check as check_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.checking.findings import CHECKS
 from rescrnet.checking.fix import write_corrected
-from rescrnet.datasets.dataset import load_dataset
 from rescrnet.errors import DataError, OutputError
-from tests.checking.test_checks import BAD
+from tests.support.bad_datasets import BAD
 from tests.support.folders import noise, save, stripes
 from tests.support.micrographs import LEVELS, good, image_of, mask_of
 
-MENDED = [(name, place) for name, cases in BAD.items() for place in range(len(cases)) if CHECKS[name].mended]
+FIXABLE = [(name, place) for name, cases in BAD.items() for place in range(len(cases)) if CHECKS[name].fixable]
 
 
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize(("name", "place"), MENDED, ids=[f"{name}-{place}" for name, place in MENDED])
+@pytest.mark.parametrize(("name", "place"), FIXABLE, ids=[f"{name}-{place}" for name, place in FIXABLE])
 def test_what_can_be_mended_is_gone_from_the_copy(tmp_path, name, place):
     data = good(tmp_path / "data")
     BAD[name][place][0](data)
@@ -115,7 +115,7 @@ def test_numbered_objects_become_classes_on_request(tmp_path):
             objects[2 + 6 * number : 7 + 6 * number, 4 : 30 + seed] = 10 * seed + number + 1
         save(data / f"masks/{stem}.png", objects)
     assert check_dataset(data).errors
-    write_corrected(check_dataset(data, said={"instance_boundary": 1}), tmp_path / "copy")
+    write_corrected(check_dataset(data, declared={"instance_boundary": 1}), tmp_path / "copy")
     copy = load_dataset(tmp_path / "copy")
     assert [entry.name for entry in copy.classes] == ["background", "interior", "boundary"]
     assert np.unique(copy.train[0].mask).tolist() == [0, 1, 2]

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
-from rescrnet.checking.check import check_dataset
+from rescrnet.checking.check import check as check_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.checking.fix import write_corrected
 from rescrnet.checking.tables import to_dict
 from rescrnet.checking.terminal import show
-from rescrnet.datasets.dataset import load_dataset
 from rescrnet.errors import RescrnetError
 from rescrnet.reporting.check_page import write_page
 

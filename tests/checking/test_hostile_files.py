@@ -1,6 +1,7 @@
 """Files that are made to harm, or are odd by accident, end in named findings, quickly and in little memory."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 import tifffile
 
-from rescrnet.checking.check import check_dataset
+from rescrnet.checking.check import check as check_dataset
 from tests.support.folders import noise, save
 from tests.support.micrographs import good
 
@@ -18,14 +19,14 @@ from tests.support.micrographs import good
 MEASURE = """
 import sys, time
 from pathlib import Path
-from rescrnet.checking.check import check_dataset
+from rescrnet.checking.check import check as check_dataset
 def peak():
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 before = peak()
 started = time.monotonic()
 checked = check_dataset(Path(sys.argv[1]))
-print(time.monotonic() - started, (peak() - before) / 1024, len(checked.errors), len(checked.survey.items))
+print(time.monotonic() - started, (peak() - before) / 1024, len(checked.errors), len(checked.reading.examples))
 """
 
 
@@ -58,7 +59,7 @@ def test_a_tiff_of_four_gigapixels_is_not_unpacked(tmp_path):
     with tifffile.TiffFile(data / "masks/c.tif", mode="r+") as opened:
         for tag in ("ImageWidth", "ImageLength"):
             opened.pages[0].tags[tag].overwrite(65535)
-    assert "claims to hold 4,294,836,225 bytes" in found(data, "masks/c.tif")["unreadable-mask"]
+    assert re.search(r"is cut short, \d+ bytes of 4294836\d+", found(data, "masks/c.tif")["unreadable-mask"])
 
 
 @pytest.mark.parametrize("name", ["images", "masks", "images/deep"])

@@ -5,7 +5,8 @@ import pytest
 
 from rescrnet.checking.overlaps import find_overlaps
 from rescrnet.datasets.synthetic import draw
-from rescrnet.images.whole import list_images, read_image
+from rescrnet.images.open import list_images
+from rescrnet.images.whole import read_image
 from tests.support.folders import shared
 
 FIELD = draw("em", 400, 520, seed=1)[0]

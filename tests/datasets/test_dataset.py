@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
+from rescrnet.checking.check import load_dataset
 from rescrnet.classes import ClassEntry
-from rescrnet.datasets.dataset import load_dataset
 from rescrnet.datasets.synthetic import draw, write_dataset
 from rescrnet.errors import DataError, UsageError
+from rescrnet.masks.declared import DatasetFile
 from tests.support.folders import labelled, noise, save, shared, stripes
+from tests.support.reading import load
 
 
 def declare(folder, text):
@@ -16,7 +18,7 @@ def declare(folder, text):
 
 
 def test_samples_are_float_images_in_unit_range_and_index_masks(tmp_path):
-    data = load_dataset(labelled(tmp_path, "abcd", mask=stripes(0, 255)))
+    data = load(labelled(tmp_path, "abcd", mask=stripes(0, 255)))
     assert ([s.stem for s in data.train], [s.stem for s in data.val]) == (["a", "b", "c"], ["d"])
     assert data.channels == 1
     for sample in (*data.train, *data.val):
@@ -29,7 +31,7 @@ def test_samples_are_float_images_in_unit_range_and_index_masks(tmp_path):
 @pytest.mark.parametrize("kind", ["em", "fm"])
 def test_synthetic_samples_are_read_as_they_were_drawn(tmp_path, kind):
     write_dataset(kind, tmp_path / "samples", train=1, val=1, size=(64, 72), seed=3)
-    data = load_dataset(tmp_path / "samples")
+    data = load(tmp_path / "samples")
     image, mask = draw(kind, 64, 72, int(np.random.SeedSequence(3).generate_state(2)[0]))
     np.testing.assert_array_equal(data.train[0].mask, mask)
     np.testing.assert_allclose(data.train[0].image.squeeze(), image / 255, rtol=1e-6)
@@ -39,7 +41,7 @@ def test_images_of_different_sizes_and_depths_are_read_together(tmp_path):
     labelled(tmp_path, "a")
     save(tmp_path / "images/b.tif", noise((30, 5), np.uint16))
     save(tmp_path / "masks/b.png", stripes(0, 1, shape=(30, 5)))
-    data = load_dataset(tmp_path)
+    data = load(tmp_path)
     shapes = {sample.stem: sample.image.shape for sample in data.train + data.val}
     assert shapes == {"a": (12, 16, 1), "b": (30, 5, 1)}
 
@@ -47,21 +49,21 @@ def test_images_of_different_sizes_and_depths_are_read_together(tmp_path):
 def test_grey_images_and_grey_images_stored_as_rgb_mix(tmp_path):
     labelled(tmp_path, "a")
     labelled(tmp_path, "b", image=noise()[..., None].repeat(3, axis=-1))
-    assert load_dataset(tmp_path).channels == 1
+    assert load(tmp_path).channels == 1
 
 
 def test_grey_and_colour_images_do_not_mix(tmp_path):
     labelled(tmp_path, "a")
     labelled(tmp_path, "b", image=noise((12, 16, 3)))
     with pytest.raises(DataError, match=r"images/b\.png: has 3 channels, expected 1; convert the image"):
-        load_dataset(tmp_path)
+        load(tmp_path)
 
 
 def test_a_mask_of_another_size_is_refused_with_both_sizes(tmp_path):
     labelled(tmp_path, "ab")
     labelled(tmp_path, "c", mask=stripes(0, 1, shape=(12, 17)))
-    with pytest.raises(DataError, match=r"masks/c\.png: is 12×17 but its image .*images/c\.png is 12×16"):
-        load_dataset(tmp_path)
+    with pytest.raises(DataError, match=r"masks/c\.png: is 12×17, its image 12×16; crop neither"):
+        load(tmp_path)
 
 
 def test_a_mask_of_one_class_is_refused_with_the_class_and_the_remedy(tmp_path):
@@ -75,17 +77,17 @@ def test_the_remedy_for_a_mask_of_one_class_works(tmp_path):
     labelled(tmp_path, "ab")
     labelled(tmp_path, "c", mask=stripes(1))
     declare(tmp_path, "allow_single_class: true\nclasses: [{name: x, value: 0}, {name: y, value: 1}]")
-    assert np.unique(load_dataset(tmp_path).val[0].mask).tolist() == [1]
+    assert np.unique(load(tmp_path).val[0].mask).tolist() == [1]
 
 
 def test_a_class_that_only_validation_shows_is_refused_by_name(tmp_path):
     labelled(tmp_path, "ab")
     labelled(tmp_path, "c", mask=stripes(0, 1, 2))
     with pytest.raises(
-        DataError, match=r"class 'class 2' is in the validation mask 'c' but in no training mask.*--val"
+        DataError, match=r"masks/c\.png: class 'class 2' is in validation masks but in no training mask.*--val"
     ):
         load_dataset(tmp_path)
-    assert len(load_dataset(tmp_path, "a").classes) == 3
+    assert len(load(tmp_path, "a").classes) == 3
 
 
 def test_a_declared_class_that_no_mask_shows_is_refused_by_name(tmp_path):
@@ -96,7 +98,7 @@ def test_a_declared_class_that_no_mask_shows_is_refused_by_name(tmp_path):
 
 def test_dataset_yaml_names_the_classes_in_its_order(tmp_path):
     declare(labelled(tmp_path), "classes: [{name: Zellkern µ, value: 1, color: '#00ff00'}, {name: rest, value: 0}]")
-    data = load_dataset(tmp_path)
+    data = load(tmp_path)
     assert [(entry.name, entry.color != "") for entry in data.classes] == [("Zellkern µ", True), ("rest", True)]
     np.testing.assert_array_equal(data.train[0].mask, stripes(1, 0))
 
@@ -106,21 +108,22 @@ def test_folders_of_binary_masks_are_a_dataset(tmp_path):
         save(tmp_path / f"images/{stem}.png", noise())
         save(tmp_path / f"masks/cell/{stem}.png", stripes(0, 255))
         save(tmp_path / f"masks/wall/{stem}.tif", stripes(True, False, False, False, dtype=bool))
-    data = load_dataset(tmp_path)
+    data = load(tmp_path)
     assert [entry.name for entry in data.classes] == ["background", "cell", "wall"]
     np.testing.assert_array_equal(data.train[0].mask, stripes(2, 0, 1, 1))
 
 
 def test_a_val_argument_beside_val_local_is_wrong_usage(dataset):
     with pytest.raises(UsageError, match=r"--val 0\.5"):
-        load_dataset(dataset, "0.5")
+        load(dataset, "0.5")
 
 
-MODEL = [ClassEntry(name="outside", value=0), ClassEntry(name="cell", value=255), ClassEntry(name="rare", value=7)]
+VALUES = {"outside": 0, "cell": 255, "rare": 7}
+MODEL = DatasetFile(classes=[ClassEntry(name=name, value=value) for name, value in VALUES.items()])
 
 
 def test_for_a_model_its_classes_decode_the_masks_and_need_not_all_be_there(tmp_path):
-    data = load_dataset(labelled(tmp_path, "a", mask=stripes(0, 255)), classes=MODEL, channels=1)
+    data = load(labelled(tmp_path, "a", mask=stripes(0, 255)), trained=MODEL, channels=1)
     assert [entry.name for entry in data.classes] == ["outside", "cell", "rare"]
     assert (len(data.train), data.val) == (1, [])
     np.testing.assert_array_equal(data.train[0].mask, stripes(0, 1))
@@ -129,23 +132,23 @@ def test_for_a_model_its_classes_decode_the_masks_and_need_not_all_be_there(tmp_
 def test_for_a_model_dataset_yaml_may_give_other_values_to_the_same_names(tmp_path):
     labelled(tmp_path, "a", mask=stripes(3, 4, 5))
     text = "classes: [{name: outside, value: 3}, {name: cell, value: 4}, {name: rare, value: 5}]"
-    np.testing.assert_array_equal(load_dataset(declare(tmp_path, text), classes=MODEL).train[0].mask, stripes(0, 1, 2))
+    np.testing.assert_array_equal(load(declare(tmp_path, text), trained=MODEL).train[0].mask, stripes(0, 1, 2))
 
 
 def test_for_a_model_other_names_are_refused(tmp_path):
     declare(labelled(tmp_path, "a"), "classes: [{name: a, value: 0}, {name: b, value: 1}]")
     with pytest.raises(DataError, match=r"dataset\.yaml: names the classes a, b, the model outside, cell, rare"):
-        load_dataset(tmp_path, classes=MODEL)
+        load(tmp_path, trained=MODEL)
 
 
 def test_for_a_model_values_that_it_does_not_know_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"belong to no class: 99 \(96 pixels\)"):
-        load_dataset(labelled(tmp_path, "a", mask=stripes(0, 99)), classes=MODEL)
+        load(labelled(tmp_path, "a", mask=stripes(0, 99)), trained=MODEL)
 
 
 def test_for_a_model_images_of_other_channels_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"images/a\.png: has 1 channel, expected 3"):
-        load_dataset(labelled(tmp_path, "a", mask=stripes(0, 255)), classes=MODEL, channels=3)
+        load(labelled(tmp_path, "a", mask=stripes(0, 255)), trained=MODEL, channels=3)
 
 
 @pytest.mark.parametrize(

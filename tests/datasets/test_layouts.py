@@ -4,7 +4,8 @@ import shutil
 
 import pytest
 
-from rescrnet.datasets.layouts import find_pairs, split_off
+from rescrnet.datasets.layouts import find_pairs
+from rescrnet.datasets.validation import split_off
 from rescrnet.errors import DataError, UsageError
 from tests.support.folders import labelled, noise, save, shared, stripes
 
@@ -57,7 +58,7 @@ def test_hidden_and_foreign_files_do_not_count(tmp_path):
         ("", "no such folder; expected a folder of images and masks"),
         ("images", "images: no such folder; expected 'images' and 'masks'"),
         ("masks", "masks: no such folder; expected 'images' and 'masks'"),
-        ("images/*", "images: holds no images; expected PNG, TIFF, JPEG or BMP files"),
+        ("images/*", "images: holds no images; expected PNG, TIFF, JPEG, BMP, NumPy or Zarr images"),
         ("images/a.png", r"masks/a\.png: has no image; expected .*images/a\.\*"),
         ("masks/b.png", r"images/b\.png: has no mask; expected .*masks/b\.\*"),
         ("masks/*", r"images/a\.png: has no mask \(and 1 more\)"),
@@ -106,7 +107,7 @@ def test_training_images_without_validation_images_are_refused_in_the_authors_la
 
 
 def test_one_name_in_training_and_validation_is_refused(tmp_path):
-    with pytest.raises(DataError, match="'b' is the name of a training image too; rename or remove it"):
+    with pytest.raises(DataError, match="'b' is the name of two images; rename or remove one"):
         find_pairs(authors(tmp_path, train="ab", val="bc"))
 
 
@@ -136,7 +137,7 @@ def test_validation_images_may_be_another_folder(tmp_path):
 
 
 def test_the_dataset_itself_cannot_be_the_validation_folder(tmp_path):
-    with pytest.raises(DataError, match="'a' is the name of a training image too"):
+    with pytest.raises(DataError, match="trains and validates at once"):
         split_off(find_pairs(labelled(tmp_path)), str(tmp_path))
 
 

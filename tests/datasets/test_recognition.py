@@ -6,11 +6,11 @@ import unicodedata
 import numpy as np
 import pytest
 
-from rescrnet.datasets.dataset import load_dataset
 from rescrnet.datasets.layouts import find_pairs, look_through
 from rescrnet.errors import DataError
-from rescrnet.images.origins import Channels, Page
+from rescrnet.images.whole import Channels, Page
 from tests.support.folders import noise, save, stripes
+from tests.support.reading import load
 
 
 def write(folder, *names):
@@ -114,7 +114,7 @@ def test_nnunet_channels_are_joined_and_its_classes_read(tmp_path):
         save(tmp_path / "labelsTr" / f"{stem}.png", stripes(0, 1))
     text = {"channel_names": {"0": "DAPI", "1": "GFP"}, "labels": {"background": 0, "nucleus": 1}}
     (tmp_path / "dataset.json").write_text(json.dumps(text))
-    data = load_dataset(tmp_path)
+    data = load(tmp_path)
     assert (data.channels, [entry.name for entry in data.classes]) == (2, ["background", "nucleus"])
     assert [sample.stem for sample in (*data.train, *data.val)] == ["case_1", "case_2"]
     np.testing.assert_allclose(data.train[0].image[..., 1], noise(seed=1) / 255, rtol=1e-6)
@@ -132,13 +132,13 @@ def test_a_dataset_json_that_cannot_be_used_is_refused(tmp_path, text, message):
     write(tmp_path, *(f"imagesTr/{s}_0000.png" for s in "ab"), *(f"labelsTr/{s}.png" for s in "ab"))
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(DataError, match=message):
-        load_dataset(tmp_path)
+        load(tmp_path)
 
 
 def test_numbered_labels_of_the_first_nnunet_are_read(tmp_path):
     write(tmp_path, *(f"imagesTr/{s}_0000.png" for s in "ab"), *(f"labelsTr/{s}.png" for s in "ab"))
     (tmp_path / "dataset.json").write_text('{"labels": {"0": "outside", "1": "cell"}}')
-    assert [entry.name for entry in load_dataset(tmp_path).classes] == ["outside", "cell"]
+    assert [entry.name for entry in load(tmp_path).classes] == ["outside", "cell"]
 
 
 def test_files_of_channels_are_joined_where_no_mask_has_such_a_name(tmp_path):
@@ -164,7 +164,7 @@ def test_pages_of_a_stack_become_images_of_one_group(tmp_path):
     assert [pair.stem for pair in split.train] == ["stack-1", "stack-2", "stack-3"]
     assert {pair.group for pair in split.train} == {"stack"}
     assert split.train[1].image == Page(tmp_path / "images/stack.tif", 1)
-    samples = load_dataset(tmp_path, val="stack-3").train
+    samples = load(tmp_path, val="stack-3").train
     np.testing.assert_allclose(samples[1].image[..., 0], images[1] / 255, rtol=1e-6)
 
 
@@ -217,7 +217,7 @@ def test_all_that_is_wrong_is_found_beside_what_is_right(tmp_path):
     write(tmp_path, "masks/d_mask.png").joinpath("images/notes.txt").touch()
     found = look_through(tmp_path)
     assert [pair.stem for pair in found.split.train] == ["a"]
-    assert {problem.kind for problem in found.problems} == {
+    assert {fault.check for fault in found.faults} == {
         "ambiguous-pair",
         "image-without-mask",
         "mask-without-image",

@@ -5,12 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rescrnet.datasets.dataset import load_dataset
-from rescrnet.datasets.layouts import Pair, Split, split_off
+from rescrnet.checking.check import load_dataset
+from rescrnet.datasets.layouts import Pair, Split
 from rescrnet.datasets.splits import groups_of, last_groups, natural, on_both_sides, patch_of
+from rescrnet.datasets.validation import split_off
 from rescrnet.errors import DataError
 from rescrnet.masks.declared import DatasetFile
 from tests.support.folders import labelled, noise, save, shared, stripes
+from tests.support.reading import load
 
 
 def validating(*stems, val=None, layout=None, **said):
@@ -86,9 +88,9 @@ def test_dataset_yaml_may_name_the_images_that_validate():
 @pytest.mark.parametrize(
     ("said", "message"),
     [
-        ({"validation": ["z"]}, "dataset.yaml: 'z' is no image; mend 'validation'"),
+        ({"validation": ["z"]}, "dataset.yaml: 'z' is no image; correct 'validation'"),
         ({"validation": ["a", "b"]}, "dataset.yaml: 'validation' names every image; leave some for training"),
-        ({"groups": {"g": ["a", "z"]}}, "dataset.yaml: 'z' in group 'g' is no image; mend 'groups'"),
+        ({"groups": {"g": ["a", "z"]}}, "dataset.yaml: 'z' in group 'g' is no image; correct 'groups'"),
     ],
 )
 def test_names_in_dataset_yaml_that_are_no_images_are_refused(said, message):
@@ -113,14 +115,12 @@ def test_groups_on_both_sides_by_the_users_choice_are_said(tmp_path):
     for stem in ("a_tile1", "a_tile2", "b_tile1", "b_tile2"):
         save(tmp_path / f"images/{stem}.png", noise())
         save(tmp_path / f"masks/{stem}.png", stripes(0, 1))
-    assert load_dataset(tmp_path).notes == []
-    assert load_dataset(tmp_path, "a_tile1").notes == [
-        "both in training and in validation, whose scores it flatters: a"
-    ]
+    assert load(tmp_path).notes == []
+    assert load(tmp_path, "a_tile1").notes == ["both in training and in validation, whose scores it flatters: a"]
 
 
 def test_the_rats_of_the_published_axons_stay_together():
-    data = load_dataset(shared("sem_axons"))
+    data = load(shared("sem_axons"))
     assert [sample.stem for sample in data.val] == ["sub-rat5_sample-data14", "sub-rat6_sample-data15"]
     assert data.leaking == ()
 
@@ -128,7 +128,7 @@ def test_the_rats_of_the_published_axons_stay_together():
 def test_images_without_labels_are_left_out_and_named(tmp_path):
     labelled(tmp_path, "ad", mask=stripes(0, 1, 255))
     labelled(tmp_path, "bc", mask=stripes(255))
-    data = load_dataset(tmp_path, "0.5")
+    data = load(tmp_path, "0.5")
     assert ([s.stem for s in data.train], [s.stem for s in data.val]) == (["a"], ["d"])
     assert data.notes[-1] == "without a labelled pixel and left out: b, c"
 
@@ -144,4 +144,4 @@ def test_a_side_without_any_label_is_refused(tmp_path, val, kind):
 def test_a_painted_mask_may_show_one_class(tmp_path):
     labelled(tmp_path, "ab", mask=stripes(0, 1, 255))
     labelled(tmp_path, "c", mask=stripes(1, 1, 255))
-    assert np.unique(load_dataset(tmp_path).val[0].mask).tolist() == [1, 255]
+    assert np.unique(load(tmp_path).val[0].mask).tolist() == [1, 255]

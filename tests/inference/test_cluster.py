@@ -11,7 +11,7 @@ import pytest
 from rescrnet import cli
 from rescrnet.errors import DataError, UsageError
 from rescrnet.images.npy import RawArray
-from rescrnet.images.open import open_source
+from rescrnet.images.open import open_image
 from rescrnet.inference.array import InThisProcess, Resources, predict_array
 from rescrnet.inference.cluster import Cluster, cluster, engine
 from rescrnet.inference.stream import Sizes
@@ -41,7 +41,7 @@ def workers():
 @pytest.fixture
 def source(tmp_path):
     np.save(tmp_path / "image.npy", picture(*SHAPE)[..., 0])
-    return open_source(tmp_path / "image.npy")[0].source
+    return open_image(tmp_path / "image.npy")[0].source
 
 
 def predicted(source, folder, engine, model=None):

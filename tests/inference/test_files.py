@@ -11,7 +11,7 @@ from PIL import Image
 
 from rescrnet.display import overlay
 from rescrnet.errors import DataError, OutputError
-from rescrnet.images.open import open_source
+from rescrnet.images.open import open_image
 from rescrnet.images.whole import read_image
 from rescrnet.inference.array import Resources, predict_array, sample
 from rescrnet.inference.files import Outputs, find_inputs, predict_files
@@ -159,7 +159,7 @@ def test_a_large_image_is_judged_by_a_sample_from_all_over_it(tmp_path):
     image = np.zeros((1400, 1100), np.uint8)
     image[700:, 550:] = 7
     np.save(tmp_path / "large.npy", image)
-    some = sample(open_source(tmp_path / "large.npy")[0].source)
+    some = sample(open_image(tmp_path / "large.npy")[0].source)
     assert some.shape[1:] == (1, 1)
     assert some.size <= 2**20
     assert (some == 7).mean() == pytest.approx(0.25, abs=0.03)

@@ -8,10 +8,10 @@ import zarr
 
 from rescrnet import cli
 from rescrnet.errors import OutputError, UsageError
-from rescrnet.images.open import open_source
+from rescrnet.images.open import open_image
 from rescrnet.inference.files import Outputs, predict_files
-from tests.images.test_zarr_reader import write_image
 from tests.support.folders import noise, save
+from tests.support.ome_zarr import write_image
 
 pytestmark = pytest.mark.filterwarnings("ignore::rescrnet.errors.RescrnetWarning")
 TISSUE = Outputs(label="tissue")
@@ -29,7 +29,7 @@ def test_masks_are_the_labels_of_the_image_and_those_that_a_file_of_its_own_hold
     folders = (image / "labels/tissue", tmp_path / "own/slide.ome.zarr")
     found, expected = (zarr.open_array(folder / "0", mode="r")[:] for folder in folders)
     np.testing.assert_array_equal(found, expected)
-    assert len(open_source(image)) == 2  # the image is still there
+    assert len(open_image(image)) == 2  # the image is still there
 
 
 def test_probabilities_lie_beside_the_levels(model, image, tmp_path):

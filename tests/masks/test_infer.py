@@ -112,7 +112,7 @@ def test_names_values_and_colours_for_display_are_those_declared(tmp_path):
 @pytest.mark.parametrize(
     ("mask", "declared", "message"),
     [
-        (stripes(0, 255), declare(a=0, b=128), r"belong to no class: 255 \(96 pixels\); mend .*dataset\.yaml"),
+        (stripes(0, 255), declare(a=0, b=128), r"belong to no class: 255 \(96 pixels\); correct .*dataset\.yaml"),
         (stripes(RED, BLUE), declare(a="#ff0000", b="#00ff00"), r"belong to no class: #0000ff \(96 pixels\)"),
         (stripes(0, 255), declare(a=0, b="#ff0000"), "'b' is declared as '#ff0000', but the masks are grey; give"),
         (stripes(RED, BLUE), declare(a="red", b="#0000ff"), "'a' is declared as 'red', but the masks are colours"),

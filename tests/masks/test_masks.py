@@ -30,7 +30,7 @@ def test_a_grey_mask_is_read_as_its_values(tmp_path, dtype):
 @pytest.mark.parametrize("how", [{"compression": "lzw"}, {"byteorder": ">"}], ids=str)
 def test_a_tiff_mask_of_whole_floats_is_read_as_integers(tmp_path, how):
     found = read_labels(save(tmp_path / "a.tif", stripes(0, 1, 2, dtype=np.float32), **how)).values
-    assert found.dtype == np.int64
+    assert found.dtype.kind in "iu"
     np.testing.assert_array_equal(found, stripes(0, 1, 2))
 
 
@@ -217,7 +217,7 @@ def test_a_stray_colour_goes_to_the_nearest_class(tmp_path):
 
 @pytest.mark.parametrize("counts", [{0: 989, 255: 0, 7: 11}, {0: 9990, 255: 9, 7: 1}], ids=["many", "one in 10⁴"])
 def test_too_many_stray_pixels_are_refused_with_values_counts_and_remedy(tmp_path, counts):
-    with pytest.raises(DataError, match=rf"no class: 7 \({counts[7]} pixels\); mend .* or list .*dataset\.yaml"):
+    with pytest.raises(DataError, match=rf"no class: 7 \({counts[7]} pixels\); correct .* or list .*dataset\.yaml"):
         table(MaskReader(), counts, a=0, b=255).check(tmp_path)
 
 

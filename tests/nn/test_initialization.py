@@ -7,7 +7,7 @@ from rescrnet.model import load
 from rescrnet.nn.initialization import start_alike
 from rescrnet.nn.network import ResCRNet
 from rescrnet.training.progress import ProgressReporter
-from tests.training.conftest import tiny
+from tests.support.configs import tiny
 
 
 def test_kernels_of_one_kind_and_shape_start_alike_and_as_the_first_of_them_would():

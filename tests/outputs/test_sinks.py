@@ -8,47 +8,14 @@ import tifffile
 import zarr
 from PIL import Image
 
-from rescrnet.classes import ClassEntry
 from rescrnet.errors import OutputError, UsageError
-from rescrnet.images.open import open_source, wrap
-from rescrnet.outputs.sinks import ArraySink, label_paths, open_sink, output_paths, pick_kind
-from tests.images.test_zarr_reader import write_image
+from rescrnet.images.open import open_image, wrap
+from rescrnet.outputs.sinks import ArraySink, label_paths, open_sink, pick_kind
 from tests.support.folders import noise, save
+from tests.support.ome_zarr import write_image
+from tests.support.results import CLASSES, KINDS, SIZE, begin, classes_of, names, probabilities_of, write_blocks
 
-CLASSES = [ClassEntry(name="background"), ClassEntry(name="Zelle µ", color="#ff0000"), ClassEntry(name="fibre")]
 pytestmark = pytest.mark.timeout(120)
-KINDS = ["png", "tiff", "ome-zarr"]
-SIZE = (61, 83)
-
-
-def classes_of(shape=SIZE):
-    return noise(shape) % 3
-
-
-def probabilities_of(shape=SIZE):
-    """(…, Y, X, classes) that sum to one."""
-    values = noise((*shape, 3)).astype(np.float32) + 1
-    return values / values.sum(-1, keepdims=True)
-
-
-def write_blocks(sink, values, height=20, width=33):
-    """Write a plane, or several, in blocks of no particular order."""
-    planes = values if values.ndim == (4 if values.dtype.kind == "f" else 3) else values[None]
-    rows, columns = planes.shape[1:3]
-    places = [(p, y, x) for p in range(len(planes)) for y in range(0, rows, height) for x in range(0, columns, width)]
-    for p, y, x in np.random.default_rng(0).permutation(places).tolist():
-        sink.write(y, x, planes[p, y : y + height, x : x + width], p)
-
-
-def begin(out, scratch, kind, stack=None, probabilities=False):
-    stack = stack or wrap(noise(SIZE))
-    paths = output_paths(out, "cell", stack, kind, probabilities=probabilities)
-    return open_sink(paths, stack, CLASSES, scratch, kind, probabilities=probabilities)
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
 
 # What is written
 
@@ -77,7 +44,7 @@ def ome_tiff(tmp_path):
     path = save(
         tmp_path / "in/a.ome.tif", noise((2, 700, 1200)), photometric="minisblack", metadata={"axes": "ZYX"} | size
     )
-    return open_source(path)
+    return open_image(path)
 
 
 def test_classes_as_ome_tiff_keep_pixel_size_names_colours_and_have_a_pyramid(out, scratch, ome_tiff):
@@ -98,7 +65,7 @@ def test_classes_as_ome_tiff_keep_pixel_size_names_colours_and_have_a_pyramid(ou
         annotation = tifffile.xml2dict(file.ome_metadata)["OME"]["StructuredAnnotations"]["MapAnnotation"]
         assert [m["value"] for m in annotation["Value"]["M"]] == ["background", "Zelle µ", "fibre"]
         assert file.pages[0].colormap[:, 1].tolist() == [65535, 0, 0]
-    found = open_source(out / "cell.ome.tif")
+    found = open_image(out / "cell.ome.tif")
     assert found.pixel_size == (0.5, 0.25)
     assert [(axis.name, axis.scale) for axis in found.plane_axes] == [("z", 2)]
 
@@ -139,7 +106,7 @@ def read_ome(path):
 @pytest.mark.parametrize("level", [0, 1])
 def test_labels_in_place_are_found_over_the_image_with_its_axes_steps_and_levels(tmp_path, scratch, zarr_format, level):
     path = write_image(tmp_path / "a.zarr", zarr_format, levels=3)
-    stack = open_source(path, level)
+    stack = open_image(path, level)
     wanted = classes_of((2, *stack.size))
     sink = open_sink(label_paths(stack, "tissue"), stack, CLASSES, scratch, "ome-zarr")
     write_blocks(sink, wanted)
@@ -164,7 +131,7 @@ def test_labels_in_place_are_found_over_the_image_with_its_axes_steps_and_levels
 def test_labels_of_others_stay_listed(tmp_path, scratch, zarr_format):
     path = write_image(tmp_path / "a.zarr", zarr_format, levels=1)
     for name in ("first", "second"):
-        stack = open_source(path)
+        stack = open_image(path)
         sink = open_sink(label_paths(stack, name), stack, CLASSES, scratch, "ome-zarr")
         write_blocks(sink, classes_of((2, *SIZE)))
         sink.finish()
@@ -175,7 +142,7 @@ def test_labels_of_others_stay_listed(tmp_path, scratch, zarr_format):
 
 def test_labels_that_cannot_be_written_leave_the_image_as_it_was(tmp_path, scratch, monkeypatch):
     path = write_image(tmp_path / "a.zarr", 2)
-    before, stack = names(path), open_source(path)
+    before, stack = names(path), open_image(path)
     sink = open_sink(label_paths(stack, "tissue"), stack, CLASSES, scratch, "ome-zarr")
     with monkeypatch.context() as patch:
         patch.setattr("rescrnet.outputs.sinks.write_zarr", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
@@ -187,7 +154,7 @@ def test_labels_that_cannot_be_written_leave_the_image_as_it_was(tmp_path, scrat
 @pytest.mark.parametrize("content", ["{", "[]"])
 def test_a_damaged_list_of_labels_is_one_line_and_stays(tmp_path, scratch, content):
     path = write_image(tmp_path / "a.zarr", 2)
-    stack = open_source(path)
+    stack = open_image(path)
     (path / "labels").mkdir()
     (path / "labels/.zattrs").write_text(content)
     sink = open_sink(label_paths(stack, "tissue"), stack, CLASSES, scratch, "ome-zarr")
@@ -206,26 +173,26 @@ def test_labels_in_place_need_an_ome_zarr():
 
 @pytest.mark.parametrize("zarr_format", [2, 3], ids=["0.4", "0.5"])
 def test_an_ome_zarr_of_its_own_is_labels_too_and_of_the_version_of_the_image(tmp_path, out, scratch, zarr_format):
-    stack = open_source(write_image(tmp_path / "a.zarr", zarr_format))
+    stack = open_image(write_image(tmp_path / "a.zarr", zarr_format))
     sink = begin(out, scratch, "ome-zarr", stack)
     write_blocks(sink, classes_of((2, *SIZE)))
     assert sink.finish() == [out / "cell.ome.zarr"]
     (label,) = read_ome(out / "cell.ome.zarr")
     assert [type(spec).__name__ for spec in label.specs] == ["Label", "Multiscales"]
-    found = open_source(out / "cell.ome.zarr")
+    found = open_image(out / "cell.ome.zarr")
     assert (found.zarr_format, found.levels, found.pixel_size) == (zarr_format, 2, stack.pixel_size)
     np.testing.assert_array_equal(found[1].source.read(0, 61, 0, 83)[..., 0], classes_of((2, *SIZE))[1])
 
 
 def test_an_ome_zarr_keeps_its_empty_chunks_so_that_a_lost_one_is_noticed(out, scratch):
     begin(out, scratch, "ome-zarr").finish()
-    assert not open_source(out / "cell.ome.zarr")[0].source.read(0, 61, 0, 83).any()
+    assert not open_image(out / "cell.ome.zarr")[0].source.read(0, 61, 0, 83).any()
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3], ids=["0.4", "0.5"])
 def test_probabilities_as_ome_zarr_are_an_image_of_classes(tmp_path, out, scratch, zarr_format):
     array = noise((2, 5, *SIZE))
-    stack = open_source(write_image(tmp_path / "a.zarr", zarr_format, array, "tzyx"))
+    stack = open_image(write_image(tmp_path / "a.zarr", zarr_format, array, "tzyx"))
     wanted = probabilities_of((10, *SIZE))
     sink = begin(out, scratch, "ome-zarr", stack, probabilities=True)
     write_blocks(sink, wanted)
@@ -248,7 +215,7 @@ def test_thin_and_small_images_are_written(out, scratch, kind, shape):
     sink = begin(out, scratch, kind, stack)
     write_blocks(sink, values.astype(np.uint8), 5000, 5000)
     (path,) = sink.finish()
-    np.testing.assert_array_equal(open_source(path)[0].source.read(0, shape[0], 0, shape[1])[..., 0], values)
+    np.testing.assert_array_equal(open_image(path)[0].source.read(0, shape[0], 0, shape[1])[..., 0], values)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from rescrnet.errors import DataError, OutputError
-from rescrnet.images.open import open_source, wrap
+from rescrnet.images.open import open_image, wrap
 from rescrnet.outputs import sinks
 from rescrnet.outputs.sinks import open_sink, output_paths, scratch_bytes
-from tests.outputs.test_sinks import CLASSES, KINDS, SIZE, begin, classes_of, names, probabilities_of, write_blocks
 from tests.support.folders import noise, travelled
+from tests.support.results import CLASSES, KINDS, SIZE, begin, classes_of, names, probabilities_of, write_blocks
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -25,7 +25,7 @@ def test_what_a_killed_process_wrote_is_there_when_the_sink_is_opened_again(out,
 import os, signal, numpy as np
 from pathlib import Path
 from rescrnet.images.open import wrap
-from tests.outputs.test_sinks import SIZE, begin, classes_of
+from tests.support.results import SIZE, begin, classes_of
 sink = begin(Path({str(out)!r}), Path({str(scratch)!r}), {kind!r})
 sink.write(0, 0, classes_of()[:30])
 os.kill(os.getpid(), signal.SIGKILL)
@@ -35,7 +35,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     sink = begin(out, scratch, kind)
     sink.write(30, 0, classes_of()[30:])
     (path,) = sink.finish()
-    np.testing.assert_array_equal(open_source(path)[0].source.read(0, 61, 0, 83)[..., 0], classes_of())
+    np.testing.assert_array_equal(open_image(path)[0].source.read(0, 61, 0, 83)[..., 0], classes_of())
     assert names(scratch) == ["classes.npy"]  # until its folder goes: the process may end before it says so
 
 
@@ -65,7 +65,7 @@ def test_a_finish_that_was_cut_off_is_done_again(out, scratch, kind, fail_to_nam
     monkeypatch.undo()
     assert names(out) == []
     (path,) = begin(out, scratch, kind).finish()
-    np.testing.assert_array_equal(open_source(path)[0].source.read(0, 61, 0, 83)[..., 0], classes_of())
+    np.testing.assert_array_equal(open_image(path)[0].source.read(0, 61, 0, 83)[..., 0], classes_of())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -74,7 +74,7 @@ def test_the_same_blocks_give_the_same_values_whatever_their_order_and_process(o
     write_blocks(travelled(sink), classes_of(), 7, 11)
     write_blocks(travelled(sink), classes_of(), 50, 50)  # blocks may be written again
     (path,) = sink.finish()
-    np.testing.assert_array_equal(open_source(path)[0].source.read(0, 61, 0, 83)[..., 0], classes_of())
+    np.testing.assert_array_equal(open_image(path)[0].source.read(0, 61, 0, 83)[..., 0], classes_of())
 
 
 @pytest.mark.parametrize("kind", KINDS)

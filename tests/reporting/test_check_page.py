@@ -6,12 +6,11 @@ import re
 import numpy as np
 import pytest
 
-from rescrnet.checking.check import check_dataset
+from rescrnet.checking.check import check as check_dataset
 from rescrnet.errors import OutputError
 from rescrnet.reporting.check_page import write_page
-from tests.reporting.test_page_in_chromium import DECODE, TOO_WIDE
 from tests.support.folders import noise, save
-from tests.support.headless_chromium import BINARY, Browser
+from tests.support.headless_chromium import BINARY, DECODE, TOO_WIDE, Browser
 from tests.support.micrographs import LEVELS, good, mask_of
 
 
@@ -26,12 +25,12 @@ def page(tmp_path_factory):
     return data.parent / "page.html"
 
 
-def test_findings_files_and_classes_are_told(page):
+def test_findings_files_and_classes_are_shown(page):
     html = page.read_text(encoding="utf-8")
     assert re.search(r"Training would refuse it: 2 errors, \d warnings, no notes\.", html)
     assert "Training takes 3 minutes." in html
-    for told in ("has no mask", "cannot be read as an image", "fits its image far better mirrored", "grey 128"):
-        assert told in html
+    for words in ("has no mask", "cannot be read as an image", "fits its image far better mirrored", "grey 128"):
+        assert words in html
     assert "data <b>" not in html
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from rescrnet.classes import IGNORE
 from rescrnet.datasets.dataset import Sample
-from rescrnet.reporting.figures import Picture, differences, loss_curves, pictures, tanimoto_curve
+from rescrnet.reporting.figures import PLOTS, Picture, curves, differences, pictures
 
+LOSS, TANIMOTO = PLOTS
 COLOURS = ["#4d4d4d", "#e69f00", "#56b4e9"]
 HISTORY = [
     {"epoch": epoch, "loss": 1 / epoch, "val_loss": 1.1 / epoch, "val_tanimoto": 1 - 0.5 / epoch, "seconds": 1.0}
@@ -80,7 +81,7 @@ def test_unlabelled_pixels_are_white_in_the_mask_and_never_different() -> None:
 
 
 def test_curves_are_parts_of_a_page_with_its_colours_and_names_of_their_own() -> None:
-    drawn = [loss_curves(HISTORY, 3), tanimoto_curve(HISTORY, 3)]
+    drawn = [curves(HISTORY, 3, LOSS), curves(HISTORY, 3, TANIMOTO)]
     names = [re.findall(r' id="([^"]*)"', curve) for curve in drawn]
     assert not set(names[0]) & set(names[1])
     for curve in drawn:
@@ -91,7 +92,7 @@ def test_curves_are_parts_of_a_page_with_its_colours_and_names_of_their_own() ->
 
 
 def test_best_epoch_is_marked_where_it_lies() -> None:
-    curve = ElementTree.fromstring(loss_curves(HISTORY, 3).replace("<svg ", '<svg xmlns:xlink="x" ', 1))
+    curve = ElementTree.fromstring(curves(HISTORY, 3, LOSS).replace("<svg ", '<svg xmlns:xlink="x" ', 1))
     points: dict[str, list[tuple[str | None, str | None]]] = {}
     for use in curve.iter("use"):
         points.setdefault(str(use.get("style")), []).append((use.get("x"), use.get("y")))
@@ -101,5 +102,5 @@ def test_best_epoch_is_marked_where_it_lies() -> None:
 
 
 def test_a_single_epoch_is_a_curve_too() -> None:
-    assert "over 1 epoch;" in loss_curves(HISTORY[:1], 1)
-    assert "over 1 epoch;" in tanimoto_curve(HISTORY[:1], 1)
+    assert "over 1 epoch;" in curves(HISTORY[:1], 1, LOSS)
+    assert "over 1 epoch;" in curves(HISTORY[:1], 1, TANIMOTO)

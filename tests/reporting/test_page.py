@@ -22,7 +22,7 @@ from rescrnet.scoring.counts import Counts
 from rescrnet.scoring.evaluate import Evaluation
 from rescrnet.training.folder import RunFolder
 from rescrnet.training.progress import ProgressReporter
-from tests.conftest import SMALLEST
+from tests.support.configs import SMALLEST
 
 SECTIONS = ("summary", "images", "training", "scores", "classes", "confusion", "dataset", "record", "citation")
 PICTURES = ("Image", "True mask", "Prediction", "Differences")
@@ -68,6 +68,14 @@ def shown(value: float | None) -> str:
 
 def test_page_has_every_section_in_order(reported: Path) -> None:
     assert [section["id"] for section in Parsed(reported / "report.html").of("section")] == list(SECTIONS)
+
+
+def test_first_lines_say_what_is_segmented_and_which_run_of_which_dataset(reported: Path, dataset: Path) -> None:
+    text = " ".join(Parsed(reported / "report.html").text.split())
+    title = "Segmentation into cytoplasm, nucleus and mitochondrion"
+    run = f"{reported.parent.name}/{reported.name}"
+    assert f"{title}: {run}" in text  # in the browser's tab
+    assert f"{title} Dataset {dataset.parent.name}/{dataset.name}, run {run}. Trained" in text
 
 
 def test_every_validation_image_has_its_four_pictures(reported: Path) -> None:

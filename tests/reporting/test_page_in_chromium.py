@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.headless_chromium import BINARY, Browser
+from tests.support.headless_chromium import BINARY, DECODE, TOO_WIDE, Browser
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium, chromium-browser or google-chrome on the path")
 
 WIDTHS = pytest.mark.parametrize("width", [390, 1280])
-TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-DECODE = """Promise.all([...document.images].map(image =>
-    image.decode().then(() => image.naturalWidth * image.naturalHeight, () => 0)))"""
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,10 @@ _FLAGS = [
     "--disable-dev-shm-usage",
     "--remote-debugging-pipe",
 ]
+# JavaScript: by how many pixels a page is wider than its window, and the area of every image, 0 if it is broken.
+TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+DECODE = """Promise.all([...document.images].map(image =>
+    image.decode().then(() => image.naturalWidth * image.naturalHeight, () => 0)))"""
 # Chromium reads commands from descriptor 3 and writes to descriptor 4.
 _LAUNCHER = """
 import os, sys

@@ -1,4 +1,4 @@
-"""Small micrographs whose masks fit them, as a dataset without a fault to spoil in one way at a time."""
+"""Small micrographs whose masks fit them, as a dataset without a fault, to break in one way at a time."""
 
 import numpy as np
 from scipy.ndimage import gaussian_filter

@@ -3,7 +3,7 @@
 import torch
 
 import rescrnet
-from tests.training.conftest import tiny
+from tests.support.configs import tiny
 
 
 def weights(model):

@@ -4,14 +4,14 @@ import pytest
 import torch
 
 import rescrnet
-from rescrnet.datasets.dataset import load_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.errors import RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.losses import LOSSES
 from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.optimizer import adam
 from rescrnet.training.train import card_for
-from tests.training.conftest import tiny
+from tests.support.configs import tiny
 
 # Without dropout, whose masks each process draws for itself, and without averaging, for the plain weights.
 CONFIG = tiny(
@@ -33,9 +33,9 @@ def one_step_by_hand(cells, shares):
     model = SegmentationModel.untrained(card_for(dataset, CONFIG))
     network = model.network.train()
     optimizer = adam(network.parameters(), CONFIG.training.learning_rate)
-    tensors = TrainingTensors.of(dataset.train, model)
+    prepared = TrainingTensors.of(dataset.train, model)
     for rank in range(shares):
-        images, masks = BatchSampler(tensors, CONFIG, rank, shares).training(1, 0)
+        images, masks = BatchSampler(prepared, CONFIG, rank, shares).training(1, 0)
         loss = LOSSES[CONFIG.training.loss](network(images).softmax(1), masks)
         (loss / shares).backward()
     optimizer.step()

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 import rescrnet
 from rescrnet.errors import DataError, ModelError
 from rescrnet.training.progress import ProgressReporter
-from tests.training.conftest import tiny
+from tests.support.configs import tiny
 
 
 class StopsAt(ProgressReporter):

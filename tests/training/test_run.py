@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import rescrnet
-from rescrnet.datasets.dataset import load_dataset
+from rescrnet.checking.check import load_dataset
 from rescrnet.errors import OutputError, RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
@@ -17,7 +17,7 @@ from rescrnet.training.folder import RunFolder
 from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
 from rescrnet.training.train import card_for
-from tests.training.conftest import tiny
+from tests.support.configs import tiny
 
 
 def test_the_run_folder_is_enough_to_repeat_the_run(cells, tmp_path):
@@ -122,14 +122,14 @@ def test_recalibration_changes_the_running_statistics_alone_and_to_those_of_the_
 def test_every_image_is_seen_equally_often(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    tensors = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
-    marked = [torch.full_like(image, float(i)) for i, image in enumerate(tensors.images)]
+    prepared = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
+    marked = [torch.full_like(image, float(i)) for i, image in enumerate(prepared.images)]
     quiet = config.model_copy(
         update={
             "augmentation": config.augmentation.model_copy(update={"brightness": 0.0, "contrast": 0.0, "gamma": 0.0})
         }
     )
-    batches = BatchSampler(TrainingTensors(marked, tensors.masks), quiet)
+    batches = BatchSampler(TrainingTensors(marked, prepared.masks), quiet)
     seen = [round(float(x.mean())) for step in range(3) for x in batches.training(1, step)[0]]
     assert sorted(seen) == [0, 0, 1, 1, 2, 2]
 
@@ -137,17 +137,17 @@ def test_every_image_is_seen_equally_often(cells):
 def test_two_processes_share_the_very_windows_of_one(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    tensors = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
-    whole, _ = BatchSampler(tensors, config).training(2, 1)
-    shares = [BatchSampler(tensors, config, rank, 2).training(2, 1)[0] for rank in range(2)]
+    prepared = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
+    whole, _ = BatchSampler(prepared, config).training(2, 1)
+    shares = [BatchSampler(prepared, config, rank, 2).training(2, 1)[0] for rank in range(2)]
     assert torch.equal(torch.cat(shares), whole)
 
 
-def test_classes_in_the_configuration_are_refused_rather_than_left_out_of_account(cells, tmp_path):
-    config = tiny(data__masks__classes=[{"name": "a", "value": 0}, {"name": "b", "value": 1}])
-    with pytest.raises(UsageError, match=r"^data\.masks\.classes: .*list them in its dataset\.yaml$"):
-        rescrnet.train(cells, tmp_path / "run", config)
-    assert not (tmp_path / "run").exists()
+def test_classes_in_the_configuration_go_before_those_of_the_dataset(cells, tmp_path):
+    classes = [{"name": name, "value": value} for name, value in (("rest", 0), ("blob", 128), ("dot", 255))]
+    model = rescrnet.train(cells, tmp_path / "run", tiny(data__masks__classes=classes, training__epochs=1))
+    assert model.classes == ["rest", "blob", "dot"]
+    assert rescrnet.resume(cells, tmp_path / "run", epochs=2, progress=ProgressReporter()).classes == model.classes
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from PIL import Image
 import rescrnet
 from rescrnet.cli import main
 from rescrnet.images.whole import read_image
-from tests.conftest import SMALLEST
+from tests.support.configs import SMALLEST
 from tests.support.folders import save
 
 
@@ -51,7 +51,7 @@ def test_the_report_names_the_share_of_unlabelled_pixels(sparse_run):
 
 
 def test_without_the_request_the_value_is_a_class(sparse):
-    from rescrnet.datasets.dataset import load_dataset
+    from rescrnet.checking.check import load_dataset
 
     assert len(load_dataset(sparse).classes) == 4
 

@@ -1,4 +1,4 @@
-"""Run all checks over a dataset."""
+"""Judge a dataset: run all checks over what was read of it."""
 
 from __future__ import annotations
 
@@ -9,18 +9,26 @@ from typing import Any
 
 from rescrnet.checking import checks
 from rescrnet.checking.findings import CHECKS, Finding, Severity
-from rescrnet.checking.survey import MOST, Survey, survey
-from rescrnet.datasets.dataset import load_dataset
+from rescrnet.datasets.dataset import Dataset
+from rescrnet.datasets.read import Reading, read_dataset
 from rescrnet.errors import DataError
 
-__all__ = ["CHECKS", "Checked", "check_dataset", "checks"]  # importing the checks enters them
+__all__ = ["CHECKS", "MOST", "Checked", "check", "checks", "judge", "load_dataset"]  # importing the checks enters them
+
+MOST = 500
+"""Of more images than this, as many are opened, evenly spread over all."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A dataset that was looked over, and what was found, the worst first."""
+    """A dataset that was judged.
 
-    survey: Survey
+    Attributes:
+        reading: what was read of it.
+        findings: what the checks found, errors first.
+    """
+
+    reading: Reading
     findings: list[Finding]
 
     @property
@@ -28,37 +36,50 @@ class Checked:
         """What training refuses."""
         return [finding for finding in self.findings if finding.severity is Severity.error]
 
+    def require(self) -> Dataset:
+        """The dataset, ready for use. Raises :class:`DataError` with the first error, where there is one."""
+        if self.errors:
+            error, others = self.errors[0].fault.error, len(self.errors) - 1
+            more = f" ({others} more: see rescrnet check)" if others else ""
+            raise DataError(error.subject, error.found, f"{error.remedy}{more}")
+        warnings = [str(finding) for finding in self.findings if finding.severity is Severity.warning]
+        return self.reading.collect(warnings)
 
-def check_dataset(
-    folder: Path, val: str | None = None, most: int = MOST, said: Mapping[str, Any] | None = None
+
+def check(
+    folder: str | Path, val: str | None = None, *, declared: Mapping[str, Any] | None = None, most: int = MOST
 ) -> Checked:
-    """Look a dataset over, and see whether training would read it; see :func:`~rescrnet.checking.survey.survey`."""
-    said = said or {}
-    seen = survey(folder, val, most, said)
-    checked = Checked(seen, find(seen))
-    if not checked.errors and len(seen.items) == seen.total:
-        try:
-            load_dataset(folder, val, ignore=said.get("ignore"), instances=said.get("instance_boundary"))
-        except DataError as error:
-            seen.faults["loading"] = str(error)
-            return Checked(seen, find(seen))
-    return checked
+    """Look a dataset over before anything is trained on it.
 
+    Args:
+        folder: the dataset, in any layout that training takes.
+        val: how to split off validation images, as in training.
+        declared: keys of ``dataset.yaml`` that go before what is said there, such as ``instances``.
+        most: how many images to open, evenly spread over all where there are more.
 
-def warnings_of(folder: Path, val: str | None = None, said: Mapping[str, Any] | None = None) -> list[Finding]:
-    """The warnings about a dataset that training has read; arguments as in :func:`~rescrnet.checking.survey.survey`.
+    Returns:
+        What was read of the dataset (``reading``), and what was found (``findings``, the worst first; ``errors``, what
+        training refuses).
 
-    Raises :class:`DataError` with the first error, where there is one.
+    Raises:
+        DataError: there is no such folder.
+        UsageError: ``val`` does not fit the dataset.
     """
-    seen = survey(folder, val, said=said)
-    checked = Checked(seen, find(seen))
-    if checked.errors:
-        more = f" ({len(checked.errors) - 1} more: see rescrnet check)" if len(checked.errors) > 1 else ""
-        raise DataError(f"{checked.errors[0]}{more}")
-    return [finding for finding in checked.findings if finding.severity is Severity.warning]
+    return judge(read_dataset(folder, val, declared=declared, most=most, keep=False))
 
 
-def find(seen: Survey) -> list[Finding]:
-    """All findings, errors first, otherwise in the order of the checks."""
-    findings = [Finding(one, f.files, f.reason, f.remedy) for one in CHECKS.values() for f in one.look(seen)]
-    return sorted(findings, key=lambda finding: -finding.severity)
+def load_dataset(folder: str | Path, val: str | None = None, *, declared: Mapping[str, Any] | None = None) -> Dataset:
+    """A dataset to train on: read whole, and judged by all checks.
+
+    Arguments and errors are those of :func:`check`; besides, :class:`DataError` is raised with the first error that a
+    check finds.
+    """
+    return judge(read_dataset(folder, val, declared=declared)).require()
+
+
+def judge(reading: Reading, *, essential: bool = False) -> Checked:
+    """Run all checks over what was read of a dataset, or only those without which it cannot be used at all."""
+    findings = [
+        Finding(one, fault) for one in CHECKS.values() if one.essential or not essential for fault in one.find(reading)
+    ]
+    return Checked(reading, sorted(findings, key=lambda finding: -finding.severity))

@@ -6,10 +6,12 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from rescrnet.checking.survey import Survey
+from rescrnet.datasets.faults import Fault
+from rescrnet.datasets.read import Reading
+
+Find = Callable[[Reading], Iterator[Fault]]
 
 
 class Severity(IntEnum):
@@ -21,29 +23,25 @@ class Severity(IntEnum):
 
 
 @dataclass(frozen=True)
-class Found:
-    """One thing that a check found.
+class Check:
+    """A check of a dataset.
 
     Attributes:
-        files: the files or folders concerned, the most telling first; names fit to be printed.
-        reason: what was found.
-        remedy: what to do about it.
+        name: as findings and the documentation call it.
+        severity: how much its findings matter.
+        explanation: what it looks for.
+        fixable: whether ``--fix`` sees to it.
+        essential: whether without it the dataset cannot be used at all; other errors only keep it from being trained
+            on.
+        find: the faults that it finds in a dataset.
     """
-
-    files: tuple[str, ...]
-    reason: str
-    remedy: str
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check: a name, how much its findings matter, what it looks for, and whether ``--fix`` mends it."""
 
     name: str
     severity: Severity
     explanation: str
-    mended: bool
-    look: Callable[[Survey], Iterable[Found]]
+    fixable: bool
+    essential: bool
+    find: Callable[[Reading], Iterable[Fault]]
 
 
 @dataclass(frozen=True)
@@ -51,18 +49,30 @@ class Finding:
     """What a check found, with the check itself."""
 
     check: Check
-    files: tuple[str, ...]
-    reason: str
-    remedy: str
+    fault: Fault
 
     @property
     def severity(self) -> Severity:
         """How much it matters."""
         return self.check.severity
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files or folders concerned, the most telling first; names fit to be printed."""
+        return tuple(map(printable, self.fault.files))
+
+    @property
+    def reason(self) -> str:
+        """What was found, fit to be printed."""
+        return printable(self.fault.found)
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it, fit to be printed."""
+        return printable(self.fault.remedy)
+
     def __str__(self) -> str:
-        more = f" (and {len(self.files) - 1} more)" if len(self.files) > 1 else ""
-        return f"{self.files[0]}{more}: {self.reason}; {self.remedy}"
+        return printable(self.fault)
 
     def to_dict(self) -> dict[str, Any]:
         """What ``--json`` prints of it."""
@@ -72,7 +82,7 @@ class Finding:
             "files": list(self.files),
             "reason": self.reason,
             "remedy": self.remedy,
-            "mended_by_fix": self.check.mended,
+            "fixable": self.check.fixable,
         }
 
 
@@ -80,17 +90,28 @@ CHECKS: dict[str, Check] = {}
 """All checks by name, in the order in which they are documented."""
 
 
-def check(
-    severity: Severity, *, mended: bool = False
-) -> Callable[[Callable[[Survey], Iterator[Found]]], Callable[[Survey], Iterator[Found]]]:
+def enter(
+    name: str, severity: Severity, explanation: str, find: Find, *, fixable: bool = False, essential: bool = False
+) -> None:
+    """Enter a check; its explanation is its documentation."""
+    CHECKS[name] = Check(name, severity, explanation, fixable, essential, find)
+
+
+def check(severity: Severity, *, fixable: bool = False, essential: bool = False) -> Callable[[Find], Find]:
     """Enter a function among the checks, under its name with hyphens; its docstring is the explanation."""
 
-    def enter(look: Callable[[Survey], Iterator[Found]]) -> Callable[[Survey], Iterator[Found]]:
-        name = look.__name__.replace("_", "-")
-        CHECKS[name] = Check(name, severity, " ".join(inspect.getdoc(look).split()), mended, look)  # type: ignore[union-attr]
-        return look
+    def decorate(find: Find) -> Find:
+        explanation = " ".join(inspect.getdoc(find).split())  # type: ignore[union-attr]
+        enter(find.__name__.replace("_", "-"), severity, explanation, find, fixable=fixable, essential=essential)
+        return find
 
-    return enter
+    return decorate
+
+
+def faults(files: Iterable[object], found: str, remedy: str) -> Iterator[Fault]:
+    """One fault of all ``files``, none where there are none. Which check reports it, the list of checks knows."""
+    if concerned := tuple(files):
+        yield Fault("", concerned, found, remedy)
 
 
 def printable(name: object) -> str:

@@ -18,15 +18,24 @@ from PIL import Image
 from rescrnet.atomic import write_folder
 from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import printable
-from rescrnet.checking.survey import Item, Survey
 from rescrnet.classes import IGNORE, ClassEntry, coloured
+from rescrnet.datasets.read import Example, Reading
 from rescrnet.display import hex_to_rgb
 from rescrnet.errors import DataError
-from rescrnet.images.whole import read_with_alpha
+from rescrnet.images.whole import read_pixels
 from rescrnet.masks.reader import MaskReader
 from rescrnet.masks.table import MaskTable
+from rescrnet.wording import count
 
-_FORMS = {"PNG": (".png",), "TIFF": (".tif", ".tiff"), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",)}
+_FORMS = {"PNG": (".png",), "TIFF": (".tif", ".tiff"), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "NumPy": (".npy",)}
+_UNPAIRED = (
+    "image-without-mask",
+    "mask-without-image",
+    "ambiguous-pair",
+    "missing-channel",
+    "pages-differ",
+    "table-row",
+)  # files with these are in no example
 _LONGEST = 100  # characters of a name
 _MOST_LEVELS = 4  # grey levels of masks saved as JPEG
 _MAIN = 0.01  # least share of all pixels that a level has
@@ -39,7 +48,7 @@ class Corrected:
     """What a corrected copy holds.
 
     Attributes:
-        names: of the images in the copy, by the place of the image in the survey.
+        names: of the images in the copy, by the place of the image in the dataset.
         left_out: why images are not in it, by file.
     """
 
@@ -47,7 +56,7 @@ class Corrected:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        words = f"{len(self.names)} image{'s' * (len(self.names) != 1)} with masks"
+        words = f"{count(len(self.names), 'image')} with masks"
         if self.left_out:
             listed = [f"{file} ({reason})" for file, reason in list(self.left_out.items())[:5]]
             more = f", and {len(self.left_out) - 5} more" if len(self.left_out) > 5 else ""
@@ -67,38 +76,41 @@ def write_corrected(checked: Checked, out: Path) -> Corrected:
         DataError: the masks are not understood, or no image can be used.
         OutputError: ``out`` holds files already, or cannot be written.
     """
-    survey = checked.survey
-    table = survey.table or _main_levels(survey)
+    reading = checked.reading
+    table = reading.table or _main_levels(reading)
     if not table:
-        reason = survey.faults.get("masks") or survey.faults.get("description") or "no mask can be read"
-        raise DataError(f"{out}: no corrected copy can be made, since the masks are not understood ({reason})")
-    if len(survey.items) < survey.total:
-        raise DataError(f"{out}: a corrected copy is made of at most {len(survey.items)} images; found {survey.total}")
-    corrected = _choose(survey, table)
+        reasons = [str(fault) for fault in reading.faults if fault.check in ("many-values", "description")]
+        reason = reasons[0] if reasons else "no mask can be read"
+        raise DataError(out, f"no corrected copy can be made, since the masks are not understood ({reason})")
+    if len(reading.examples) < reading.total:
+        raise DataError(
+            out, f"a corrected copy is made of at most {len(reading.examples)} images", f"found {reading.total}"
+        )
+    corrected = _choose(reading, table)
     if not corrected.names:
-        raise DataError(f"{survey.folder}: none of its images can be used; see rescrnet check for the reasons")
+        raise DataError(reading.folder, "none of its images can be used", "see rescrnet check for the reasons")
 
     def write(folder: Path) -> None:
         for name in ("images", "masks"):
             (folder / name).mkdir()
         for place, name in corrected.names.items():
-            _write_image(survey.items[place], folder / "images" / name)
-            mask = _fitted(table.decode(survey.items[place].pair.masks), survey.items[place])
+            _write_image(reading.examples[place], folder / "images" / name)
+            mask = _fitted(table.decode(reading.examples[place].pair.masks), reading.examples[place])
             _write_mask(mask, table, folder / "masks" / f"{name}.png")
-        text = yaml.safe_dump(_description(survey, table, corrected), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(_description(reading, table, corrected), sort_keys=False, allow_unicode=True)
         (folder / "dataset.yaml").write_text(text, encoding="utf-8")
 
     write_folder(out, write)
     return corrected
 
 
-def _main_levels(survey: Survey) -> MaskTable | None:
+def _main_levels(reading: Reading) -> MaskTable | None:
     """A table of the few grey levels that nearly all pixels are close to, where masks were saved as JPEG."""
-    if any(set(item.pair.masks) != {""} for item in survey.items):
+    if any(set(example.pair.masks) != {""} for example in reading.examples):
         return None
-    masks = [mask for _, mask in survey.masks]
+    masks = [mask for _, mask in reading.masks]
     jpeg = any(mask.form == "JPEG" for mask in masks)
-    if not jpeg or any(mask.colour or mask.type != "uint8" for mask in masks) or len(masks) > len(survey.items):
+    if not jpeg or any(mask.colour or mask.type != "uint8" for mask in masks) or len(masks) > len(reading.examples):
         return None
     counts = sum((mask.values for mask in masks), Counter[int]())
     total = sum(counts.values())
@@ -113,16 +125,16 @@ def _main_levels(survey: Survey) -> MaskTable | None:
     return MaskTable(MaskReader(), classes, counts)
 
 
-def _choose(survey: Survey, table: MaskTable) -> Corrected:
+def _choose(reading: Reading, table: MaskTable) -> Corrected:
     corrected, taken = Corrected(), set[str]()
-    for problem in survey.problems:
-        for file in problem.files:
-            corrected.left_out[printable(file)] = printable(problem.reason)
-    for place, item in enumerate(survey.items):
-        if reason := _unusable(item, table):
-            corrected.left_out[printable(item.pair.image)] = reason
+    for fault in reading.faults:
+        if fault.check in _UNPAIRED:
+            corrected.left_out |= {printable(file): printable(fault.found) for file in fault.files}
+    for place, example in enumerate(reading.examples):
+        if reason := _unusable(example, table):
+            corrected.left_out[printable(example.pair.image)] = reason
             continue
-        stem = re.sub(r"[^\w .,=()\[\]+-]|\n", "_", printable(item.pair.stem)).strip(" .")[:_LONGEST] or "image"
+        stem = re.sub(r"[^\w .,=()\[\]+-]|\n", "_", printable(example.pair.stem)).strip(" .")[:_LONGEST] or "image"
         name, number = stem, 1
         while name.casefold() in taken:
             number += 1
@@ -132,20 +144,20 @@ def _choose(survey: Survey, table: MaskTable) -> Corrected:
     return corrected
 
 
-def _unusable(item: Item, table: MaskTable) -> str:
+def _unusable(example: Example, table: MaskTable) -> str:
     """Why an image cannot be in the copy, or nothing."""
-    if not item.image:
+    if not example.image:
         return "cannot be read"
-    if item.image.not_finite:
+    if example.image.not_finite:
         return "holds NaN or infinite values"
-    if item.image.low == item.image.high:
+    if example.image.low == example.image.high:
         return "is constant"
-    if item.mask_faults or len(item.masks) < len(item.pair.masks):
+    if not example.mask_is_sound or len(example.masks) < len(example.pair.masks):
         return "its mask cannot be read"
-    if any(mask.size != item.image.size and not _is_scaled(mask.size, item.image.size) for mask in item.masks):
+    if any(mask.size != example.image.size and not _is_scaled(mask.size, example.image.size) for mask in example.masks):
         return "its mask has another size"
     try:
-        table.decode(item.pair.masks)
+        table.decode(example.pair.masks)
     except DataError:
         return "its mask is not understood"
     return ""
@@ -156,25 +168,24 @@ def _is_scaled(mask: tuple[int, int], image: tuple[int, int]) -> bool:
     return abs(ratios[0] / ratios[1] - 1) < 0.02
 
 
-def _fitted(mask: NDArray[np.uint8], item: Item) -> NDArray[np.uint8]:
+def _fitted(mask: NDArray[np.uint8], example: Example) -> NDArray[np.uint8]:
     """The mask at the size of its image, each pixel from the nearest."""
-    if item.image is None or mask.shape == item.image.size:
+    if example.image is None or mask.shape == example.image.size:
         return mask
-    height, width = item.image.size
+    height, width = example.image.size
     return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST))
 
 
-def _write_image(item: Item, path: Path) -> None:
+def _write_image(example: Example, path: Path) -> None:
     """Copy a plain file; write anything else as TIFF, its pixel size kept."""
-    source, facts = item.pair.image, item.image
+    source, facts = example.pair.image, example.image
     if facts is None:
         return
     if isinstance(source, Path) and not facts.alpha and source.suffix.lower() in _FORMS.get(facts.form, ()):
         shutil.copyfile(source, path.with_name(path.name + source.suffix.lower()))
         return
-    array, alpha = read_with_alpha(source, palette=True)
-    array = array[..., :-1] if alpha else array
-    array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
+    array = read_pixels(source).colours
+    array = array[..., 0] if array.shape[-1] == 1 else array
     how: dict[str, Any] = {"photometric": "minisblack"}
     if array.ndim == 3 and array.shape[-1] == 3 and array.dtype.kind == "u":
         how = {"photometric": "rgb"}
@@ -192,23 +203,23 @@ def _write_mask(mask: NDArray[np.uint8], table: MaskTable, path: Path) -> None:
     image.save(path)
 
 
-def _description(survey: Survey, table: MaskTable, corrected: Corrected) -> dict[str, Any]:
+def _description(reading: Reading, table: MaskTable, corrected: Corrected) -> dict[str, Any]:
     classes = [{"name": entry.name, "value": index, "color": entry.color} for index, entry in enumerate(table.classes)]
-    chosen = [(survey.items[place], name) for place, name in corrected.names.items()]
+    chosen = [(reading.examples[place], name) for place, name in corrected.names.items()]
     description: dict[str, Any] = {"classes": classes}
-    if any(item.classes and item.classes.unlabelled for item, _ in chosen):
+    if any(example.classes and example.classes.unlabelled for example, _ in chosen):
         description["ignore"] = IGNORE
-    if survey.description.allow_single_class:
+    if reading.description.allow_single_class:
         description["allow_single_class"] = True
-    if survey.own_validation and (names := [name for item, name in chosen if item.part == "val"]):
+    if reading.own_validation and (names := [name for example, name in chosen if example.part == "val"]):
         description["validation"] = names
     groups: dict[str, list[str]] = defaultdict(list)
-    for item, name in chosen:
-        if item.pair.group:
-            groups[printable(item.pair.group)].append(name)
+    for example, name in chosen:
+        if example.pair.group:
+            groups[printable(example.pair.group)].append(name)
     if groups:
         description["groups"] = dict(groups)
-    sizes = {item.image.pixel_size for item, _ in chosen if item.image}
+    sizes = {example.image.pixel_size for example, _ in chosen if example.image}
     if len(sizes) == 1 and (size := next(iter(sizes))):
         description["pixel_size"] = list(size)
     return description

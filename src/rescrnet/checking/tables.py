@@ -1,4 +1,4 @@
-"""What was seen of a dataset as rows of text: for the terminal, for the page and for programs."""
+"""What was read of a dataset as rows of text: for the terminal, for the page and for programs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import printable
-from rescrnet.checking.survey import Item, Survey, shares
-from rescrnet.images.origins import Page
+from rescrnet.datasets.read import Example, Reading, shares
+from rescrnet.images.whole import Page
+from rescrnet.wording import channels, count
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,18 @@ class ClassRow:
     colour: str
 
 
-def image_rows(survey: Survey) -> list[ImageRow]:
+def image_rows(reading: Reading) -> list[ImageRow]:
     """A row for each image that was opened."""
-    return [_image_row(item) for item in survey.items]
+    return [_image_row(example) for example in reading.examples]
 
 
-def _image_row(item: Item) -> ImageRow:
-    image, classes = item.image, item.classes
-    page = f" (page {item.pair.image.index + 1})" if isinstance(item.pair.image, Page) else ""
-    types = sorted({mask.type for mask in item.masks})
+def _image_row(example: Example) -> ImageRow:
+    image, classes = example.image, example.classes
+    page = f" (page {example.pair.image.index + 1})" if isinstance(example.pair.image, Page) else ""
+    types = sorted({mask.type for mask in example.masks})
     return ImageRow(
-        name=printable(item.image_file.name) + page,
-        part=item.part,
+        name=printable(example.image_file.name) + page,
+        part=example.part,
         size=image.size if image else None,
         type=image.type if image else "–",
         channels=image.channels if image else None,
@@ -63,39 +64,37 @@ def _image_row(item: Item) -> ImageRow:
     )
 
 
-def class_rows(survey: Survey) -> list[ClassRow]:
+def class_rows(reading: Reading) -> list[ClassRow]:
     """A row for each class, as far as the masks are understood."""
-    facts = [facts for _, facts in survey.labelled]
-    if not survey.table or not facts:
+    facts = [facts for _, facts in reading.labelled]
+    if not reading.table or not facts:
         return []
     parts = np.sum([one.parts for one in facts], axis=0)
     seen = np.sum([one.pixels > 0 for one in facts], axis=0)
-    values = {name: value for value, name, _ in survey.table.rows()}
+    values = {name: value for value, name, _ in reading.table.rows()}
     return [
-        ClassRow(entry.name, values.get(entry.name, "–"), float(share), int(count), int(masks), entry.color)
-        for entry, share, count, masks in zip(survey.table.classes, shares(facts), parts, seen, strict=True)
+        ClassRow(entry.name, values.get(entry.name, "–"), float(share), int(number), int(masks), entry.color)
+        for entry, share, number, masks in zip(reading.table.classes, shares(facts), parts, seen, strict=True)
     ]
 
 
-def in_one_line(survey: Survey) -> str:
+def in_one_line(reading: Reading) -> str:
     """What the dataset is, in one line."""
-    train, val = len(survey.split.train), len(survey.split.val)
-    images = f"{train} image{'s' * (train != 1)} to train on, {val} to validate"
-    kinds = Counter(
-        {1: "grey", 3: "RGB"}.get(facts.channels, f"{facts.channels} channels") for _, facts in survey.images
-    )
-    return f"{printable(survey.folder)}: {survey.layout}; {images}" + "".join(f", {kind}" for kind in kinds)
+    train, val = len(reading.split.train), len(reading.split.val)
+    images = f"{count(train, 'image')} to train on, {val} to validate"
+    kinds = Counter(channels(facts.channels) for _, facts in reading.images)
+    return f"{printable(reading.folder)}: {reading.layout}; {images}" + "".join(f", {kind}" for kind in kinds)
 
 
 def to_dict(checked: Checked) -> dict[str, Any]:
     """What ``--json`` prints."""
-    survey = checked.survey
+    reading = checked.reading
     return {
-        "dataset": printable(survey.folder),
-        "layout": survey.layout,
-        "train": len(survey.split.train),
-        "val": len(survey.split.val),
-        "images": [vars(row) for row in image_rows(survey)],
-        "classes": [vars(row) for row in class_rows(survey)],
+        "dataset": printable(reading.folder),
+        "layout": reading.layout,
+        "train": len(reading.split.train),
+        "val": len(reading.split.val),
+        "images": [vars(row) for row in image_rows(reading)],
+        "classes": [vars(row) for row in class_rows(reading)],
         "findings": [finding.to_dict() for finding in checked.findings],
     }

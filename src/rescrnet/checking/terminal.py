@@ -10,6 +10,7 @@ from rich.table import Table
 from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import Finding, Severity
 from rescrnet.checking.tables import ImageRow, class_rows, image_rows, in_one_line
+from rescrnet.wording import count
 
 _MOST_ROWS = 30
 _MOST_FILES = 4
@@ -19,8 +20,8 @@ _STYLES = {Severity.error: "bold red", Severity.warning: "yellow", Severity.info
 
 def show(checked: Checked, console: Console) -> None:
     """Print what the dataset is, its images, its classes, and all findings, the worst first."""
-    console.print(in_one_line(checked.survey), highlight=False, markup=False, soft_wrap=True)
-    rows, classes = image_rows(checked.survey), class_rows(checked.survey)
+    console.print(in_one_line(checked.reading), highlight=False, markup=False, soft_wrap=True)
+    rows, classes = image_rows(checked.reading), class_rows(checked.reading)
     if rows:
         console.print(_images(rows[:_MOST_ROWS], [row.name for row in classes]))
         if len(rows) > _MOST_ROWS:
@@ -41,7 +42,7 @@ def show_finding(finding: Finding, console: Console) -> None:
     style = _STYLES[finding.severity]
     head = f"[{style}]{finding.severity.name}[/] {finding.check.name}: {escape(finding.reason)}"
     console.print(head, highlight=False, soft_wrap=True)
-    fix = " (--fix does)" if finding.check.mended and finding.severity is not Severity.info else ""
+    fix = " (--fix does)" if finding.check.fixable and finding.severity is not Severity.info else ""
     console.print(f"    {escape(finding.remedy)}{fix}", highlight=False, soft_wrap=True)
     for file in finding.files[:_MOST_FILES]:
         console.print(f"    {escape(file)}", style="dim", highlight=False, soft_wrap=True)
@@ -54,7 +55,7 @@ def summary(checked: Checked) -> str:
     words = []
     for severity, name in ((Severity.error, "error"), (Severity.warning, "warning"), (Severity.info, "note")):
         number = sum(finding.severity is severity for finding in checked.findings)
-        words.append(f"{number or 'no'} {name}{'s' * (number != 1)}")
+        words.append(count(number, name) if number else f"no {name}s")
     return f"{'training would refuse it' if checked.errors else 'ready for training'}: {', '.join(words)}"
 
 

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rescrnet.datasets.pairing import Problem
-from rescrnet.images.whole import SUFFIXES
+from rescrnet.datasets.faults import Fault
+from rescrnet.images.npy import holds_numbers
+from rescrnet.images.open import SUFFIXES
+from rescrnet.images.zarr_reader import is_zarr
 
 TRAINING = ("train_local", "train", "training")
 VALIDATION = ("val_local", "val", "validation", "valid")
@@ -22,7 +24,7 @@ class Listing:
     """What lies directly in a folder.
 
     Attributes:
-        images: files with the suffix of an image, sorted by name.
+        images: files with the suffix of an image, and Zarrs, sorted by name.
         folders: folders, sorted by name.
         foreign: other files, hidden ones too, and links that lead nowhere; the first thousand.
     """
@@ -40,24 +42,35 @@ def list_folder(folder: Path) -> Listing:
     with os.scandir(folder) as entries:
         for entry in entries:
             hidden = entry.name.startswith(".")
-            if entry.name.lower().endswith(SUFFIXES) and not hidden and _is(entry.is_file):
+            if not hidden and _is_image(entry):
                 images.append(entry.name)
-            elif _is(entry.is_dir):
+            elif _is_folder(entry):
                 folders += [] if hidden else [entry.name]
             elif len(foreign) < 1000:
                 foreign.append(entry.name)
     return Listing(*([folder / name for name in sorted(names)] for names in (images, folders, foreign)))
 
 
-def _is(kind: object) -> bool:
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """A file with the suffix of an image, or a Zarr; an array of Python objects is none, as Cellpose keeps them."""
+    path = Path(entry.path)
     try:
-        return bool(kind())  # type: ignore[operator]
+        if not entry.name.lower().endswith(SUFFIXES):
+            return entry.is_dir() and is_zarr(path)
+        return entry.is_file() and (path.suffix.lower() != ".npy" or holds_numbers(path))
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
     except OSError:  # a link that leads to itself
         return False
 
 
 @dataclass(frozen=True)
-class Part:
+class ImageAndMaskFolders:
     """The folders of a part of a dataset: of its images and of its masks, which may be one."""
 
     images: Path
@@ -72,13 +85,13 @@ class Folders:
         layout: what the layout is called.
         train: the part for training.
         val: the part for validation, where the layout has one.
-        problems: why a part is missing.
+        faults: why a part is missing.
     """
 
     layout: str
-    train: Part | None
-    val: Part | None = None
-    problems: tuple[Problem, ...] = ()
+    train: ImageAndMaskFolders | None
+    val: ImageAndMaskFolders | None = None
+    faults: tuple[Fault, ...] = ()
 
 
 def find_folders(folder: Path) -> Folders:
@@ -91,23 +104,23 @@ def find_folders(folder: Path) -> Folders:
             root = inside
             return _split_folders(train, _child(inside, VALIDATION), root)
     part = _part(folder)
-    return Folders(_name(part), None, None, (part,)) if isinstance(part, Problem) else Folders(_name(part), part)
+    return Folders(_name(part), None, None, (part,)) if isinstance(part, Fault) else Folders(_name(part), part)
 
 
 def _split_folders(train: Path, val: Path | None, root: Path) -> Folders:
     layout = "the authors'" if train.name.lower() == "train_local" else _name(_part(train), split=True)
     parts = [_part(train), _part(val) if val else None]
-    problems = [part for part in parts if isinstance(part, Problem)]
+    faults = [part for part in parts if isinstance(part, Fault)]
     if train.name.lower() == "train_local" and not val:
         missing = root / "val_local"
         remedy = "expected the validation images beside train_local"
-        problems.append(Problem("missing-folder", (missing,), str(missing), "no such folder", remedy))
-    found = [part if isinstance(part, Part) else None for part in parts]
-    return Folders(layout, found[0], found[1], tuple(problems))
+        faults.append(Fault("missing-folder", (missing,), "no such folder", remedy))
+    found = [part if isinstance(part, ImageAndMaskFolders) else None for part in parts]
+    return Folders(layout, found[0], found[1], tuple(faults))
 
 
-def _name(part: Part | Problem, *, split: bool = False) -> str:
-    if isinstance(part, Problem):
+def _name(part: ImageAndMaskFolders | Fault, *, split: bool = False) -> str:
+    if isinstance(part, Fault):
         return "unknown"
     name = part.images.name.lower()
     if name == "imagestr":
@@ -119,17 +132,17 @@ def _name(part: Part | Problem, *, split: bool = False) -> str:
     return f"{part.images.name} and {part.masks.name}" + (" in folders for training and validation" if split else "")
 
 
-def _part(folder: Path) -> Part | Problem:
+def _part(folder: Path) -> ImageAndMaskFolders | Fault:
     sides = [_child_or_problem(folder, names) for names in (IMAGES, MASKS)]
-    if all(isinstance(side, Problem) and side.kind == "missing-folder" for side in sides):
+    if all(isinstance(side, Fault) and side.check == "missing-folder" for side in sides):
         listing = list_folder(folder)
         if listing.images and not listing.folders:
-            return Part(folder, folder)
+            return ImageAndMaskFolders(folder, folder)
     for side in sides:
-        if isinstance(side, Problem):
+        if isinstance(side, Fault):
             return side
     images, masks = (_inner(side) for side in sides if isinstance(side, Path))
-    return Part(images, masks)
+    return ImageAndMaskFolders(images, masks)
 
 
 def _inner(folder: Path) -> Path:
@@ -139,17 +152,16 @@ def _inner(folder: Path) -> Path:
     return inside[0] if inside and not listing.images else folder
 
 
-def _child_or_problem(folder: Path, names: Sequence[str]) -> Path | Problem:
+def _child_or_problem(folder: Path, names: Sequence[str]) -> Path | Fault:
     found = list(_children(folder, names))
     if len(found) == 1:
         return found[0]
     if found:
-        subject = " and ".join(map(str, found))
         remedy = "keep one of them, or put the others elsewhere"
-        return Problem("ambiguous-folder", tuple(found), subject, f"either could hold the {names[0]}", remedy)
+        return Fault("ambiguous-folder", tuple(found), f"either could hold the {names[0]}", remedy, named=len(found))
     missing = folder / names[0]
     remedy = "expected 'images' and 'masks', or 'train_local' and 'val_local' with both"
-    return Problem("missing-folder", (missing,), str(missing), "no such folder", remedy)
+    return Fault("missing-folder", (missing,), "no such folder", remedy)
 
 
 def _child(folder: Path, names: Sequence[str]) -> Path | None:

@@ -6,8 +6,9 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from rescrnet.datasets.faults import Fault
 
 _AFFIXES = (
     "masks|mask|msk|labels|label|labelled|labeled|lbl|segmentations|segmentation|seg|annotations|annotation|"
@@ -15,31 +16,6 @@ _AFFIXES = (
 )
 _AFFIX = re.compile(rf"(?:^(?:{_AFFIXES})[ _.-]+|[ _.-]+(?:{_AFFIXES})$)")
 _MASK = re.compile(r"(?:^|[ _.-])(?:masks?|msk|label(?:s|led|ed)?|lbl|seg(?:mentations?)?|annotations?|gt)(?:$|[ _.-])")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What keeps files from becoming pairs.
-
-    Attributes:
-        kind: the name of the check that reports it.
-        files: the files or folders concerned.
-        subject: which of them to name in one line.
-        reason: what was found.
-        remedy: what to do.
-        others: how many other files have the same problem.
-    """
-
-    kind: str
-    files: tuple[Path, ...]
-    subject: str
-    reason: str
-    remedy: str
-    others: int = 0
-
-    def __str__(self) -> str:
-        more = f" (and {self.others} more)" if self.others else ""
-        return f"{self.subject}: {self.reason}{more}; {self.remedy}"
 
 
 def name_of(stem: str) -> str:
@@ -60,11 +36,11 @@ _KEYS: tuple[Callable[[str], str], ...] = (str, str.casefold, name_of)
 
 def pair_names(
     images: Sequence[Path], masks: Sequence[Path], masks_folder: Path
-) -> tuple[dict[Path, Path], list[Problem]]:
+) -> tuple[dict[Path, Path], list[Fault]]:
     """Pair files whose stems are alike: the same, or but for case, or but for words such as ``mask``.
 
     Returns:
-        The mask of each image, and a problem for each image or mask without a partner or with two.
+        The mask of each image, and a fault for each image or mask without a partner or with two.
     """
     pairs: dict[Path, Path] = {}
     images_left, masks_left = list(images), list(masks)
@@ -76,13 +52,13 @@ def pair_names(
         taken = set(pairs.values())
         images_left = [file for file in images_left if file not in pairs]
         masks_left = [file for file in masks_left if file not in taken]
-    problems, named = _ambiguities(images, masks)
+    faults, named = _ambiguities(images, masks)
     images_left, masks_left = ([f for f in files if f not in named] for files in (images_left, masks_left))
-    problems += _without_partner(images_left, "image-without-mask", "has no mask", masks_folder)
+    faults += _without_partner(images_left, "image-without-mask", "has no mask", masks_folder)
     if images:
-        problems += _without_partner(masks_left, "mask-without-image", "has no image", images[0].parent)
+        faults += _without_partner(masks_left, "mask-without-image", "has no image", images[0].parent)
     kept = {image: mask for image, mask in pairs.items() if image not in named and mask not in named}
-    return kept, problems
+    return kept, faults
 
 
 def _grouped(files: Iterable[Path], key: Callable[[str], str]) -> Mapping[str, list[Path]]:
@@ -92,10 +68,10 @@ def _grouped(files: Iterable[Path], key: Callable[[str], str]) -> Mapping[str, l
     return groups
 
 
-def _ambiguities(images: Sequence[Path], masks: Sequence[Path]) -> tuple[list[Problem], set[Path]]:
+def _ambiguities(images: Sequence[Path], masks: Sequence[Path]) -> tuple[list[Fault], set[Path]]:
     """Files of one name that do not pair off by their exact stems."""
     by_image, by_mask = _grouped(images, name_of), _grouped(masks, name_of)
-    problems: list[Problem] = []
+    faults: list[Fault] = []
     for name, group in by_image.items():
         others = by_mask.get(name, [])
         for key in _KEYS[:2]:  # the same stems on both sides are no guess
@@ -103,26 +79,25 @@ def _ambiguities(images: Sequence[Path], masks: Sequence[Path]) -> tuple[list[Pr
             if sorted(stems[0]) == sorted(stems[1]) and len(set(stems[0])) == len(group):
                 break
         else:
-            problems += [_ambiguous(files) for files in (group, others) if len(files) > 1 and others]
-    problems += same_stem(images, problems) + same_stem(masks, problems)
-    return problems, {file for problem in problems for file in problem.files}
+            faults += [_ambiguous(files) for files in (group, others) if len(files) > 1 and others]
+    faults += same_stem(images, faults) + same_stem(masks, faults)
+    return faults, {file for fault in faults for file in fault.files}
 
 
-def same_stem(files: Iterable[Path], known: Iterable[Problem] = ()) -> list[Problem]:
-    """A problem for every two files of one stem that are not in a known one."""
-    listed = {file for problem in known for file in problem.files}
+def same_stem(files: Iterable[Path], known: Iterable[Fault] = ()) -> list[Fault]:
+    """A fault for every two files of one stem that are not in a known one."""
+    listed = {file for fault in known for file in fault.files}
     groups = [group for group in _grouped(files, str).values() if len(group) > 1]
     return [_ambiguous(group) for group in groups if not listed.issuperset(group)]
 
 
-def _ambiguous(files: Sequence[Path]) -> Problem:
+def _ambiguous(files: Sequence[Path]) -> Fault:
     first, second = sorted(files)[:2]
     reason = "two files of one stem" if first.stem == second.stem else "either could be meant by one name"
-    return Problem("ambiguous-pair", tuple(sorted(files)), f"{first} and {second}", reason, "remove or rename one")
+    return Fault("ambiguous-pair", tuple(sorted(files)), reason, "remove or rename one", named=2)
 
 
-def _without_partner(files: Sequence[Path], kind: str, reason: str, folder: Path) -> list[Problem]:
+def _without_partner(files: Sequence[Path], check: str, reason: str, folder: Path) -> list[Fault]:
     if not files:
         return []
-    first, others = min(files), len(files) - 1
-    return [Problem(kind, tuple(sorted(files)), str(first), reason, f"expected {folder / first.stem}.*", others)]
+    return [Fault(check, tuple(sorted(files)), reason, f"expected {folder / min(files).stem}.*")]

@@ -1,4 +1,4 @@
-"""A CSV table of images and masks, for data that lies as it lies."""
+"""A CSV table of images and masks, for data in any folder layout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rescrnet.datasets.pairing import Problem
+from rescrnet.datasets.faults import Fault
+from rescrnet.images.zarr_reader import is_zarr
 
 _SPLITS: Mapping[str, Literal["train", "val"]] = {
     "": "train",
@@ -21,7 +22,7 @@ _SPLITS: Mapping[str, Literal["train", "val"]] = {
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """An image and its mask, the group it belongs to, and whether it trains or validates."""
 
     image: Path
@@ -39,15 +40,15 @@ def find_table(folder: Path) -> Path | None:
     return None
 
 
-def read_table(path: Path) -> tuple[list[Row], list[Problem]]:
+def read_table(path: Path) -> tuple[list[TableRow], list[Fault]]:
     """The rows of a table with the columns ``image``, ``mask`` and, if wanted, ``group`` and ``split``.
 
     Paths are relative to the table. A ``split`` is ``train``, ``val``, or empty for training; rows for ``test`` are
-    left out. What cannot be used is a problem.
+    left out. What cannot be used is a fault.
     """
     header, lines = _read(path)
-    rows: list[Row] = []
-    problems: list[Problem] = []
+    rows: list[TableRow] = []
+    faults: list[Fault] = []
     seen: dict[Path, int] = {}
     for number, line in enumerate(lines, start=2):
         cells = dict(zip(header, (cell.strip() for cell in line), strict=False))
@@ -55,13 +56,13 @@ def read_table(path: Path) -> tuple[list[Row], list[Problem]]:
             continue
         wrong = _fault(path, cells, seen)
         if wrong:
-            problems.append(Problem("table-row", (path,), f"{path}, line {number}", *wrong))
+            faults.append(Fault("table-row", (path,), *wrong, place=f", line {number}"))
             continue
         image = path.parent / cells["image"]
         seen[image] = number
         split = _SPLITS[cells.get("split", "").lower()]
-        rows.append(Row(image, path.parent / cells["mask"], cells.get("group", ""), split))
-    return rows, problems
+        rows.append(TableRow(image, path.parent / cells["mask"], cells.get("group", ""), split))
+    return rows, faults
 
 
 def _fault(path: Path, cells: Mapping[str, str], seen: Mapping[Path, int]) -> tuple[str, str] | None:
@@ -71,7 +72,8 @@ def _fault(path: Path, cells: Mapping[str, str], seen: Mapping[Path, int]) -> tu
         if not name:
             return f"names no {column}", "fill it in, or remove the line"
         try:
-            there = "\0" not in name and (path.parent / name).is_file()
+            file = path.parent / name
+            there = "\0" not in name and (file.is_file() or is_zarr(file))
         except OSError:  # too long for a name
             there = False
         if not there:

@@ -35,7 +35,7 @@ class RawArray:
         self.shape, self.dtype = tuple(shape), np.dtype(dtype)
         expected, found = offset + math.prod(self.shape) * self.dtype.itemsize, path.stat().st_size
         if found < expected:
-            raise DataError(f"{path}: is cut short, {found} bytes of {expected}; copy it again")
+            raise DataError(path, f"is cut short, {found} bytes of {expected}", "copy it again")
 
     @classmethod
     def create(cls, path: Path, shape: Sequence[int], dtype: DTypeLike) -> Self:
@@ -67,9 +67,11 @@ class RawArray:
                 shape, fortran, dtype = read_header(file)
                 offset = file.tell()
         except (ValueError, KeyError) as error:
-            raise DataError(f"{path}: cannot be read as a NumPy array, is it damaged? ({error})") from None
+            raise DataError(
+                path, f"cannot be read as a NumPy array, is it damaged? ({error})", "copy it again"
+            ) from None
         if dtype.hasobject:
-            raise DataError(f"{path}: holds Python objects; expected an array of numbers; convert it")
+            raise DataError(path, "holds Python objects", "expected an array of numbers; convert it")
         return cls(path, shape, dtype, offset, fortran=fortran)
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
@@ -134,7 +136,7 @@ def _read_into(file: Any, target: memoryview, path: Path) -> None:
     while target:
         count = file.readinto(target)
         if not count:
-            raise DataError(f"{path}: is cut short; copy it again")
+            raise DataError(path, "is cut short", "copy it again")
         target = target[count:]
 
 
@@ -142,3 +144,13 @@ def _scratch_error(path: Path, error: OSError) -> OutputError:
     return OutputError(
         f"{path.parent}: cannot be written ({error.strerror or error}); free space there, or choose another folder"
     )
+
+
+def holds_numbers(path: Path) -> bool:
+    """Whether a ``.npy`` file holds numbers rather than Python objects; also where it cannot be read, so that whoever
+    reads it says why."""
+    try:
+        with path.open("rb") as file:
+            return b"'descr': '|O'" not in file.read(128)
+    except OSError:
+        return True

@@ -1,4 +1,4 @@
-"""Open any microscope image for reading by region: TIFF, Zarr, NumPy, PNG, JPEG, BMP, or an array in memory."""
+"""Open any microscope image for reading by region: TIFF, Zarr, NumPy, pictures, or an array in memory."""
 
 from __future__ import annotations
 
@@ -9,50 +9,89 @@ from pathlib import Path
 import numpy as np
 
 from rescrnet.errors import DataError
-from rescrnet.images.npy import RawArray
+from rescrnet.images.npy import RawArray, holds_numbers
+from rescrnet.images.picture import open_picture
 from rescrnet.images.stack import ArrayLike, Axis, Stack, default_axes, make_stack
 from rescrnet.images.tiff_reader import open_tiff
-from rescrnet.images.whole import SUFFIXES, read
 from rescrnet.images.zarr_reader import is_zarr, open_zarr
-from rescrnet.intensity import without_alpha
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_NUMPY = b"\x93NUMPY"
-_FAMILIES = dict.fromkeys(SUFFIXES, "picture") | {".tif": "TIFF", ".tiff": "TIFF", ".npy": "NumPy"}
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+TIFFS = (".tif", ".tiff", ".btf", ".lsm", ".svs", ".ndpi", ".scn", ".bif", ".qptiff")
+SUFFIXES = (*PICTURES, *TIFFS, ".npy")
+"""Files of these names are taken for images where a folder is listed."""
+
+_FORMS = {
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"BM": "BMP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"\x93NUMPY": "NumPy",
+}
+_NAMED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".npy": "NumPy"} | dict.fromkeys(TIFFS, "TIFF")
 
 
-def open_source(path: str | Path, level: int = 0, *, fill_missing: bool = False) -> Stack:
-    """The planes of an image on disk, none of them read yet, but for PNG, JPEG and BMP, which are.
+def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, indices: bool = False) -> Stack:
+    """The planes of an image on disk, by the content of the file; no pixel of them is read yet.
 
     Args:
         path: a TIFF, PNG, JPEG, BMP or ``.npy`` file, an OME-Zarr image, or a Zarr array.
         level: of the pyramid, 0 the finest.
         fill_missing: take chunks and tiles that are not there for empty, as some writers mean them, rather than lost.
+        indices: of an indexed PNG or BMP give the indices, as for a mask, not the colours.
 
     Raises:
         DataError: there is no such file or level, it is damaged, or it is no image that can be read.
     """
     path = Path(path)
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder; expected an image")
-    try:
-        if path.is_dir():
-            if not is_zarr(path):
-                raise DataError(f"{path}: is a folder but no Zarr; expected an image, or an OME-Zarr")
-            return open_zarr(path, level, fill_missing=fill_missing)
-        with path.open("rb") as file:
-            head = file.read(8)
-    except PermissionError:
-        raise DataError(f"{path}: no permission to read it") from None
-    family = "TIFF" if head[:4] in _TIFF else "NumPy" if head.startswith(_NUMPY) else "picture"
-    _check_suffix(path, family, head)
-    if family == "TIFF":
+        raise DataError(path, "no such file or folder", "expected an image")
+    if path.is_dir():
+        if not is_zarr(path):
+            raise DataError(path, "is a folder but no Zarr", "expected an image, or an OME-Zarr")
+        return open_zarr(path, level, fill_missing=fill_missing)
+    form = form_of(path)
+    if form == "TIFF":
         return open_tiff(path, level, fill_missing=fill_missing)
     if level:
-        raise DataError(f"{path}: has one level, 0; there is no level {level}")
-    if family == "NumPy":
-        return replace(wrap(RawArray.open(path), name=str(path)), path=path)
-    return replace(wrap(without_alpha(read(path, palette=True)), name=str(path)), path=path)
+        raise DataError(path, "has one level, 0", f"there is no level {level}")
+    if form == "NumPy":
+        return replace(wrap(RawArray.open(path), name=str(path)), path=path, form=form)
+    return open_picture(path, indices=indices)
+
+
+def form_of(path: Path) -> str:
+    """``PNG``, ``TIFF``, ``JPEG``, ``BMP`` or ``NumPy`` by the first bytes of a file, else nothing.
+
+    Raises :class:`DataError` where it is empty or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise DataError(path, "no permission to read it", "correct its permissions") from None
+        raise DataError(path, f"cannot be read ({error.strerror})", "copy it again") from None
+    if not head:
+        raise DataError(path, "is empty", "copy it again")
+    return next((form for magic, form in _FORMS.items() if head.startswith(magic)), "")
+
+
+def named_form(path: Path) -> str:
+    """What the end of a file's name says that it is; nothing where it says nothing."""
+    return _NAMED.get(path.suffix.lower(), "")
+
+
+def count_planes(path: Path) -> int:
+    """Planes of an image, time and depth multiplied; 1 also where it cannot be read: whoever reads it says why."""
+    if path.suffix.lower() in PICTURES:
+        return 1
+    try:
+        return len(open_image(path))
+    except DataError:
+        return 1
 
 
 def wrap(array: ArrayLike, axes: str | None = None, *, name: str = "image") -> Stack:
@@ -69,7 +108,7 @@ def wrap(array: ArrayLike, axes: str | None = None, *, name: str = "image") -> S
     """
     axes = default_axes(array.shape, name) if axes is None else axes
     if len(axes) != len(array.shape):
-        raise DataError(f"{name}: has shape {tuple(array.shape)}, expected one axis for each of {','.join(axes)}")
+        raise DataError(name, f"has shape {tuple(array.shape)}", f"expected one axis for each of {','.join(axes)}")
     resident = array.nbytes if isinstance(array, np.ndarray) else 0
     return make_stack(
         array, [Axis(letter, n) for letter, n in zip(axes, array.shape, strict=True)], name, segment_bytes=resident
@@ -81,32 +120,25 @@ def image_stem(path: Path) -> str:
     return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff", ".zarr") else path.stem
 
 
-def list_sources(folder: Path) -> list[Path]:
-    """What :func:`open_source` can open directly in ``folder``, sorted by name; hidden files are left out."""
+def list_images(folder: Path) -> list[Path]:
+    """What :func:`open_image` can open directly in ``folder``, sorted by name; hidden files are left out."""
     return sorted(
         path
         for path in folder.iterdir()
-        if not path.name.startswith(".")
-        and (path.suffix.lower() in (*SUFFIXES, ".npy") if path.is_file() else is_zarr(path))
+        if not path.name.startswith(".") and (_is_named_image(path) if path.is_file() else is_zarr(path))
     )
 
 
-def _check_suffix(path: Path, family: str, head: bytes) -> None:
-    if not head:
-        raise DataError(f"{path}: is empty; copy it again")
-    expected = _FAMILIES.get(path.suffix.lower(), family)
-    if expected != family:
-        article = "is a" if family != "picture" else "is no"
-        named = family if family != "picture" else expected
-        raise DataError(f"{path}: {article} {named} file by its content; rename it, or copy it again")
+def _is_named_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and (path.suffix.lower() != ".npy" or holds_numbers(path))
 
 
-def by_stem(files: Iterable[Path], stem_of: Callable[[Path], str] = lambda file: file.stem) -> dict[str, Path]:
+def by_stem(files: Iterable[Path], stem_of: Callable[[Path], str] = image_stem) -> dict[str, Path]:
     """The files by stem. Raises :class:`DataError` naming two files of one stem."""
-    found: dict[str, Path] = {}
+    named: dict[str, Path] = {}
     for file in files:
         stem = stem_of(file)
-        if stem in found:
-            raise DataError(f"{found[stem]} and {file}: two files of one stem; remove or rename one")
-        found[stem] = file
-    return found
+        if stem in named:
+            raise DataError(f"{named[stem]} and {file}", "two files of one stem", "remove or rename one")
+        named[stem] = file
+    return named

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, overload
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.errors import DataError
+from rescrnet.wording import one_line
 
 Kind = Literal["png", "tiff", "ome-zarr"]
 
@@ -26,6 +28,11 @@ MICROMETRES = {  # by the names that OME-Zarr gives units of length
     "inch": 25.4e3,
     "meter": 1e6,
 }
+
+_COARSEST = 20.0  # micrometres: what looks larger is the resolution of a printer or screen, 1270 dots per inch or less
+_LARGEST = 4 << 30  # bytes of pixels in one image
+_COMPRESSION = 1100  # zlib puts at most 1032 bytes into one
+_SLACK = 1 << 24
 
 
 class ArrayLike(Protocol):
@@ -45,7 +52,11 @@ class ArrayLike(Protocol):
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of an image: ``t``, ``z``, ``p`` (page), ``c``, ``y`` or ``x``, with the step between its samples."""
+    """One axis of an image, with the step between its samples.
+
+    ``t``, ``z``, ``p`` (page), ``c`` (channel), ``y``, ``x``, or ``s``, the samples of a pixel where there are channels
+    besides.
+    """
 
     name: str
     length: int
@@ -61,21 +72,23 @@ class Source:
     Attributes:
         array: holds the plane, and may hold more.
         axes: the axes of ``array``.
-        plane: the place of this plane along the axes other than y, x and c.
-        channels: how many there are, the last of ``array`` left out where it is alpha.
-        segment_shape: rows and columns that lie together in the file: a tile, a strip, a chunk.
-        segment_bytes: what any read takes beyond its region: the largest such piece, decoded. The whole image where
-            the file is compressed in one piece, as PNG, JPEG and some TIFF are.
+        plane: the place of this plane along the axes other than y, x, c and s.
+        channels: how many there are, alpha left out.
+        segment_bytes: what any read takes beyond its region: the largest piece of the file (tile, strip, chunk),
+            decoded. The whole image where the file is compressed in one piece, as PNG, JPEG and some TIFF are.
         name: what to call it in messages.
+        alpha: whether the last of ``array`` along the channels is transparency.
+        palette: what the values stand for, where they are the indices of an indexed picture.
     """
 
     array: ArrayLike
     axes: tuple[Axis, ...]
     plane: tuple[int, ...]
     channels: int
-    segment_shape: tuple[int, int]
     segment_bytes: int
     name: str
+    alpha: bool = False
+    palette: Any = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -89,27 +102,23 @@ class Source:
         dtype: np.dtype[Any] = np.dtype(self.array.dtype)
         return dtype.newbyteorder("=")
 
-    @property
-    def pixel_size(self) -> tuple[float, float] | None:
-        """Micrometres a pixel, down and across, or none where the file does not say."""
-        return pixel_size(self.axes)
-
-    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+    def read(self, y0: int, y1: int, x0: int, x1: int, *, alpha: bool = False) -> NDArray[Any]:
         """Rows ``y0`` to ``y1`` and columns ``x0`` to ``x1``, ends left out: (y, x, channels), values as stored.
 
-        Raises :class:`DataError` where that part of the file is damaged.
+        With ``alpha`` the transparency is the last channel, where there is one. Raises :class:`DataError` where that
+        part of the file is damaged.
         """
         rows, columns, _ = self.shape
         if not (0 <= y0 < y1 <= rows and 0 <= x0 < x1 <= columns):
             raise ValueError(f"region {y0}:{y1}, {x0}:{x1} does not lie within {rows}×{columns}")
         places = iter(self.plane)
-        within = {"y": slice(y0, y1), "x": slice(x0, x1), "c": slice(None)}
+        within = {"y": slice(y0, y1), "x": slice(x0, x1), "c": slice(None), "s": slice(None)}
         index = tuple(within[axis.name] if axis.name in within else next(places) for axis in self.axes)
         block = np.asarray(self.array[index])
         kept = [axis.name for axis in self.axes if axis.name in within]
-        if "c" not in kept:
-            return block[..., None] if kept == ["y", "x"] else block.T[..., None]
-        return block.transpose([kept.index(name) for name in "yxc"])[..., : self.channels]
+        block = block.transpose([kept.index(name) for name in "yxcs" if name in kept])
+        block = block.reshape(*block.shape[:2], -1)
+        return block if alpha else block[..., : self.channels]
 
 
 class Plane(NamedTuple):
@@ -125,11 +134,15 @@ class Stack(Sequence[Plane]):
 
     Attributes:
         axes: all axes of the image.
-        planes: one for each place along the axes other than y, x and c.
+        planes: one for each place along the axes other than y, x, c and s.
         path: the file or folder, or none for an array in memory.
         kind: how results are written if nothing else is asked for.
         levels: of its pyramid.
         zarr_format: 2 (OME-Zarr to 0.4) or 3 (0.5) where it is an OME-Zarr.
+        form: what the file is by its content: ``TIFF``, ``PNG``, ``JPEG``, ``BMP``, ``NumPy``, ``Zarr``; nothing for an
+            array in memory.
+        separate: whether its channels are images of their own, not the samples of a colour.
+        page_names: what ImageJ calls the pages, where it does.
     """
 
     axes: tuple[Axis, ...]
@@ -138,11 +151,14 @@ class Stack(Sequence[Plane]):
     kind: Kind = "png"
     levels: int = 1
     zarr_format: Literal[2, 3] | None = None
+    form: str = ""
+    separate: bool = False
+    page_names: tuple[str, ...] = ()
 
     @property
     def plane_axes(self) -> tuple[Axis, ...]:
         """The axes that the planes are places along."""
-        return tuple(axis for axis in self.axes if axis.name not in ("y", "x", "c"))
+        return tuple(axis for axis in self.axes if axis.name not in ("y", "x", "c", "s"))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -183,30 +199,34 @@ def pixel_size(axes: Sequence[Axis]) -> tuple[float, float] | None:
 def make_stack(
     array: ArrayLike,
     axes: Sequence[Axis],
-    name: str,
+    name: str | Path,
     *,
     alpha: bool = False,
-    segment: tuple[int, int] | None = None,
     segment_bytes: int = 0,
+    palette: Any = None,
+    form: str = "",
 ) -> Stack:
     """The planes of ``array``. Raises :class:`DataError` where it cannot be an image.
 
     Args:
         array: any array-like.
         axes: its axes, in order.
-        name: what to call it in messages.
+        name: what to call it in messages; its path where it is a file.
         alpha: its last channel is transparency, and left out.
-        segment: rows and columns of a piece of the file; one row where there are no pieces.
-        segment_bytes: the size of a piece, decoded.
+        segment_bytes: the size of a piece of the file, decoded.
+        palette: what its values stand for.
+        form: see :class:`Stack`.
     """
     names = "".join(axis.name for axis in axes)
     if 0 in array.shape:
-        raise DataError(f"{name}: holds an array of shape {array.shape}; expected an image with at least one pixel")
+        raise DataError(name, f"holds an array of shape {array.shape}", "expected an image with at least one pixel")
     if np.dtype(array.dtype).kind not in "buif":
-        raise DataError(f"{name}: holds {array.dtype} values; expected integers or floats; convert it")
-    if len(set(names)) < len(names) or set("yx") - set(names) or set(names) - set("tzpcyx"):
+        raise DataError(name, f"holds {array.dtype} values", "expected integers or floats; convert it")
+    if len(set(names)) < len(names) or set("yx") - set(names) or set(names) - set("tzpcsyx"):
         raise DataError(
-            f"{name}: has axes {','.join(names)}; expected y and x, and besides at most c (channels), z, t, p (pages)"
+            name,
+            f"has axes {','.join(names)}",
+            "expected y and x, and besides at most c (channels), z, t, p (pages)",
         )
     axes = tuple(replace(axis, length=n) for axis, n in zip(axes, array.shape, strict=True))
     lengths = {axis.name: axis.length for axis in axes}
@@ -214,17 +234,18 @@ def make_stack(
         array=array,
         axes=axes,
         plane=(),
-        channels=lengths.get("c", 1) - alpha,
-        segment_shape=segment or (1, lengths["x"]),
+        channels=lengths.get("c", 1) * lengths.get("s", 1) - alpha,
         segment_bytes=segment_bytes,
-        name=name,
+        name=str(name),
+        alpha=alpha,
+        palette=palette,
     )
-    outer = [axis for axis in axes if axis.name not in "yxc"]
+    outer = [axis for axis in axes if axis.name not in "yxcs"]
     planes = [
-        Plane(_plane_name(outer, place), replace(source, plane=place, name=_full_name(name, outer, place)))
+        Plane(_plane_name(outer, place), replace(source, plane=place, name=_full_name(str(name), outer, place)))
         for place in itertools.product(*(range(axis.length) for axis in outer))
     ]
-    return Stack(axes, tuple(planes))
+    return Stack(axes, tuple(planes), name if isinstance(name, Path) else None, form=form)
 
 
 def _plane_name(axes: Sequence[Axis], place: tuple[int, ...]) -> str:
@@ -250,6 +271,39 @@ def default_axes(shape: Sequence[int], name: str) -> str:
     if len(inner) <= len(shape) <= len(inner) + 1:
         return "p" * (len(shape) - len(inner)) + inner
     raise DataError(
-        f"{name}: holds an array of shape {tuple(shape)} and does not say which axis is which; "
-        "expected rows and columns, channels (1 or 3) after them, pages before them"
+        name,
+        f"holds an array of shape {tuple(shape)} and does not say which axis is which",
+        "expected rows and columns, channels (1 or 3) after them, pages before them",
     )
+
+
+@contextmanager
+def decoding(path: Path, what: str = "an image") -> Iterator[None]:
+    """Turn whatever a decoder raises about a file into one :class:`DataError`."""
+    try:
+        yield
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(path, "no such file", "expected an image") from None
+    except PermissionError:
+        raise DataError(path, "no permission to read it", "correct its permissions") from None
+    except Exception as error:  # decoders raise whatever they like on damaged files
+        found = f"cannot be read as {what}, is it damaged or cut short? ({one_line(error)})"
+        raise DataError(path, found, "copy it again, or export it anew") from None
+
+
+def refuse_bomb(path: Path, nbytes: int) -> None:
+    """Refuse a header that claims more bytes than compression can put into the file, or than are sensible."""
+    stored = path.stat().st_size
+    if nbytes > _LARGEST or nbytes > _COMPRESSION * stored + _SLACK:
+        raise DataError(
+            path,
+            f"claims to hold {nbytes:,} bytes of pixels in a file of {stored:,}",
+            f"expected at most {_LARGEST:,}; is it damaged? cut a large image into pieces",
+        )
+
+
+def believable_step(down: float, across: float) -> tuple[float, float] | None:
+    """The step between pixels in micrometres, unless it is so coarse that it is the resolution of a printer."""
+    return (down, across) if 0 < down < _COARSEST and 0 < across < _COARSEST else None

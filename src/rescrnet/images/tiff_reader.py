@@ -6,8 +6,10 @@ import functools
 import itertools
 import logging
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
@@ -18,20 +20,27 @@ from numpy.typing import NDArray
 
 from rescrnet.errors import DataError
 from rescrnet.images.npy import Index, RawArray, as_ranges
-from rescrnet.images.stack import MICROMETRES, Axis, Stack, make_stack
+from rescrnet.images.stack import MICROMETRES, Axis, Stack, believable_step, decoding, make_stack
+from rescrnet.wording import one_line
 
 _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
 _JPEG = (6, 7, 34892, 33007)  # compressions that keep their tables apart
 _AXES = {"Y": "y", "X": "x", "S": "c", "C": "c", "Z": "z", "T": "t", "Q": "p", "I": "p", "R": "p"}
-_UNITS = {"Å": "angstrom", "pm": "picometer", "nm": "nanometer", "µm": "micrometer", "mm": "millimeter"} | {
-    "cm": "centimeter",
+_UNITS = {
+    **dict.fromkeys(("å", "angstrom"), "angstrom"),
+    **dict.fromkeys(("pm", "picometer"), "picometer"),
+    **dict.fromkeys(("nm", "nanometer"), "nanometer"),
+    **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer"), "micrometer"),
+    **dict.fromkeys(("mm", "millimeter"), "millimeter"),
+    **dict.fromkeys(("cm", "centimeter"), "centimeter"),
+    **dict.fromkeys(("inch", "in"), "inch"),
     "m": "meter",
     "s": "second",
     "ms": "millisecond",
     "min": "minute",
     "h": "hour",
 }
-_COARSEST = 20.0  # micrometres: what looks larger is the resolution of a printer or screen, 1270 dots per inch or less
+_THUMBNAIL = 4  # an image beside another that is this much smaller in height and width is its thumbnail
 
 
 class _Page(NamedTuple):
@@ -54,6 +63,7 @@ class TiffArray:
         full: extents of the finest level by axis.
         levels: how many there are.
         ordinary: one page, untiled, no OME: what is answered with a PNG.
+        page_names: what ImageJ calls the pages, where it does.
     """
 
     def __init__(self, path: Path, level: int = 0, *, fill_missing: bool = False) -> None:
@@ -64,7 +74,8 @@ class TiffArray:
             self._keyframe: Any = series.keyframe
             self.shape, self.axes = tuple(series.shape), str(series.axes)
             if series.dtype is None or self._keyframe.dtype is None:
-                raise DataError(f"{path}: holds values of {self._keyframe.bitspersample} bits; expected 8, 16 or 32")
+                bits = self._keyframe.bitspersample
+                raise DataError(path, f"holds values of {bits} bits", "expected 8, 16 or 32; convert it")
             self.dtype = np.dtype(series.dtype).newbyteorder("=")
             self.steps, self.full = _steps(file, main.keyframe), dict(zip(main.axes, main.shape, strict=True))
             self.levels = len(main.levels)
@@ -72,9 +83,10 @@ class TiffArray:
             self._raw = _contiguous(series, file.byteorder, path)
             self._pages = [] if self._raw else [_page(series[i], i, path) for i in range(len(series))]
             self._decode_piece = self._keyframe.decode
+            self.page_names = _page_names(file)
         photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)
         if photometric in _PRINT_COLOURS:
-            raise DataError(f"{path}: is stored as {photometric.name}; expected grey or RGB; convert it")
+            raise DataError(path, f"is stored as {photometric.name}", "expected grey or RGB; convert it")
         self._kept: tuple[int, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -82,7 +94,12 @@ class TiffArray:
         return _reopen, (self.path, self.level, self.fill_missing)
 
     @property
-    def segment(self) -> tuple[int, int]:
+    def alpha(self) -> bool:
+        """Whether the last sample of a pixel is transparency; a channel of its own must not be dropped in silence."""
+        return "S" in self.axes and bool(self._keyframe.extrasamples) and self._keyframe.samplesperpixel in (2, 4)
+
+    @property
+    def _segment(self) -> tuple[int, int]:
         """Rows and columns of a strip or tile; one row where the file is neither cut nor compressed."""
         rows, columns = self._keyframe.imagelength, self._keyframe.imagewidth
         if self._raw:
@@ -121,8 +138,9 @@ class TiffArray:
             missing = int((page.counts == 0).sum())
             if missing and not self.fill_missing:
                 raise DataError(
-                    f"{self.path}: {missing} of {expected} strips or tiles of page {number} are missing; copy it "
-                    "again, or, if its writer leaves out empty ones, predict with --fill-missing"
+                    self.path,
+                    f"{missing} of {expected} strips or tiles of page {number} are missing",
+                    "copy it again, or, if its writer leaves out empty ones, predict with --fill-missing",
                 )
 
     def _read_page(self, number: int, index: Index) -> NDArray[Any]:
@@ -149,7 +167,7 @@ class TiffArray:
 
     def _touched(self, rows: range, columns: range) -> Iterator[int]:
         """The numbers of the strips or tiles that a region touches, in all separate channels and depths."""
-        height, width = self.segment
+        height, width = self._segment
         down, across = -(-self._keyframe.imagelength // height), -(-self._keyframe.imagewidth // width)
         for layer in range(math.prod(self._keyframe.chunked) // (down * across)):
             for row in range(rows.start // height, -(-rows.stop // height)):
@@ -178,21 +196,20 @@ class TiffArray:
         try:
             decoded = self._decode_piece(data, segment, **tables)
         except Exception as error:  # decoders raise whatever they like on damaged data
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise self._damaged(f"{where} cannot be decoded ({reason})") from None
+            raise self._damaged(f"{where} cannot be decoded ({one_line(error)})") from None
         if math.prod(self._keyframe.chunked) == 1:
             self._kept = (number, decoded)
         return decoded
 
     def _damaged(self, how: str) -> DataError:
-        return DataError(f"{self.path}: is damaged, {how}; copy it again")
+        return DataError(self.path, f"is damaged, {how}", "copy it again")
 
 
 def _level(main: Any, level: int, path: Path) -> Any:
     if 0 <= level < len(main.levels):
         return main.levels[level]
     last = len(main.levels) - 1
-    raise DataError(f"{path}: has {f'levels 0 to {last}' if last else 'one level, 0'}; there is no level {level}")
+    raise DataError(path, f"has {f'levels 0 to {last}' if last else 'one level, 0'}", f"there is no level {level}")
 
 
 def _contiguous(series: Any, byteorder: str, path: Path) -> RawArray | None:
@@ -205,7 +222,7 @@ def _contiguous(series: Any, byteorder: str, path: Path) -> RawArray | None:
 
 def _page(page: Any, number: int, path: Path) -> _Page:
     if page is None:
-        raise DataError(f"{path}: page {number} is missing; copy the file again, and those that it refers to")
+        raise DataError(path, f"page {number} is missing", "copy the file again, and those that it refers to")
     offsets, counts = np.asarray(page.dataoffsets, np.int64), np.asarray(page.databytecounts, np.int64)
     file = page.parent.filehandle
     return _Page(Path(file.dirname) / file.name, offsets, counts, page.jpegtables)
@@ -223,39 +240,50 @@ def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
     unknown = [letter for letter in array.axes if letter not in _AXES]
     if unknown:
         raise DataError(
-            f"{path}: has axes {array.axes}, of which {', '.join(unknown)} cannot be read; "
-            "expected Y, X, channels and at most Z, T and pages; save the planes that you want by themselves"
+            path,
+            f"has axes {array.axes}, of which {', '.join(unknown)} cannot be read",
+            "expected Y, X, channels and at most Z, T and pages; save the planes that you want by themselves",
         )
+    names = _AXES | ({"S": "s"} if "C" in array.axes else {})
     axes = []
     for letter, length in zip(array.axes, array.shape, strict=True):
         scale, unit = array.steps.get(letter, (None, None))
-        axes.append(Axis(_AXES[letter], length, scale and scale * array.full[letter] / length, 0.0, unit))
-    samples = dict(zip(array.axes, array.shape, strict=True)).get("S", 1)
-    stack = make_stack(
-        array,
-        axes,
-        str(path),
-        alpha=samples in (2, 4),  # only samples can be alpha; a separate channel must not be dropped in silence
-        segment=array.segment,
-        segment_bytes=array.segment_bytes,
+        axes.append(Axis(names[letter], length, scale and scale * array.full[letter] / length, 0.0, unit))
+    stack = make_stack(array, axes, path, alpha=array.alpha, segment_bytes=array.segment_bytes, form="TIFF")
+    return replace(
+        stack,
+        kind="png" if array.ordinary else "tiff",
+        levels=array.levels,
+        separate="C" in array.axes,
+        page_names=array.page_names,
     )
-    return Stack(stack.axes, stack.planes, path, "png" if array.ordinary else "tiff", array.levels)
 
 
 def _main_series(file: Any, path: Path) -> Any:
     """The image of a file that may hold a slide's label and thumbnail besides."""
     series = list(file.series)
     if not series:
-        raise DataError(f"{path}: holds no image; expected a TIFF with at least one page")
+        raise DataError(path, "holds no image", "expected a TIFF with at least one page")
     first = series[0]
     vendor = file.is_svs or file.is_ndpi or file.is_scn or file.is_bif or file.is_qpi or file.is_philips
-    others = [s for s in series[1:] if not s.keyframe.is_reduced and "thumbnail" not in s.name.lower()]
+    others = [s for s in series[1:] if not s.keyframe.is_reduced and not _is_thumbnail(s, first)]
     if others and not vendor:
         sizes = ", ".join("×".join(map(str, s.shape)) for s in [first, *others][:4])
         raise DataError(
-            f"{path}: holds {1 + len(others)} different images ({sizes}); expected one; save each by itself"
+            path, f"holds {1 + len(others)} different images ({sizes})", "expected one; save each by itself"
         )
     return first
+
+
+def _is_thumbnail(series: Any, first: Any) -> bool:
+    small, large = series.keyframe, first.keyframe
+    ratio = min(large.imagelength / max(1, small.imagelength), large.imagewidth / max(1, small.imagewidth))
+    return "thumbnail" in series.name.lower() or ratio >= _THUMBNAIL
+
+
+def _page_names(file: Any) -> tuple[str, ...]:
+    labels = (file.imagej_metadata or {}).get("Labels", ()) if file.is_imagej else ()
+    return tuple(str(label).strip() for label in labels)
 
 
 @contextmanager
@@ -268,18 +296,14 @@ def _complaints(path: Path) -> Iterator[None]:
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:  # damaged headers raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as a TIFF image, is it damaged or cut short? ({reason})") from None
+        with decoding(path, "a TIFF image"):
+            yield
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagated
     if records:
-        reason = " ".join(records[0].getMessage().split())
-        raise DataError(f"{path}: cannot be read as a TIFF image, is it damaged or cut short? ({reason})")
+        found = f"cannot be read as a TIFF image, is it damaged or cut short? ({one_line(records[0].getMessage())})"
+        raise DataError(path, found, "copy it again, or export it anew")
 
 
 def _steps(file: Any, page: Any) -> dict[str, tuple[float, str]]:
@@ -293,13 +317,13 @@ def _steps(file: Any, page: Any) -> dict[str, tuple[float, str]]:
     if not (right > 0 and down > 0):
         return {}
     if file.is_imagej and (facts := file.imagej_metadata or {}).get("unit"):
-        name = str(facts["unit"]).replace("\\u00B5", "µ").replace("micron", "µm").replace("um", "µm")
+        name = re.sub(r"\\u00[bB]5", "µ", str(facts["unit"])).lower()
         unit = _UNITS.get(name, "")
         steps = {"Y": (1 / down, unit), "X": (1 / right, unit), "Z": (float(facts.get("spacing", 0)), unit)}
     else:
         unit = {2: "inch", 3: "centimeter", 4: "millimeter", 5: "micrometer"}.get(int(page.resolutionunit), "")
         steps = {"Y": (1 / down, unit), "X": (1 / right, unit)}
-    if unit not in MICROMETRES or (not file.is_imagej and MICROMETRES[unit] / right > _COARSEST):
+    if unit not in MICROMETRES or not believable_step(MICROMETRES[unit] / down, MICROMETRES[unit] / right):
         return {}
     return {letter: (step, unit) for letter, (step, unit) in steps.items() if step > 0}
 
@@ -311,7 +335,7 @@ def _ome_steps(xml: str) -> dict[str, tuple[float, str]]:
     names = {"Y": "PhysicalSizeY", "X": "PhysicalSizeX", "Z": "PhysicalSizeZ", "T": "TimeIncrement"}
     steps = {}
     for letter, name in names.items():
-        unit = _UNITS.get(pixels.get(f"{name}Unit", "s" if letter == "T" else "µm").replace("μ", "µ"))
+        unit = _UNITS.get(pixels.get(f"{name}Unit", "s" if letter == "T" else "µm").lower())
         if name in pixels.attrib and unit:
             steps[letter] = (float(pixels.attrib[name]), unit)
     return {letter: (step, unit) for letter, (step, unit) in steps.items() if step > 0}

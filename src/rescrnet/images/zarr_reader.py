@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rescrnet.errors import DataError
 from rescrnet.images.npy import Index, as_ranges
 from rescrnet.images.stack import Axis, Stack, default_axes, make_stack
+from rescrnet.wording import one_line
 
 _MARKS = ("zarr.json", ".zgroup", ".zarray")
 _NAMES = {"channel": "c", "time": "t", "page": "p"}
@@ -53,8 +54,9 @@ class ZarrArray:
         try:
             return np.asarray(self.array[index])
         except Exception as error:  # codecs raise whatever they like on damaged chunks
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{self.path}: is damaged, a chunk cannot be decoded ({reason}); copy it again") from None
+            raise DataError(
+                self.path, f"is damaged, a chunk cannot be decoded ({one_line(error)})", "copy it again"
+            ) from None
 
     def check(self) -> None:
         """Raise :class:`DataError` where chunks are missing."""
@@ -67,8 +69,10 @@ class ZarrArray:
         if first := next(missing, None):
             count, total = 1 + sum(1 for _ in missing), math.prod(map(len, places))
             raise DataError(
-                f"{self.path}: chunk {first} is missing ({count} of {total}); copy it again, or, if its "
-                f"writer leaves out chunks that hold nothing but {self.array.fill_value}, predict with --fill-missing"
+                self.path,
+                f"chunk {first} is missing ({count} of {total})",
+                "copy it again, or, if its writer leaves out chunks that hold nothing but "
+                f"{self.array.fill_value}, predict with --fill-missing",
             )
 
 
@@ -82,7 +86,7 @@ def open_zarr(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
     node = _open_node(path)
     if hasattr(node, "shape"):
         if level:
-            raise DataError(f"{path}: is one array, level 0; there is no level {level}")
+            raise DataError(path, "is one array, level 0", f"there is no level {level}")
         return _stack(ZarrArray(path, fill_missing=fill_missing), _array_axes(node, path), path)
     attributes = dict(node.attrs)
     metadata = attributes.get("ome", attributes)
@@ -93,13 +97,13 @@ def open_zarr(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
         datasets = multiscale["datasets"]
         if not 0 <= level < len(datasets):
             has = f"has levels 0 to {len(datasets) - 1}" if len(datasets) > 1 else "has one level, 0"
-            raise DataError(f"{path}: {has}; there is no level {level}")
+            raise DataError(path, has, f"there is no level {level}")
         array = ZarrArray(path / datasets[level]["path"], fill_missing=fill_missing)
         axes = _ome_axes(multiscale, datasets[level])
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{path}: its OME-Zarr metadata is not valid ({error!r}); write it again") from None
+        raise DataError(path, f"its OME-Zarr metadata is not valid ({error!r})", "write it again") from None
     return replace(_stack(array, axes, path), zarr_format=node.metadata.zarr_format, levels=len(datasets))
 
 
@@ -111,23 +115,16 @@ def _open_zarr_below(path: Path, metadata: Mapping[str, Any], level: int, fill_m
     inside = sorted(p.name for p in path.iterdir() if p.is_dir() and is_zarr(p))
     what = "a plate" if "plate" in metadata else "a Zarr group but no OME-Zarr image"
     listed = f" (it holds {', '.join(inside[:8])})" if inside else ""
-    raise DataError(f"{path}: is {what}; expected an image or an array, name one inside it{listed}")
+    raise DataError(path, f"is {what}", f"expected an image or an array, name one inside it{listed}")
 
 
 def _stack(array: ZarrArray, axes: Sequence[Axis], path: Path) -> Stack:
     if len(axes) != len(array.shape):
-        raise DataError(f"{path}: names {len(axes)} axes for an array of shape {array.shape}; write its metadata again")
-    chunks = {axis.name: chunk for axis, chunk in zip(axes, array.chunks, strict=True)}
-    inner = array.array.chunks  # a shard is read chunk by chunk
-    stack = make_stack(
-        array,
-        axes,
-        str(path),
-        segment=(chunks.get("y", 1), chunks.get("x", 1)),
-        segment_bytes=math.prod(inner) * array.dtype.itemsize,
-    )
+        raise DataError(path, f"names {len(axes)} axes for an array of shape {array.shape}", "write its metadata again")
+    piece = math.prod(array.array.chunks) * array.dtype.itemsize  # a shard is read chunk by chunk
+    stack = make_stack(array, axes, path, segment_bytes=piece, form="Zarr")
     array.check()
-    return Stack(stack.axes, stack.planes, path, "ome-zarr")
+    return replace(stack, kind="ome-zarr", separate=True)
 
 
 def _open_node(path: Path) -> Any:
@@ -136,8 +133,8 @@ def _open_node(path: Path) -> Any:
     try:
         return zarr.open(store=path, mode="r")
     except Exception as error:  # damaged metadata raises anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as a Zarr, is it damaged or incomplete? ({reason})") from None
+        found = f"cannot be read as a Zarr, is it damaged or incomplete? ({one_line(error)})"
+        raise DataError(path, found, "copy it again") from None
 
 
 def _array_axes(array: Any, path: Path) -> list[Axis]:

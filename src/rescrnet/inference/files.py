@@ -18,7 +18,7 @@ from rescrnet.atomic import check_free, write_folder
 from rescrnet.display import overlay, save_png
 from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.images.npy import RawArray
-from rescrnet.images.open import by_stem, image_stem, list_sources, open_source, wrap
+from rescrnet.images.open import by_stem, image_stem, list_images, open_image, wrap
 from rescrnet.images.stack import Kind, Source, Stack
 from rescrnet.images.zarr_reader import is_zarr
 from rescrnet.inference.array import JOB, Resources, cut, digest, look, predict_array, sample
@@ -100,7 +100,7 @@ class Inputs:
 
     def open(self, file: Path) -> Stack:
         """The planes of an image file."""
-        return open_source(file, self.level, fill_missing=self.fill_missing)
+        return open_image(file, self.level, fill_missing=self.fill_missing)
 
 
 def find_inputs(inputs: Iterable[str | Path]) -> list[Path]:
@@ -109,7 +109,7 @@ def find_inputs(inputs: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, inputs):
         if not path.exists():
             raise DataError(f"{path}: no such file or folder; expected images")
-        found = list_sources(path) if path.is_dir() and not is_zarr(path) else [path]
+        found = list_images(path) if path.is_dir() and not is_zarr(path) else [path]
         if not found:
             raise DataError(f"{path}: holds no images; expected PNG, TIFF, JPEG, BMP, NumPy or Zarr files")
         files += found

@@ -12,6 +12,7 @@ from pydantic import PositiveFloat
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import validate
 from rescrnet.errors import DataError, UsageError
+from rescrnet.wording import one_line
 
 
 class DatasetFile(MaskDeclaration):
@@ -36,18 +37,18 @@ class DatasetFile(MaskDeclaration):
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: is not valid YAML ({' '.join(str(error).split())})") from None
+            raise DataError(path, f"is not valid YAML ({one_line(error)})", "correct it") from None
         if not isinstance(values, dict):
             raise DataError(
-                f"{path}: is no dataset.yaml; expected keys such as 'classes:', with a name and a value for each"
+                path, "is no dataset.yaml", "expected keys such as 'classes:', with a name and a value for each"
             )
         try:
             return validate(cls, values, where=str(path))
         except UsageError as error:
-            raise DataError(str(error)) from None
+            raise DataError(error.subject, error.found, error.remedy) from None
 
 
-def declared(folder: Path) -> DatasetFile | None:
+def declared_in(folder: Path) -> DatasetFile | None:
     """What is declared in ``folder``, or nothing. ``dataset.yaml`` wins over ``dataset.json``.
 
     Raises :class:`DataError` where the file is not valid.
@@ -59,13 +60,13 @@ def declared(folder: Path) -> DatasetFile | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not valid JSON ({' '.join(str(error).split())})") from None
+        raise DataError(path, f"is not valid JSON ({one_line(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
         return None  # something else's dataset.json
     try:
         return validate(DatasetFile, _from_nnunet(content["labels"], path), where=str(path))
     except UsageError as error:
-        raise DataError(str(error)) from None
+        raise DataError(error.subject, error.found, error.remedy) from None
 
 
 def _from_nnunet(labels: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -74,8 +75,9 @@ def _from_nnunet(labels: dict[str, Any], path: Path) -> dict[str, Any]:
         labels = {name: int(value) for value, name in labels.items()}
     if wrong := [name for name, value in labels.items() if not isinstance(value, int)]:
         raise DataError(
-            f"{path}: label '{wrong[0]}' is a region of several values, {labels[wrong[0]]}; expected one value a "
-            "class; name the values in dataset.yaml"
+            path,
+            f"label '{wrong[0]}' is a region of several values, {labels[wrong[0]]}",
+            "expected one value a class; name the values in dataset.yaml",
         )
     classes = [{"name": name, "value": value} for name, value in labels.items() if name != "ignore"]
     return {"classes": classes} | ({"ignore": labels["ignore"]} if "ignore" in labels else {})

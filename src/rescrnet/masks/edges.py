@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,14 @@ from scipy.ndimage import maximum_filter
 _REACH = 5  # side of the window about an edge pixel that must show both areas: edges are a few pixels wide
 _NEARLY_ALL = 0.95
 
-Points = Callable[[NDArray[np.int64]], NDArray[np.int64]]
+Codes = NDArray[np.signedinteger[Any]]
+"""YX: what a mask says of each pixel, as one integer; -1 where it says nothing."""
+
+Points = Callable[[Codes], Codes]
 """Codes (n,) → what they mean as numbers that can be mixed (n, k): one grey level, or red, green and blue."""
 
 
-def are_edges(codes: NDArray[np.int64], areas: Sequence[int], points: Points) -> bool:
+def are_edges(codes: Codes, areas: Sequence[int], points: Points) -> bool:
     """Whether the pixels of no area are antialiased edges, nearly all of them.
 
     An edge pixel lies within two pixels of at least two areas, and its value lies between theirs.
@@ -36,7 +40,7 @@ def are_edges(codes: NDArray[np.int64], areas: Sequence[int], points: Points) ->
     return float(between.mean()) >= _NEARLY_ALL
 
 
-def settle_edges(codes: NDArray[np.int64], areas: Sequence[int], points: Points) -> NDArray[np.int64]:
+def settle_edges(codes: Codes, areas: Sequence[int], points: Points) -> Codes:
     """The codes with those at edges replaced by the area next to them whose value is nearest.
 
     Between black and white a mixture is black or white, even where a class of its own has that very grey.
@@ -50,14 +54,14 @@ def settle_edges(codes: NDArray[np.int64], areas: Sequence[int], points: Points)
     return settled
 
 
-def _near(codes: NDArray[np.int64], areas: Sequence[int], edge: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _near(codes: Codes, areas: Sequence[int], edge: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which areas are near each edge pixel: (pixels, areas)."""
     solid = _solid(codes)
     near = [maximum_filter((solid & (codes == area)).view(np.uint8), _REACH)[edge] > 0 for area in areas]
     return np.stack(near, axis=1)
 
 
-def _solid(codes: NDArray[np.int64]) -> NDArray[np.bool_]:
+def _solid(codes: Codes) -> NDArray[np.bool_]:
     """The pixels that belong to a 2×2 square of one code."""
     corner = codes[:-1, :-1]
     square = (corner == codes[1:, :-1]) & (corner == codes[:-1, 1:]) & (corner == codes[1:, 1:])

@@ -8,23 +8,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rescrnet.classes import ClassEntry, as_list, coloured
 from rescrnet.errors import DataError
+from rescrnet.images.whole import Origin
 from rescrnet.masks.declared import DatasetFile
-from rescrnet.masks.edges import are_edges
+from rescrnet.masks.edges import Codes, are_edges
 from rescrnet.masks.files import STRAYS
 from rescrnet.masks.instances import CLASSES, look_like_instances
-from rescrnet.masks.reader import UNLABELLED, MaskFiles, MaskReader
-from rescrnet.masks.table import STRAY_CODE, MaskTable, labelled, pool
+from rescrnet.masks.reader import UNLABELLED, MaskReader
+from rescrnet.masks.stored import MaskFiles
+from rescrnet.masks.table import FEW_CODES, STRAY_CODE, MaskTable, labelled, pool
 
 INDEX_LIMIT = 31  # masks whose largest value is at most this hold class indices, larger ones grey levels
 _NEIGHBOURS = 2  # grey levels this close are one class: 127 and 128
 _MOST_LEVELS = 16
 _CHANNELS = {0x000000: "background", 0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
 _VOID = (255, 65535)  # beside class indices they are unlabelled pixels, in many programs
-_FEW_CODES = 1 << 16
 _AREA = 0.1  # a class has at least this share of its pixels in 2×2 squares of its own, an antialiased edge has not
 _ONE_EDGE_VALUE = 0.5  # a value that more edge pixels than this have is a thin class, not a mixture
 
@@ -52,23 +52,23 @@ class _Seen:
         return all(are_edges(self.reader.codes(files), areas, self.reader.points) for files in self.masks)
 
 
-def _count(codes: NDArray[np.int64]) -> tuple[Counter[int], Counter[int]]:
+def _count(codes: Codes) -> tuple[Counter[int], Counter[int]]:
     """Pixels of every code, and those that begin a 2×2 square of one code."""
     corner = codes[:-1, :-1]
     square = (corner == codes[1:, :-1]) & (corner == codes[:-1, 1:]) & (corner == codes[1:, 1:])
     return _tally(codes.ravel()), _tally(corner[square])
 
 
-def _tally(codes: NDArray[np.int64]) -> Counter[int]:
-    if codes.size and int(codes.max()) < _FEW_CODES:  # counting in places takes a tenth of the time of sorting
-        counts = np.bincount(codes - UNLABELLED)
+def _tally(codes: Codes) -> Counter[int]:
+    if codes.size and int(codes.max()) < FEW_CODES:
+        counts = np.bincount(codes - np.int16(UNLABELLED))
         values = np.flatnonzero(counts)
         return Counter(dict(zip((values + UNLABELLED).tolist(), counts[values].tolist(), strict=True)))
     found, pixels = np.unique(codes, return_counts=True)
     return Counter(dict(zip(found.tolist(), pixels.tolist(), strict=True)))
 
 
-def mask_table(masks: Sequence[MaskFiles], declared: DatasetFile | None, where: Path) -> MaskTable:
+def mask_table(masks: Sequence[Mapping[str, Origin]], declared: DatasetFile | None, where: Path) -> MaskTable:
     """How ``masks`` are read: as ``declared``, or as their values tell.
 
     Args:
@@ -79,14 +79,14 @@ def mask_table(masks: Sequence[MaskFiles], declared: DatasetFile | None, where: 
     Raises:
         DataError: the values make no sense as classes; the message has the values, their counts and the remedy.
     """
-    declared = declared or DatasetFile()
-    reader = MaskReader.fit(masks, INDEX_LIMIT)
+    declared, stored = declared or DatasetFile(), [MaskFiles.of(files) for files in masks]
+    reader = MaskReader.fit(stored, INDEX_LIMIT)
     if any(255 in entry.values for entry in declared.classes):
         reader = replace(reader, one=255)
-    seen = _Seen.of(_as_asked(reader, declared, where), masks)
+    seen = _Seen.of(_as_asked(reader, declared, where), stored)
     ignore, remarks = tuple(as_list(declared.ignore)), tuple[str, ...]()
     if not declared.classes and not ignore and (void := _void(seen)):
-        seen, ignore = _Seen.of(replace(seen.reader, ignore=(void,), one=1), masks), (void,)
+        seen, ignore = _Seen.of(replace(seen.reader, ignore=(void,), one=1), stored), (void,)
         remarks = (
             f"{void} beside class indices is taken for unlabelled pixels, which are left out of training and scores; "
             f"if it is a class, list the classes in {where / 'dataset.yaml'}",
@@ -120,14 +120,16 @@ def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskRea
         code = reader.code_of(value)
         if code is None:
             raise DataError(
-                f"{where}: unlabelled pixels are declared as {value!r}, but the masks are {reader.kind}; "
-                "give 'ignore' a value that the masks hold"
+                where,
+                f"unlabelled pixels are declared as {value!r}, but the masks are {reader.kind}",
+                "give 'ignore' a value that the masks hold",
             )
         codes.append(code)
     if declared.instance_boundary and (reader.layers or reader.colour):
         raise DataError(
-            f"{where}: the masks are {reader.kind}, but 'instance_boundary' expects a number for each object; "
-            "leave 'instance_boundary' out"
+            where,
+            f"the masks are {reader.kind}, but 'instance_boundary' expects a number for each object",
+            "leave 'instance_boundary' out",
         )
     return replace(reader, ignore=tuple(codes), instances=declared.instance_boundary)
 
@@ -148,11 +150,13 @@ def _void(seen: _Seen) -> int | None:
 
 
 def _refuse_mixture(seen: _Seen, last: int) -> None:
-    one = next(files[""] for files, image in zip(seen.masks, seen.images, strict=True) if image[last])
-    other = next(files[""] for files, image in zip(seen.masks, seen.images, strict=True) if not image[last])
+    one = next(files.first for files, image in zip(seen.masks, seen.images, strict=True) if image[last])
+    other = next(files.first for files, image in zip(seen.masks, seen.images, strict=True) if not image[last])
     raise DataError(
-        f"{other}: holds class indices, but {one} holds {last} beside one other value at most; expected one encoding "
-        f"in all masks; renumber one of them, or, if {last} is unlabelled, say 'ignore: {last}' in dataset.yaml"
+        other,
+        f"holds class indices, but {one} holds {last} beside one other value at most",
+        "expected one encoding in all masks; renumber one of them, or, "
+        f"if {last} is unlabelled, say 'ignore: {last}' in dataset.yaml",
     )
 
 
@@ -181,10 +185,11 @@ def _refuse_instances(seen: _Seen, where: Path) -> None:
     if look_like_instances((reader.codes(files) for files in seen.masks), seen.images):
         most = max(len(labelled(image)) for image in seen.images)
         raise DataError(
-            f"{where}: the masks look like numbered objects, not classes: up to {most} values in a mask, each one "
-            f"connected part, and other values in other masks; say 'instance_boundary: 2' in "
-            f"{where / 'dataset.yaml'} (or --set data.masks.instance_boundary=2) to make {', '.join(CLASSES)} of them, "
-            "or list the classes there"
+            where,
+            f"the masks look like numbered objects, not classes: up to {most} values in a mask, each one "
+            "connected part, and other values in other masks",
+            f"say 'instance_boundary: 2' in {where / 'dataset.yaml'} (or "
+            f"--set data.masks.instance_boundary=2) to make {', '.join(CLASSES)} of them, or list the classes there",
         )
 
 
@@ -192,18 +197,19 @@ def _check_declared(reader: MaskReader, classes: Sequence[ClassEntry], where: Pa
     seen: dict[int, str] = {code: "ignore" for code in reader.ignore if not reader.instances}
     names = Counter(entry.name for entry in classes)
     if (name := names.most_common(1)[0])[1] > 1:
-        raise DataError(f"{where}: two classes are named '{name[0]}'; give each class a name of its own")
+        raise DataError(where, f"two classes are named '{name[0]}'", "give each class a name of its own")
     for entry in classes:
         for value in entry.values:
             code = reader.code_of(value)
             if code is None:
                 raise DataError(
-                    f"{where}: class '{entry.name}' is declared as {value!r}, but the masks are {reader.kind}; "
-                    f"give the values that the masks hold in {where / 'dataset.yaml'}"
+                    where,
+                    f"class '{entry.name}' is declared as {value!r}, but the masks are {reader.kind}",
+                    f"give the values that the masks hold in {where / 'dataset.yaml'}",
                 )
             if code in seen:
                 raise DataError(
-                    f"{where}: value {value!r} is declared for both '{seen[code]}' and '{entry.name}'; give it to one"
+                    where, f"value {value!r} is declared for both '{seen[code]}' and '{entry.name}'", "give it to one"
                 )
             seen[code] = entry.name
 
@@ -229,8 +235,9 @@ def _from_colours(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
         listing = ", ".join(f"#{colour:06x} ({n} pixels)" for colour, n in other.most_common(6))
         example = f"{{name: nucleus, value: '#{next(iter(other)):06x}'}}"
         raise DataError(
-            f"{where}: the masks hold colours that are not one channel a class: {listing}; name each colour in "
-            f"{where / 'dataset.yaml'}, as in classes: [{example}, …]"
+            where,
+            f"the masks hold colours that are not one channel a class: {listing}",
+            f"name each colour in {where / 'dataset.yaml'}, as in classes: [{example}, …]",
         )
     return [
         ClassEntry(name=name, value=f"#{rgb:06x}", color=f"#{rgb:06x}")
@@ -247,9 +254,10 @@ def _from_levels(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
     if len(levels) > _MOST_LEVELS or strays > STRAYS * total:
         listing = ", ".join(f"{code} ({n} pixels)" for code, n in Counter(counts).most_common(6))
         raise DataError(
-            f"{where}: the masks hold {len(counts)} grey values, more than a few classes: {listing}, …; "
+            where,
+            f"the masks hold {len(counts)} grey values, more than a few classes: {listing}, …",
             "number the classes 0, 1, 2, …, or threshold the masks (JPEG masks cannot be used), or list the values in "
-            f"{where / 'dataset.yaml'}; if each value is an object, say 'instance_boundary: 2' there"
+            f"{where / 'dataset.yaml'}; if each value is an object, say 'instance_boundary: 2' there",
         )
     groups: list[list[int]] = []
     for level in levels:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, find_objects, label, maximum_filter, minimum_filter
 
+from rescrnet.masks.edges import Codes
+
 CLASSES = ("background", "interior", "boundary")
 
 _FEWEST = 3  # objects in an image, on average: fewer labels are rather classes
@@ -39,7 +41,7 @@ def instances_to_classes(
     return np.where(objects, np.where(near, 2, 1), 0).astype(np.uint8)
 
 
-def look_like_instances(masks: Iterable[NDArray[np.int64]], counts: Sequence[Mapping[int, int]]) -> bool:
+def look_like_instances(masks: Iterable[Codes], counts: Sequence[Mapping[int, int]]) -> bool:
     """Whether masks number separate objects rather than classes.
 
     They do where there are several labels an image, nearly each of them one connected part, and other labels in other
@@ -61,7 +63,7 @@ def look_like_instances(masks: Iterable[NDArray[np.int64]], counts: Sequence[Map
     return float(np.mean(whole)) >= _NEARLY_ALL
 
 
-def _are_connected(mask: NDArray[np.int64], codes: set[int]) -> list[bool]:
+def _are_connected(mask: Codes, codes: set[int]) -> list[bool]:
     numbers = np.searchsorted(sorted(codes), mask) + 1
     numbers[~np.isin(mask, list(codes))] = 0
     boxes = find_objects(numbers)

@@ -9,7 +9,7 @@ are not labelled have a code and a class index of their own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,20 +17,12 @@ from numpy.typing import NDArray
 
 from rescrnet.display import hex_to_rgb
 from rescrnet.errors import DataError
-from rescrnet.images.origins import Origin
-from rescrnet.masks.files import (
-    STRAYS,
-    Labels,
-    as_binary,
-    count_layers,
-    layer_names,
-    palette_of,
-    read_labels,
-    read_layers,
-)
+from rescrnet.images.whole import Origin
+from rescrnet.masks.edges import Codes
+from rescrnet.masks.files import STRAYS, Labels, as_binary
 from rescrnet.masks.instances import CLASSES, instances_to_classes
-
-MaskFiles = Mapping[str, Origin]  # folder of a class → file; the one key "" for a single mask of all classes
+from rescrnet.masks.stored import MaskFiles, layer_names
+from rescrnet.wording import size
 
 UNLABELLED = -1  # the code of an unlabelled pixel
 COLOUR = 1 << 24  # marks a code that is a packed RGB colour
@@ -60,23 +52,24 @@ class MaskReader:
     instances: int | None = None
 
     @classmethod
-    def fit(cls, masks: Sequence[MaskFiles], index_limit: int) -> MaskReader:
+    def fit(cls, masks: Sequence[Mapping[str, Origin]], index_limit: int) -> MaskReader:
         """Look through all masks of a dataset once and find out how they are to be read."""
-        folders = tuple(sorted({folder for files in masks for folder in files if folder}))
+        stored = [MaskFiles.of(files) for files in masks]
+        folders = tuple(sorted({folder for files in stored for folder in files if folder}))
         if folders:
             return cls(folders)
-        origins = [files[""] for files in masks]
-        if (pages := count_layers(origins[0])) > 1:
-            return cls(layer_names(origins, pages), stacked=True)
-        palette = not _palettes_agree(origins)
+        if (pages := stored[0].pages) > 1:
+            return cls(layer_names(stored, pages), stacked=True)
+        palette = not _palettes_agree(stored)
         colour, largest, layers = False, 0, 1
-        for origin in origins:
-            values = read_labels(origin, palette=palette).values
-            layers = max(layers, count_layers(origin, values))
+        for files in stored:
+            labels = files.labels(files.first)
+            values = labels.colours if palette else labels.values
+            layers = max(layers, files.pages if files.pages > 1 else replace(labels, values=values).layers)
             colour = colour or (values.ndim == 3 and bool((values != values[..., :1]).any()))
             largest = max(largest, int(values.max()) if values.dtype != bool else 0)
         if layers > 1:
-            return cls(layer_names(origins, layers), stacked=True)
+            return cls(layer_names(stored, layers), stacked=True)
         return cls(colour=colour, one=255 if largest > index_limit else 1, palette=palette)
 
     @property
@@ -84,54 +77,57 @@ class MaskReader:
         """What the codes 1, 2, … are called where they have names; 0 is the background then."""
         return CLASSES[1:] if self.instances else self.layers
 
-    def codes(self, files: MaskFiles) -> NDArray[np.int64]:
+    def codes(self, files: Mapping[str, Origin]) -> Codes:
         """The mask of one image as one integer code a pixel, YX."""
-        codes, unlabelled = self._layer_codes(files) if self.layers else self._single_codes(files[""])
+        files = MaskFiles.of(files)
+        codes, unlabelled = self._layer_codes(files) if self.layers else self._single_codes(files)
         if self.ignore:
-            unlabelled = unlabelled | np.isin(codes, self.ignore)
+            ignored = np.isin(codes, self.ignore)
+            unlabelled = ignored if unlabelled is None else unlabelled | ignored
         if self.instances:
-            codes = instances_to_classes(codes, self.instances, unlabelled).astype(np.int64)
-        codes[unlabelled] = UNLABELLED
+            codes = instances_to_classes(codes, self.instances, unlabelled).astype(np.int16)
+        if unlabelled is not None:
+            codes[unlabelled] = UNLABELLED
         return codes
 
-    def _single_codes(self, origin: Origin) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        labels = read_labels(origin, palette=self.palette)
-        array = labels.values
+    def _single_codes(self, files: MaskFiles) -> tuple[Codes, NDArray[np.bool_] | None]:
+        labels = files.labels(files.first)
+        array = labels.colours if self.palette else labels.values
         if array.dtype == bool:
-            array = array.astype(np.int64) * self.one
+            array = array * np.int16(self.one)
         if not self.colour:
-            return (array if array.ndim == 2 else array[..., 0]).astype(np.int64), labels.unlabelled
-        rgb = np.asarray(array if array.ndim == 3 else np.stack([array] * 3, axis=-1), dtype=np.int64)
+            return _signed(array if array.ndim == 2 else array[..., 0]), labels.unlabelled
+        rgb = np.asarray(array if array.ndim == 3 else np.stack([array] * 3, axis=-1), dtype=np.int32)
         return COLOUR | rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2], labels.unlabelled
 
-    def _layer_codes(self, files: MaskFiles) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        found = self._read_layers(files)
-        layers = [layer.values for _, layer in found]
-        for name, layer in found:
+    def _layer_codes(self, files: MaskFiles) -> tuple[Codes, NDArray[np.bool_] | None]:
+        read = self._read_layers(files)
+        layers = [layer.values for _, layer in read]
+        for name, layer in read:
             if layer.values.shape != layers[0].shape:
                 raise DataError(
-                    f"{name}: is {size_of(layer.values)} but {found[0][0]} is {size_of(layers[0])}; "
-                    "the masks of an image must have one size"
+                    name,
+                    f"is {size(layer.values.shape)} but {read[0][0]} is {size(layers[0].shape)}",
+                    "the masks of an image must have one size",
                 )
         covered = np.sum(layers, axis=0)
         if (twice := int((covered > 1).sum())) > STRAYS * covered.size:
-            names = ", ".join(dict.fromkeys(str(name) for name, _ in found))
-            kind = "layer" if self.stacked else "one"
+            names = ", ".join(dict.fromkeys(str(name) for name, _ in read))
+            where = "layer" if self.stacked else "mask"
             raise DataError(
-                f"{names}: {twice} pixels are set in more than one{' ' + kind if self.stacked else ''}; "
-                "expected one class a pixel; mend them"
+                names, f"{twice} pixels are set in more than one {where}", "expected one class a pixel; correct them"
             )
         background = self.layers.index("background") + 1 if "background" in self.layers else 0
-        codes = np.full(covered.shape, background, np.int64)
+        codes = np.full(covered.shape, background, np.int16)
         for code, on in enumerate(layers, start=1):
             codes[on] = code
-        return codes, np.any([layer.unlabelled for _, layer in found], axis=0) & (covered == 0)
+        unlabelled = [layer.unlabelled for _, layer in read if layer.unlabelled is not None]
+        return codes, np.any(unlabelled, axis=0) & (covered == 0) if unlabelled else None
 
     def _read_layers(self, files: MaskFiles) -> list[tuple[Origin, Labels]]:
         if self.stacked:
-            origin = files[""]
-            return [(origin, as_binary(origin, layer)) for layer in read_layers(origin, len(self.layers))]
-        return [(files[name], as_binary(files[name], read_labels(files[name]))) for name in self.layers]
+            return [(origin, as_binary(origin, layer)) for origin, layer in files.layers(len(self.layers))]
+        return [(files[name], as_binary(files[name], files.labels(files[name]))) for name in self.layers]
 
     def code_of(self, value: int | str) -> int | None:
         """The code of a value in ``dataset.yaml``, or none where it cannot occur in these masks."""
@@ -161,24 +157,29 @@ class MaskReader:
             return ("layers " if self.stacked else "folders ") + ", ".join(self.layers)
         return "colours" if self.colour else "grey"
 
-    def points(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    def points(self, codes: Codes) -> Codes:
         """Codes (n,) as numbers that can be compared, (n, 1) grey levels or (n, 3) colours."""
         return np.stack([codes >> 16 & 255, codes >> 8 & 255, codes & 255] if self.colour else [codes], axis=-1)
 
 
-def _palettes_agree(origins: Sequence[Origin]) -> bool:
+def _signed(array: NDArray[Any]) -> Codes:
+    """The values in the smallest signed type that holds them."""
+    kinds = {1: np.int16, 2: np.int32}
+    return array.astype(kinds.get(array.dtype.itemsize, np.int64))
+
+
+def _palettes_agree(masks: Sequence[MaskFiles]) -> bool:
     """Whether an index means one colour in all palette images, and there are no colours beside them."""
     known: dict[int, bytes] = {}
-    palettes = [(origin, palette) for origin in origins if (palette := palette_of(origin)) is not None]
-    for origin, palette in palettes:
-        for index in np.unique(read_labels(origin).values).tolist():
-            colour = palette[index].tobytes() if index < len(palette) else b""
+    palettes = colours = False
+    for files in masks:
+        labels = files.labels(files.first)
+        if labels.palette is None:
+            colours = colours or labels.values.ndim == 3
+            continue
+        palettes, entries = True, labels.palette.colours
+        for index in np.unique(labels.values).tolist():
+            colour = entries[index].tobytes() if index < len(entries) else b""
             if known.setdefault(index, colour) != colour:
                 return False
-    others = set(map(str, origins)) - {str(origin) for origin, _ in palettes} if palettes else set()
-    return not any(str(origin) in others and read_labels(origin).values.ndim == 3 for origin in origins)
-
-
-def size_of(array: NDArray[Any]) -> str:
-    """The size as ``height×width``."""
-    return f"{array.shape[0]}×{array.shape[1]}"
+    return not (palettes and colours)

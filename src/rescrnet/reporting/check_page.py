@@ -14,17 +14,15 @@ from PIL import Image
 from rescrnet.atomic import write_atomically
 from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import Finding, Severity, printable
-from rescrnet.checking.survey import Item, Survey
 from rescrnet.checking.tables import class_rows, image_rows
 from rescrnet.checking.terminal import summary
 from rescrnet.classes import IGNORE
+from rescrnet.datasets.read import Example, Reading
 from rescrnet.display import overlay, to_display
 from rescrnet.errors import DataError
-from rescrnet.images.origins import files_of
-from rescrnet.images.whole import read_with_alpha
-from rescrnet.intensity import normalise_image
+from rescrnet.images.whole import files_of, read_image
 from rescrnet.reporting.figures import Picture, picture, shrunk
-from rescrnet.reporting.page import render
+from rescrnet.reporting.render import render
 
 MOST_CARDS = 24
 _LONGEST = 640  # pixels of a picture
@@ -51,67 +49,66 @@ def write_page(checked: Checked, path: Path, expected: str = "") -> None:
     Raises:
         OutputError: the page cannot be written.
     """
-    survey = checked.survey
-    now = datetime.now(UTC)
+    reading = checked.reading
     html = render(
         "check.html.jinja",
-        name=printable(survey.folder.resolve().name),
-        prefix=f"{printable(survey.folder)}/",
-        layout=survey.layout,
-        written=f"{now.day} {now:%B %Y}",
-        verdict=summary(checked)[:1].upper() + summary(checked)[1:] + ".",
+        name=printable(reading.folder.resolve().name),
+        prefix=f"{printable(reading.folder)}/",
+        layout=reading.layout,
+        written=datetime.now(UTC),
+        verdict=summary(checked),
         expected=expected,
-        train=len(survey.split.train),
-        val=len(survey.split.val),
+        train=len(reading.split.train),
+        val=len(reading.split.val),
         numbers={severity.name: sum(f.severity is severity for f in checked.findings) for severity in Severity},
         findings=checked.findings,
-        cards=[_card(survey, item, found) for item, found in _worst_first(checked)[:MOST_CARDS]],
-        total=survey.total,
-        classes=class_rows(survey),
-        images=image_rows(survey),
+        cards=[_card(reading, example, findings) for example, findings in _worst_first(checked)[:MOST_CARDS]],
+        total=reading.total,
+        classes=class_rows(reading),
+        images=image_rows(reading),
     )
     write_atomically(path, lambda partial: partial.write_text(html, encoding="utf-8"))
 
 
-def _worst_first(checked: Checked) -> list[tuple[Item, list[Finding]]]:
+def _worst_first(checked: Checked) -> list[tuple[Example, list[Finding]]]:
     """Every image with the errors and warnings that name one of its files; the worst first, then the others."""
     by_file: dict[str, list[Finding]] = defaultdict(list)
     for finding in checked.findings:
         if finding.severity is not Severity.info:
             for file in finding.files:
                 by_file[file].append(finding)
-    items = []
-    for item in checked.survey.items:
-        origins = (item.pair.image, *item.pair.masks.values(), *(mask.file for mask in item.masks))
+    examples = []
+    for example in checked.reading.examples:
+        origins = (example.pair.image, *example.pair.masks.values(), *(mask.file for mask in example.masks))
         names = {printable(name) for origin in origins for name in (origin, *files_of(origin))}
         found = {id(finding): finding for name in names for finding in by_file.get(name, [])}
-        items.append((item, sorted(found.values(), key=lambda finding: (-finding.severity, finding.check.name))))
-    return sorted(items, key=lambda pair: tuple(-finding.severity for finding in pair[1]) or (1,))
+        examples.append((example, sorted(found.values(), key=lambda finding: (-finding.severity, finding.check.name))))
+    return sorted(examples, key=lambda pair: tuple(-finding.severity for finding in pair[1]) or (1,))
 
 
-def _card(survey: Survey, item: Item, findings: Sequence[Finding]) -> Card:
-    part = {"train": "training", "val": "validation"}[item.part]
+def _card(reading: Reading, example: Example, findings: Sequence[Finding]) -> Card:
+    part = {"train": "training", "val": "validation"}[example.part]
     words = [finding.check.name.replace("-", " ") for finding in findings]
-    return Card(printable(item.pair.stem), part, words, _pictures(survey, item))
+    return Card(printable(example.pair.stem), part, words, _pictures(reading, example))
 
 
-def _pictures(survey: Survey, item: Item) -> list[Picture]:
+def _pictures(reading: Reading, example: Example) -> list[Picture]:
     try:
-        array, alpha = read_with_alpha(item.pair.image, palette=True)
+        unit = read_image(example.pair.image) if example.pixels is None else example.pixels
     except DataError:
         return []
-    unit = np.nan_to_num(normalise_image(array, alpha=alpha), posinf=0, neginf=0)
+    unit = np.nan_to_num(unit, posinf=0, neginf=0)
     unit = unit[..., :1] if unit.shape[-1] == 2 else unit
     image = shrunk(Image.fromarray(to_display(unit)), _LONGEST, Image.Resampling.BOX)
     shown = [picture("Image", image, "JPEG" if max(image.size) > 400 else "PNG")]
-    if survey.table and not item.mask_faults and item.masks:
+    if reading.table and example.mask_is_sound:
         try:
-            mask = Image.fromarray(survey.table.decode(item.pair.masks))
+            mask = Image.fromarray(reading.table.decode(example.pair.masks))
         except DataError:
             return shown
         indices = np.asarray(mask.resize(image.size, Image.Resampling.NEAREST))
         # Unlabelled pixels stay as they are.
-        colours = [entry.color for entry in survey.table.classes]
+        colours = [entry.color for entry in reading.table.classes]
         known = np.where(indices == IGNORE, 0, indices).astype(np.uint8)
         over = overlay(np.asarray(image, dtype=np.float32) / np.float32(255), known, colours)
         over = np.where((indices == IGNORE)[..., None], np.asarray(image), over).astype(np.uint8)

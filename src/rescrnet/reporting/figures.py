@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,7 @@ from rescrnet.classes import IGNORE
 from rescrnet.datasets.dataset import Sample
 from rescrnet.display import colourise, hex_to_rgb, to_display
 from rescrnet.training.folder import Row
+from rescrnet.wording import count
 
 LARGEST = 900
 """Longest side of a picture, pixels."""
@@ -59,6 +60,29 @@ class Picture:
     def small(self) -> bool:
         """Whether the page shows it larger than it is."""
         return self.width <= _SMALL
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A quantity over the epochs of a run.
+
+    Attributes:
+        title: for readers who cannot see it.
+        quantity: at the vertical axis.
+        columns: of the history, the validation's last.
+        legend: the corner that the curves leave free.
+    """
+
+    title: str
+    quantity: str
+    columns: tuple[str, ...]
+    legend: Literal["upper right", "lower right"]
+
+
+PLOTS = (
+    Plot("Training and validation loss", "loss", ("loss", "val_loss"), "upper right"),
+    Plot("Validation Tanimoto", "Tanimoto coefficient", ("val_tanimoto",), "lower right"),
+)
 
 
 def pictures(
@@ -125,31 +149,16 @@ def picture(label: str, image: Image.Image, form: str = "PNG") -> Picture:
     return Picture(label, f"data:image/{form.lower()};base64,{content}", image.width, image.height)
 
 
-def loss_curves(history: Sequence[Row], best: int) -> str:
-    """Training and validation loss versus epochs as SVG, the epoch ``best`` marked (paper, figure 5)."""
-    figure, axes = _axes("loss")
-    _curve(axes, history, "loss", "training", color=_TRAINING, linestyle="--")
-    _curve(axes, history, "val_loss", "validation", color=_VALIDATION)
-    _mark(axes, history, "val_loss", best)
-    axes.legend(frameon=False, labelcolor=_INK, loc="upper right")
-    values = [row["val_loss"] for row in history]
-    text = f"Training and validation loss over {_epochs(history)}; validation from {values[0]:.3f} to {values[-1]:.3f}"
-    return _svg(figure, text)
-
-
-def tanimoto_curve(history: Sequence[Row], best: int) -> str:
-    """Validation Tanimoto coefficient versus epochs as SVG, the epoch ``best`` marked."""
-    figure, axes = _axes("Tanimoto coefficient")
-    _curve(axes, history, "val_tanimoto", "validation", color=_VALIDATION)
-    _mark(axes, history, "val_tanimoto", best)
-    axes.legend(frameon=False, labelcolor=_INK, loc="lower right")
-    values = [row["val_tanimoto"] for row in history]
-    text = f"Validation Tanimoto over {_epochs(history)}; from {values[0]:.3f} to {values[-1]:.3f}"
-    return _svg(figure, text)
-
-
-def _epochs(history: Sequence[Row]) -> str:
-    return f"{len(history)} epoch{'s' * (len(history) > 1)}"
+def curves(history: Sequence[Row], best: int, plot: Plot) -> str:
+    """The columns of ``plot`` versus epochs as SVG, the epoch ``best`` marked on the last of them (paper, figure 5)."""
+    figure, axes = _axes(plot.quantity)
+    for column in plot.columns:
+        _curve(axes, history, column)
+    _mark(axes, history, plot.columns[-1], best)
+    axes.legend(frameon=False, labelcolor=_INK, loc=plot.legend)
+    first, last = history[0][plot.columns[-1]], history[-1][plot.columns[-1]]
+    epochs = count(len(history), "epoch")
+    return _svg(figure, f"{plot.title} over {epochs}; validation from {first:.3f} to {last:.3f}")
 
 
 def _axes(quantity: str) -> tuple[Figure, Axes]:
@@ -165,10 +174,13 @@ def _axes(quantity: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _curve(axes: Axes, history: Sequence[Row], column: str, label: str, **style: Any) -> None:
+def _curve(axes: Axes, history: Sequence[Row], column: str) -> None:
+    style: dict[str, Any] = {"label": "training", "color": _TRAINING, "linestyle": "--"}
+    if column.startswith("val_"):
+        style = {"label": "validation", "color": _VALIDATION}
     marker = "o" if len(history) <= 20 else None
     epochs, values = [row["epoch"] for row in history], [row[column] for row in history]
-    axes.plot(epochs, values, label=label, linewidth=1.6, marker=marker, markersize=2.5, **style)
+    axes.plot(epochs, values, linewidth=1.6, marker=marker, markersize=2.5, **style)
 
 
 def _mark(axes: Axes, history: Sequence[Row], column: str, best: int) -> None:

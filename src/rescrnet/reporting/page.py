@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
 from rescrnet.atomic import write_atomically
 from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
 from rescrnet.model import load
-from rescrnet.reporting.figures import LARGEST, UNLABELLED, Picture, loss_curves, pictures, tanimoto_curve
-from rescrnet.reporting.summary import AGREEMENT, METRICS, SPLITS, accuracy, count, in_words, mean_iou, percent, score
+from rescrnet.reporting.figures import LARGEST, PLOTS, UNLABELLED, Picture, curves, pictures
+from rescrnet.reporting.render import render
+from rescrnet.reporting.summary import AGREEMENT, METRICS, SPLITS, accuracy, in_words, mean_iou, title
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.scoring.evaluate import Evaluation, Split, evaluate
 from rescrnet.training.folder import RunDataset, RunFolder, RunRecord
@@ -30,11 +30,16 @@ _FULL_SIZE = 4  # more images than this are shown smaller, so that the page rema
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An image, its mask, and its prediction, class indices YX uint8."""
+class Predicted:
+    """An image, its mask, and its prediction.
+
+    Attributes:
+        sample: the image and its mask.
+        classes: predicted class indices, YX uint8.
+    """
 
     sample: Sample
-    predicted: NDArray[np.uint8]
+    classes: NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -66,18 +71,18 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
     record = folder.read_record()
     model = load(folder.path)
     data = _recorded_dataset(record.dataset, folder.path, split) if data is None else Path(data)
-    seen: list[Seen] = []
+    predicted: list[Predicted] = []
 
-    def see(sample: Sample, probabilities: NDArray[np.float32]) -> None:
-        seen.append(Seen(sample, probabilities.argmax(0).astype(np.uint8)))
+    def keep(sample: Sample, probabilities: NDArray[np.float32]) -> None:
+        predicted.append(Predicted(sample, probabilities.argmax(0).astype(np.uint8)))
 
-    evaluation = evaluate(model, data, split=split, seen=see)
+    evaluation = evaluate(model, data, split=split, seen=keep)
     html = render(
-        "template.html.jinja",
+        "report.html.jinja",
         **_about(folder, record, data, model.card.trained.epoch if model.card.trained else 0),
         **_scores(evaluation),
         summary=in_words(record, evaluation),
-        images=_image_rows(seen, evaluation, model.colours),
+        images=_image_rows(predicted, evaluation, model.colours),
         colours=[*model.colours, UNLABELLED],
     )
     path = folder.path / "report.html"
@@ -91,7 +96,7 @@ def _recorded_dataset(dataset: RunDataset, run: Path, split: Split) -> Path:
     if split == "val" and isinstance(dataset.validation, Folder):
         data = dataset.validation.folder
     if not data.is_dir():
-        raise DataError(f"{data}: the dataset that {run} was trained on is not there; say where it is with --data")
+        raise DataError(data, f"the dataset that {run} was trained on is not there", "say where it is with --data")
     return data
 
 
@@ -100,15 +105,15 @@ def _about(folder: RunFolder, record: RunRecord, data: Path, epoch: int) -> dict
     history = folder.read_history()
     environment = record.environment.model_dump(mode="json")
     return {
-        "run": folder.path.resolve().name,
+        "folder": folder.path.resolve(),
         "record": record,
         "scored": data.resolve(),
         "dataset": Path(record.dataset.folder),
-        "trained": _date(record.environment.started),
-        "written": _date(datetime.now(UTC)),
+        "trained": record.environment.started,
+        "written": datetime.now(UTC),
         "epoch": epoch,
         "history": history,
-        "curves": [draw(history, epoch) for draw in (loss_curves, tanimoto_curve)] if history else [],
+        "curves": [curves(history, epoch, plot) for plot in PLOTS] if history else [],
         "validation_size": folder.read_config().data.validation_size,
         "config": folder.read_config().to_yaml(),
         "environment": {**environment, "command": shlex.join(record.environment.command)},
@@ -121,6 +126,7 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
     counts = evaluation.counts
     return {
         "split": SPLITS[evaluation.split],
+        "title": title(evaluation.classes),
         "evaluation": evaluation,
         "pooled": counts.pooled(),
         "metrics": METRICS,
@@ -130,43 +136,22 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
         "unscored": any(value is None for scores in counts.per_class() for value in scores.values()),
         "accuracy": accuracy(counts),
         "mean_iou": mean_iou(counts),
+        "mean_iou_of": mean_iou,
     }
 
 
-def _image_rows(seen: Sequence[Seen], evaluation: Evaluation, colours: Sequence[str]) -> list[ImageRow]:
+def _image_rows(predicted: Sequence[Predicted], evaluation: Evaluation, colours: Sequence[str]) -> list[ImageRow]:
     """All images in their order, or the worst and the best by their Tanimoto coefficient, the worst first."""
-    chosen = list(seen)
+    chosen = list(predicted)
     if len(chosen) > MOST_IMAGES:
-        chosen.sort(key=lambda one: evaluation.images[one.sample.stem].pooled()["tanimoto"] or 0.0)
+        chosen.sort(key=lambda image: evaluation.images[image.sample.stem].pooled()["tanimoto"] or 0.0)
         chosen = chosen[: MOST_IMAGES // 2] + chosen[-(MOST_IMAGES // 2) :]
     longest = round(LARGEST * min(1.0, (_FULL_SIZE / len(chosen)) ** 0.5))
     return [
         ImageRow(
-            one.sample.stem,
-            evaluation.images[one.sample.stem],
-            pictures(one.sample, one.predicted, colours, longest),
+            image.sample.stem,
+            evaluation.images[image.sample.stem],
+            pictures(image.sample, image.classes, colours, longest),
         )
-        for one in chosen
+        for image in chosen
     ]
-
-
-def render(template: str, **values: Any) -> str:
-    """A page from its template."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(score=score, percent=percent, pixels=_pixels, mean_iou=mean_iou, count=count)
-    return environment.get_template(template).render(**values)
-
-
-def _pixels(number: int) -> str:
-    """A number with its digits in threes, as 104 800."""
-    return f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def _date(moment: datetime) -> str:
-    return f"{moment.day} {moment:%B %Y}"

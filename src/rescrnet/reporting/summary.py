@@ -8,9 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from rescrnet.reporting.formats import percent, score
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.scoring.evaluate import Evaluation, Split
 from rescrnet.training.folder import RunDataset, RunRecord
+from rescrnet.wording import count
+
+_MOST_NAMED = 5  # classes in the title
 
 # From which Tanimoto coefficient on which word is used; the paper's own results, 0.907 and 0.916, are "good".
 AGREEMENT = {0.95: "excellent", 0.85: "good", 0.7: "moderate"}
@@ -60,21 +64,6 @@ METRICS = (
 )
 
 
-def score(value: float | None) -> str:
-    """Three decimals, or a dash where there is no score."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def percent(value: float | None) -> str:
-    """A share with one decimal, or a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.1f}%"
-
-
-def count(number: int, noun: str) -> str:
-    """``1 image``, ``4 images``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def mean_iou(counts: Counts) -> float | None:
     """The mean IoU of the classes that have one."""
     values = [scores["iou"] for scores in counts.per_class() if scores["iou"] is not None]
@@ -84,6 +73,12 @@ def mean_iou(counts: Counts) -> float | None:
 def accuracy(counts: Counts) -> float | None:
     """The share of pixels that got the class of the mask."""
     return ratio(np.trace(counts.confusion), counts.confusion.sum())
+
+
+def title(classes: Sequence[str]) -> str:
+    """What the model does: ``Segmentation into fibre, boundary and gap``; many classes are counted, not named."""
+    named = len(classes) <= _MOST_NAMED
+    return f"Segmentation into {_list(classes) if named else f'{len(classes)} classes'}"
 
 
 def in_words(record: RunRecord, evaluation: Evaluation) -> list[str]:

@@ -14,8 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.atomic import write_folder
-from rescrnet.datasets.dataset import Sample, load_dataset
+from rescrnet.checking.check import judge
+from rescrnet.datasets.dataset import Sample
+from rescrnet.datasets.read import read_dataset
 from rescrnet.errors import DataError
+from rescrnet.masks.declared import DatasetFile
 from rescrnet.model import SegmentationModel
 from rescrnet.scoring.counts import Counts, ratio
 
@@ -103,25 +106,23 @@ def evaluate(
 def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[Sample]:
     """The samples of ``data`` that ``split`` means to ``model``."""
     card = model.card
-    dataset = load_dataset(
-        data,
-        classes=card.classes,
-        channels=card.in_channels,
-        ignore=card.masks.ignore,
-        instances=card.masks.instance_boundary,
-    )
+    trained = DatasetFile(**dict(card.masks))
+    reading = read_dataset(data, trained=trained, channels=card.in_channels)
+    dataset = judge(reading, essential=True).require()
     everything = [*dataset.train, *dataset.val]
     if split == "all":
         return everything
     if dataset.val:
         return dataset.val if split == "val" else dataset.train
-    trained = card.trained
-    stems = set[str]() if trained is None else set(trained.val if split == "val" else trained.train)
-    chosen = [sample for sample in everything if sample.stem in stems]
+    provenance = card.trained
+    known = [] if provenance is None else provenance.val if split == "val" else provenance.train
+    stems = {stem.removesuffix(".ome") for stem in known}
+    chosen = [sample for sample in everything if sample.stem.removesuffix(".ome") in stems]
     if not chosen:
         raise DataError(
-            f"{data}: has no '{split}' images, and none of its images are those that the model was trained with; "
-            "expected the training dataset, or --split all"
+            data,
+            f"has no '{split}' images, and none of its images are those that the model was trained with",
+            "expected the training dataset, or --split all",
         )
     return chosen
 

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
 from multiprocessing.queues import SimpleQueue
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rescrnet.atomic import check_free
-from rescrnet.checking.check import warnings_of
+from rescrnet.checking.check import load_dataset
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import Config, resolve
-from rescrnet.datasets.dataset import Dataset, load_dataset
-from rescrnet.errors import DataError, RescrnetError, UsageError
+from rescrnet.datasets.dataset import Dataset
+from rescrnet.errors import DataError, RescrnetError
 from rescrnet.intensity import IntensityScaling
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.model import ModelCard, SegmentationModel, TrainedOn, load
@@ -46,7 +47,7 @@ def train(
     """Train a model from a labelled folder into a new run folder, and return the best one.
 
     Args:
-        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.find_pairs`).
+        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.look_through`).
         out: a new folder for the run: ``config.yaml``, ``run.json``, ``history.csv``, ``best.safetensors``,
             ``last.safetensors`` and the state that :func:`resume` needs.
         config: a preset's name, or a configuration from :func:`rescrnet.configure`.
@@ -66,12 +67,8 @@ def train(
     fabric = hardware.fabric()
     if _is_first():
         check_free(Path(out))
-    if config.data.masks.classes:  # until the dataset is read with all that is declared of its masks
-        raise UsageError("data.masks.classes", "classes are declared with the dataset", "list them in its dataset.yaml")
     validation = None if val is None else parse_validation(val)
-    dataset = load_dataset(data, val, ignore=config.data.masks.ignore, instances=config.data.masks.instance_boundary)
-    said = {key: value for key in ("ignore", "instance_boundary") if (value := getattr(config.data.masks, key))}
-    dataset = replace(dataset, warnings=tuple(map(str, warnings_of(Path(data), val, said))))
+    dataset = load_dataset(data, val, declared=_declared(config))
     record = RunRecord(
         status="running",
         dataset=_described(dataset, validation),
@@ -103,18 +100,18 @@ def resume(
     hardware = hardware or Hardware()
     fabric = hardware.fabric()
     validation = record.dataset.validation
-    dataset = load_dataset(
-        data,
-        None if validation is None else str(validation),
-        ignore=config.data.masks.ignore,
-        instances=config.data.masks.instance_boundary,
-    )
+    dataset = load_dataset(data, None if validation is None else str(validation), declared=_declared(config))
     now = _described(dataset, validation)
     for key in ("train", "val", "channels", "classes"):
         if getattr(now, key) != getattr(record.dataset, key):
             raise DataError(data, f"its {key} are not those that {out} was trained with", "expected the same dataset")
     record = record.model_copy(update={"status": "running", "hardware": hardware})
     return _launch(fabric, _Job(dataset, config, folder, record, max_minutes, progress))
+
+
+def _declared(config: Config) -> dict[str, Any]:
+    """What the configuration says of the masks."""
+    return {key: value for key, value in config.data.masks if value}
 
 
 @dataclass(frozen=True)

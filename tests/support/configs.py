@@ -1,6 +1,15 @@
-"""A configuration that trains in a second."""
+"""Configurations that train in a second."""
 
 import rescrnet
+
+SMALLEST = {
+    "network.n": 1,
+    "network.filters": 2,
+    "data.patch_size": 32,
+    "training.epochs": 1,
+    "training.steps_per_epoch": 1,
+    "training.bn_recalibration_batches": 1,
+}
 
 TINY = {
     "network.n": 2,

@@ -1,32 +1,19 @@
-"""A dataset's images and masks looked at one by one; what is kept of them is small."""
+"""What is kept of a dataset's images and masks to judge them by; it is small."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from rescrnet.images.origins import Origin, files_of
-from rescrnet.images.pixel_size import pixel_size
-from rescrnet.images.whole import read_with_alpha
+from rescrnet.images.whole import Origin, Pixels
 from rescrnet.intensity import normalise_image
-from rescrnet.masks.reader import MaskFiles
 
-_MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"\xff\xd8\xff": "JPEG",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",
-    b"MM\0+": "TIFF",
-}
 _REDUCED = 128
 """Longest side of what is kept of an image to compare it with others, pixels."""
 SPECK = 4
@@ -42,11 +29,11 @@ class ImageFacts:
         channels: without alpha.
         type: of the values, as NumPy calls it.
         alpha: whether the file has an alpha channel.
-        form: PNG, TIFF, JPEG or BMP, by the content of the file.
+        form: ``PNG``, ``TIFF``, …, by the content of the file.
         pixel_size: height and width of a pixel in micrometres, where the file tells.
         low: the smallest value, as stored.
         high: the largest.
-        levels: the 1st, 50th and 99th percentile, normalised to [0, 1] by the range of the type, all channels together.
+        levels: the 1st, 50th and 99th percentile normalised to [0, 1] by the range of the type, all channels together.
         values: how many different values there are, 257 for more.
         saturated: share of the pixels with the largest value, where that is the largest of the type.
         not_finite: values that are NaN or infinite.
@@ -79,11 +66,9 @@ class MaskFacts:
     Attributes:
         file: its place.
         size: height and width.
-        channels: as stored, alpha included.
         type: of the values, as NumPy calls it.
-        form: PNG, TIFF, JPEG or BMP, by the content of the file.
+        form: ``PNG``, ``TIFF``, …, by the content of the file.
         palette: whether the values stand for colours of a palette.
-        transparent: pixels that are not opaque.
         values: pixels of every value; colours as 0xRRGGBB.
         colour: whether the channels differ.
         digest: of the pixels.
@@ -91,11 +76,9 @@ class MaskFacts:
 
     file: Origin
     size: tuple[int, int]
-    channels: int
     type: str
     form: str
     palette: bool
-    transparent: int
     values: Counter[int]
     colour: bool
     digest: str
@@ -121,39 +104,28 @@ class ClassFacts:
     maps: NDArray[np.uint8] = field(repr=False)
 
 
-def form_of(path: Path) -> str:
-    """PNG, TIFF, JPEG or BMP by the first bytes of a file, or nothing."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(8)
-    except OSError:
-        return ""
-    return next((form for magic, form in _MAGIC.items() if head.startswith(magic)), "")
-
-
-def look_at_image(origin: Origin) -> ImageFacts:
-    """Read an image and keep what matters. Raises :class:`~rescrnet.errors.DataError` where it cannot be read."""
-    array, alpha = read_with_alpha(origin, palette=True)
-    colours = array[..., :-1] if alpha else array
-    colours = colours if colours.ndim == 3 else colours[..., None]
+def image_facts(pixels: Pixels) -> ImageFacts:
+    """What is kept of an image."""
+    colours = pixels.colours
     finite = np.isfinite(colours)
-    known = colours[finite] if not finite.all() else colours.ravel()
+    whole = bool(finite.all())
+    known = colours.ravel() if whole else colours[finite]
     known = known if known.size else np.zeros(1, colours.dtype)
     top = np.iinfo(colours.dtype).max if colours.dtype.kind in "iu" else np.inf
-    unit = normalise_image(np.where(finite, colours, 0) if colours.dtype.kind == "f" else colours, alpha=False)
+    unit = normalise_image(colours if whole else np.where(finite, colours, 0), alpha=False)
     sample = unit.reshape(-1)[:: max(1, unit.size // 1_000_000)]
     low, middle, high = (float(level) for level in np.percentile(sample, (1, 50, 99)))
     return ImageFacts(
         size=(colours.shape[0], colours.shape[1]),
         channels=colours.shape[2],
         type=str(colours.dtype),
-        alpha=alpha,
-        form=form_of(files_of(origin)[0]),
-        pixel_size=pixel_size(files_of(origin)[0]),
+        alpha=pixels.alpha,
+        form=pixels.form,
+        pixel_size=pixels.pixel_size,
         low=float(known.min()),
         high=float(known.max()),
         levels=(low, middle, high),
-        values=min(257, len(np.unique(known[:: max(1, known.size // 1_000_000)]))),
+        values=_count_values(known[:: max(1, known.size // 1_000_000)]),
         saturated=float((known == top).mean()),
         not_finite=int(finite.size - finite.sum()),
         grey=colours.shape[2] == 3 and bool((colours == colours[..., :1]).all()),
@@ -162,33 +134,28 @@ def look_at_image(origin: Origin) -> ImageFacts:
     )
 
 
-def look_at_mask(origin: Origin) -> MaskFacts:
-    """Read a mask file as it is and keep what matters. Raises :class:`~rescrnet.errors.DataError`."""
-    array, alpha = read_with_alpha(origin)
-    transparent = int((array[..., -1] < np.iinfo(array.dtype).max).sum()) if alpha and array.dtype.kind == "u" else 0
-    colours = array[..., :-1] if alpha else array
-    colours = colours if colours.ndim == 3 else colours[..., None]
-    colour = bool((colours != colours[..., :1]).any())
-    codes = colours[..., 0]
+def mask_facts(pixels: Pixels, file: Origin) -> MaskFacts:
+    """What is kept of a mask file, as it is stored."""
+    colours = pixels.colours
+    colour = colours.shape[-1] > 1 and bool((colours != colours[..., :1]).any())
+    values = colours[..., 0]
     if colour and colours.shape[-1] == 3 and colours.dtype == np.uint8:
-        codes = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    if codes.dtype.kind == "f":
-        codes = np.where(np.isfinite(codes), codes, 0)
+        values = colours.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    if values.dtype.kind == "f":
+        values = np.where(np.isfinite(values), values, 0)
     return MaskFacts(
-        file=origin,
-        size=(array.shape[0], array.shape[1]),
-        channels=1 if array.ndim == 2 else array.shape[2],
-        type=str(array.dtype),
-        form=form_of(files_of(origin)[0]),
-        palette=_has_palette(files_of(origin)[0]),
-        transparent=transparent,
-        values=_count(codes),
+        file=file,
+        size=(colours.shape[0], colours.shape[1]),
+        type=str(colours.dtype),
+        form=pixels.form,
+        palette=pixels.palette is not None and pixels.form == "PNG",
+        values=_count(values),
         colour=colour,
         digest=_digest(colours),
     )
 
 
-def look_at_classes(indices: NDArray[np.uint8], classes: int) -> ClassFacts:
+def class_facts(indices: NDArray[np.uint8], classes: int) -> ClassFacts:
     """Count pixels and connected parts of a mask of class indices, YX; indices from ``classes`` up have no class."""
     pixels = np.bincount(indices.ravel(), minlength=256)
     parts, specks = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
@@ -204,11 +171,6 @@ def look_at_classes(indices: NDArray[np.uint8], classes: int) -> ClassFacts:
     return ClassFacts(pixels[:classes], parts, specks, int(pixels[classes:].sum()), (maps * 255).astype(np.uint8))
 
 
-def files_in(masks: MaskFiles) -> list[Path]:
-    """The files of all layers of a mask."""
-    return [file for origin in masks.values() for file in files_of(origin)]
-
-
 def reduced(grey: NDArray[Any]) -> NDArray[np.float32]:
     """YX with its longest side made 128 by averaging over blocks; smaller images as they are. float32."""
     step = -(-max(grey.shape) // _REDUCED)
@@ -221,6 +183,13 @@ def _digest(array: NDArray[Any]) -> str:
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest() + str(array.shape)
 
 
+def _count_values(values: NDArray[Any]) -> int:
+    """How many different values there are, 257 for more."""
+    if values.dtype == np.uint8:
+        return int(np.count_nonzero(np.bincount(values, minlength=256)))
+    return min(257, len(np.unique(values)))
+
+
 def _count(codes: NDArray[Any]) -> Counter[int]:
     if codes.dtype == np.uint8:
         counts = np.bincount(codes.ravel(), minlength=256)
@@ -228,13 +197,3 @@ def _count(codes: NDArray[Any]) -> Counter[int]:
         return Counter(dict(zip(values.tolist(), counts[values].tolist(), strict=True)))
     values, numbers = np.unique(codes, return_counts=True)
     return Counter({int(value): int(n) for value, n in zip(values[:100_000], numbers, strict=False)})
-
-
-def _has_palette(path: Path) -> bool:
-    """Whether a PNG or BMP has a palette; the third colour type of PNG."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(26)
-    except OSError:
-        return False
-    return head[:4] == b"\x89PNG" and head[25:26] == b"\x03"

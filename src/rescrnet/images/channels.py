@@ -1,0 +1,80 @@
+"""An image whose channels are files of their own: known by their names, read as one image."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rescrnet.errors import DataError
+from rescrnet.images.npy import Index
+from rescrnet.images.open import image_stem, open_image
+from rescrnet.images.stack import Axis, Source, Stack, make_stack
+
+CHANNEL = re.compile(r"(?P<name>.+?)[ _.-]+(?:c|ch|channel)[ _-]?(?P<number>\d{1,4})", re.IGNORECASE)
+NNUNET_CHANNEL = re.compile(r"(?P<name>.+)_(?P<number>\d{4})")
+
+
+def group_channels(files: Iterable[Path], pattern: re.Pattern[str] = CHANNEL) -> dict[str, dict[int, Path]]:
+    """The file of each channel by its number, by the name of the image; nothing where a file has no such name."""
+    numbered: dict[str, dict[int, Path]] = defaultdict(dict)
+    for file in files:
+        match = pattern.fullmatch(image_stem(file))
+        if not match:
+            return {}
+        numbered[match["name"]][int(match["number"])] = file
+    return dict(numbered)
+
+
+class _JoinedChannels:
+    """Grey planes, one for each channel, as one array (Y, X, C)."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self._sources = sources
+        self.shape = (*sources[0].shape[:2], len(sources))
+        self.dtype = sources[0].dtype
+
+    def __getitem__(self, index: Index) -> NDArray[Any]:
+        rows, columns, chosen = index
+        if not (isinstance(rows, slice) and isinstance(columns, slice) and isinstance(chosen, slice)):
+            raise ValueError(f"region {index} is not one of slices")
+        (y0, y1, _), (x0, x1, _) = rows.indices(self.shape[0]), columns.indices(self.shape[1])
+        return np.stack([source.read(y0, y1, x0, x1)[..., 0] for source in self._sources[chosen]], axis=-1)
+
+
+def open_channels(files: Sequence[Path]) -> Stack:
+    """Grey files, one for each channel, as one image. Raises :class:`DataError` where they do not fit together."""
+    stacks = [open_image(file) for file in files]
+    first = stacks[0][0].source
+    for file, stack in zip(files, stacks, strict=True):
+        source = stack[0].source
+        if len(stack) > 1 or source.shape != (*first.shape[:2], 1) or source.dtype != first.dtype:
+            raise DataError(
+                file,
+                f"holds {_shape(stack)} of {source.dtype}, but another channel of the image, {files[0]}, "
+                f"{_shape(stacks[0])} of {first.dtype}",
+                "expected grey files of one size and type; convert it",
+            )
+    steps = {axis.name: axis for axis in stacks[0].axes}
+    axes = [replace(steps["y"]), replace(steps["x"]), Axis("c", len(files))]
+    largest = max(stack[0].source.segment_bytes for stack in stacks)
+    joined = make_stack(
+        _JoinedChannels([stack[0].source for stack in stacks]),
+        axes,
+        files[0],
+        segment_bytes=largest * len(files),
+        form=stacks[0].form,
+    )
+    return replace(joined, kind=stacks[0].kind, separate=True)
+
+
+def _shape(stack: Stack) -> tuple[int, ...]:
+    height, width, channels = stack[0].source.shape
+    pages = (len(stack),) if len(stack) > 1 else ()
+    return (*pages, height, width, *((channels,) if channels > 1 else ()))
