@@ -15,6 +15,7 @@ _PUBLIC = {
     "RescrnetError": "rescrnet.errors:RescrnetError",
     "Resources": "rescrnet.inference.array:Resources",
     "SegmentationModel": "rescrnet.model:SegmentationModel",
+    "check": "rescrnet.checking.check:check",
     "configure": "rescrnet.config:resolve",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
     "import_keras": "rescrnet.exchange.keras:import_keras",
@@ -32,6 +33,7 @@ __all__ = list(_PUBLIC)
 
 # Type checkers follow no table; a test holds these imports to it.
 if TYPE_CHECKING:
+    from rescrnet.checking.check import check as check
     from rescrnet.config import Config as Config
     from rescrnet.config import resolve
     from rescrnet.errors import RescrnetError as RescrnetError

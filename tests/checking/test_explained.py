@@ -56,12 +56,12 @@ def test_a_mirrored_mask_fits_when_it_is_mirrored_back():
     mask = mask_of(3)
     ways = turned(maps_of(mask[:, ::-1]), grey(mask, 3))
     assert max(ways, key=ways.get) == "mirrored left to right"
-    assert set(ways) == {"mirrored left to right", "mirrored top to bottom", "turned by 180°"}
+    assert set(ways) == {"mirrored left to right", "mirrored top to bottom", "rotated by 180°"}
 
 
 @pytest.mark.parametrize(
     ("turn", "way"),
-    [(np.transpose, "transposed"), (np.rot90, "turned by 270°"), (lambda a: np.rot90(a, 3), "turned by 90°")],
+    [(np.transpose, "transposed"), (np.rot90, "rotated by 270°"), (lambda a: np.rot90(a, 3), "rotated by 90°")],
 )
 def test_a_square_mask_that_was_turned_fits_when_it_is_turned_back(turn, way):
     mask = mask_of(4, (40, 40))

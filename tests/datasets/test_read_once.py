@@ -93,3 +93,10 @@ def test_a_check_decodes_no_file_more_than_twice(data, decodes):
     assert check(data).reading.table
     assert set(decodes) == set(data.rglob("*.png"))
     assert max(decodes.values()) <= 2, decodes
+
+
+def test_a_dataset_is_checked_from_python_by_one_call(data):
+    checked = rescrnet.check(data)
+    assert not checked.errors
+    assert [finding.check.name for finding in checked.findings if finding.severity.name == "error"] == []
+    assert checked.reading.total == 8

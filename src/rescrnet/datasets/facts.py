@@ -14,6 +14,8 @@ from scipy import ndimage
 from rescrnet.images.whole import Origin, Pixels
 from rescrnet.intensity import normalise_image
 
+_SAMPLE = 1_000_000  # pixels that percentiles and numbers of values are taken from
+_MANY = 257  # values that are not told apart from more
 _REDUCED = 128
 """Longest side of what is kept of an image to compare it with others, pixels."""
 SPECK = 4
@@ -33,7 +35,7 @@ class ImageFacts:
         pixel_size: height and width of a pixel in micrometres, where the file tells.
         low: the smallest value, as stored.
         high: the largest.
-        levels: the 1st, 50th and 99th percentile normalised to [0, 1] by the range of the type, all channels together.
+        levels: the 1st, 50th and 99th percentile, all channels together; none of whole numbers.
         values: how many different values there are, 257 for more.
         saturated: share of the pixels with the largest value, where that is the largest of the type.
         not_finite: values that are NaN or infinite.
@@ -50,7 +52,7 @@ class ImageFacts:
     pixel_size: tuple[float, float] | None
     low: float
     high: float
-    levels: tuple[float, float, float]
+    levels: tuple[float, float, float] | None
     values: int
     saturated: float
     not_finite: int
@@ -107,14 +109,9 @@ class ClassFacts:
 def image_facts(pixels: Pixels) -> ImageFacts:
     """What is kept of an image."""
     colours = pixels.colours
-    finite = np.isfinite(colours)
-    whole = bool(finite.all())
-    known = colours.ravel() if whole else colours[finite]
-    known = known if known.size else np.zeros(1, colours.dtype)
-    top = np.iinfo(colours.dtype).max if colours.dtype.kind in "iu" else np.inf
-    unit = normalise_image(colours if whole else np.where(finite, colours, 0), alpha=False)
-    sample = unit.reshape(-1)[:: max(1, unit.size // 1_000_000)]
-    low, middle, high = (float(level) for level in np.percentile(sample, (1, 50, 99)))
+    finite = np.isfinite(colours) if colours.dtype.kind == "f" else np.ones(1, bool)
+    unit = normalise_image(colours if finite.all() else np.where(finite, colours, 0), alpha=False)
+    low, high, saturated, values = _range(colours if finite.all() else colours[finite])
     return ImageFacts(
         size=(colours.shape[0], colours.shape[1]),
         channels=colours.shape[2],
@@ -122,16 +119,35 @@ def image_facts(pixels: Pixels) -> ImageFacts:
         alpha=pixels.alpha,
         form=pixels.form,
         pixel_size=pixels.pixel_size,
-        low=float(known.min()),
-        high=float(known.max()),
-        levels=(low, middle, high),
-        values=_count_values(known[:: max(1, known.size // 1_000_000)]),
-        saturated=float((known == top).mean()),
+        low=low,
+        high=high,
+        levels=_levels(unit) if colours.dtype.kind == "f" else None,
+        values=values,
+        saturated=saturated,
         not_finite=int(finite.size - finite.sum()),
         grey=colours.shape[2] == 3 and bool((colours == colours[..., :1]).all()),
         digest=_digest(colours),
-        reduced=reduced(unit.mean(-1)),
+        reduced=reduced(unit.mean(-1) if unit.shape[-1] > 1 else unit[..., 0]),
     )
+
+
+def _range(known: NDArray[Any]) -> tuple[float, float, float, int]:
+    """Smallest and largest value, share of the pixels at the top of the type, and how many values there are."""
+    if known.size == 0:
+        return 0.0, 0.0, 0.0, 1
+    if known.dtype == np.uint8:
+        counts = np.bincount(known.ravel(), minlength=256)
+        there = np.flatnonzero(counts)
+        return float(there[0]), float(there[-1]), float(counts[255] / known.size), len(there)
+    flat = known.ravel()
+    top = np.iinfo(flat.dtype).max if flat.dtype.kind in "iu" else np.inf
+    some = np.unique(flat[:: max(1, flat.size // _SAMPLE)])
+    return float(flat.min()), float(flat.max()), float((flat == top).mean()), min(_MANY, len(some))
+
+
+def _levels(unit: NDArray[np.float32]) -> tuple[float, float, float]:
+    low, middle, high = np.percentile(unit.reshape(-1)[:: max(1, unit.size // _SAMPLE)], (1, 50, 99))
+    return float(low), float(middle), float(high)
 
 
 def mask_facts(pixels: Pixels, file: Origin) -> MaskFacts:
@@ -159,15 +175,14 @@ def class_facts(indices: NDArray[np.uint8], classes: int) -> ClassFacts:
     """Count pixels and connected parts of a mask of class indices, YX; indices from ``classes`` up have no class."""
     pixels = np.bincount(indices.ravel(), minlength=256)
     parts, specks = np.zeros(classes, np.int64), np.zeros(classes, np.int64)
-    for index in range(classes):
-        if pixels[index]:
-            labels, parts[index] = ndimage.label(indices == index, structure=np.ones((3, 3)))
-            specks[index] = int((np.bincount(labels.ravel())[1:] <= SPECK).sum())
-    border = np.zeros(indices.shape, np.float32)
+    for index in np.flatnonzero(pixels[:classes]):
+        labels, parts[index] = ndimage.label(indices == index, structure=np.ones((3, 3)))
+        specks[index] = int((np.bincount(labels.ravel())[1:] <= SPECK).sum())
+    border = np.zeros(indices.shape, np.uint8)
     border[:, 1:] += indices[:, 1:] != indices[:, :-1]
     border[1:] += indices[1:] != indices[:-1]
-    layers = [(indices == index).astype(np.float32) for index in range(1, min(classes, 8))]
-    maps = np.stack([reduced(layer) for layer in (*layers, border / 2)])
+    layers = [reduced((indices == index).view(np.uint8)) for index in range(1, min(classes, 8))]
+    maps = np.stack([*layers, reduced(border) / 2])
     return ClassFacts(pixels[:classes], parts, specks, int(pixels[classes:].sum()), (maps * 255).astype(np.uint8))
 
 
@@ -175,19 +190,16 @@ def reduced(grey: NDArray[Any]) -> NDArray[np.float32]:
     """YX with its longest side made 128 by averaging over blocks; smaller images as they are. float32."""
     step = -(-max(grey.shape) // _REDUCED)
     height, width = (-(-side // step) for side in grey.shape)
-    padded = np.pad(grey, ((0, height * step - grey.shape[0]), (0, width * step - grey.shape[1])), mode="edge")
-    return np.asarray(padded.reshape(height, step, width, step).mean((1, 3)), dtype=np.float32)
+    below, beside = height * step - grey.shape[0], width * step - grey.shape[1]
+    padded = np.pad(grey, ((0, below), (0, beside)), mode="edge") if below or beside else grey
+    kind = np.uint32 if grey.dtype == np.uint8 else np.float32
+    rows = np.add.reduceat(padded, np.arange(0, padded.shape[0], step), axis=0, dtype=kind)
+    sums = rows.reshape(height, width, step).sum(2, dtype=kind)
+    return np.asarray(sums / np.float32(step * step), dtype=np.float32)
 
 
 def _digest(array: NDArray[Any]) -> str:
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest() + str(array.shape)
-
-
-def _count_values(values: NDArray[Any]) -> int:
-    """How many different values there are, 257 for more."""
-    if values.dtype == np.uint8:
-        return int(np.count_nonzero(np.bincount(values, minlength=256)))
-    return min(257, len(np.unique(values)))
 
 
 def _count(codes: NDArray[Any]) -> Counter[int]:

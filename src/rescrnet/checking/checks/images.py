@@ -162,7 +162,7 @@ def float_range(reading: Reading) -> Iterator[Fault]:
     tops = [
         (max(abs(facts.levels[0]), abs(facts.levels[2])), example)
         for example, facts in reading.images
-        if facts.type.startswith("float") and not facts.not_finite
+        if facts.levels and not facts.not_finite
     ]
     low, high = (choose((top for top, _ in tops), default=0.0) for choose in (min, max))
     if high > 50 * max(low, 1e-9):
