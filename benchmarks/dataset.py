@@ -35,7 +35,7 @@ class Display:
     def __getattr__(self, name): return lambda *_: None
     def begin(self, *_): raise Stop
 try:
-    rescrnet.train(sys.argv[1], sys.argv[2], rescrnet.configure("laptop"), display=Display())
+    rescrnet.train(sys.argv[1], sys.argv[2], rescrnet.configure("laptop"), progress=Display())
 except Stop: pass
 """
 END = """

@@ -16,7 +16,7 @@ from rescrnet.config import resolve
 from rescrnet.model import ModelCard, SegmentationModel, load
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
-from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.optimizer import adam
 
 CLASSES = [ClassEntry(value=index, name=name) for index, name in enumerate(("other", "membrane", "mitochondrion"))]
@@ -51,8 +51,8 @@ def train(name, steps, precision="float32", batch=8, height=262, width=400):
     rng = np.random.default_rng(0)
     images = [torch.from_numpy(rng.random((1, height, width), dtype=np.float32)) for _ in range(batch)]
     masks = [torch.from_numpy(np.eye(3, dtype=np.float32)[rng.integers(0, 3, (height, width))]) for _ in range(batch)]
-    data = Prepared(images, [mask.permute(2, 0, 1) for mask in masks])
-    batches = Batches(data, resolve("paper-em"))
+    data = TrainingTensors(images, [mask.permute(2, 0, 1) for mask in masks])
+    batches = BatchSampler(data, resolve("paper-em"))
     seconds, first = [], None
     for step in range(int(steps)):
         begun = time.perf_counter()
@@ -88,10 +88,10 @@ def infer(name, side, repeats):
 
 def make_model(path):
     """A model file of the paper's network with random weights."""
-    from rescrnet.intensity import Intensity
+    from rescrnet.intensity import IntensityScaling
 
     torch.manual_seed(0)
-    intensity = Intensity(offset=(0.0,), scale=(1.0,))
+    intensity = IntensityScaling(offset=(0.0,), scale=(1.0,))
     card = ModelCard(network=resolve("paper-em").network, in_channels=1, classes=CLASSES, intensity=intensity)
     SegmentationModel.untrained(card).save(path)
     load(path)

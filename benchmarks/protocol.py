@@ -4,10 +4,10 @@
 
 Each run is ``rescrnet train em_vnc --preset paper-em`` for as many epochs as the authors' network was given, and keeps
 the model of every epoch. It is scored twice. As saved: the epoch with the lowest validation loss. Recalibrated: the
-epoch that ``--set training.recalibrate=14`` would keep, which trains the same weights, but recomputes the batch-norm
-running statistics from 14 augmented training batches before every validation. The authors' run was scored in both ways
-(``shared/parity/em_vnc_trained``). A run that is already in OUT is not trained again. Prints a table and writes
-``OUT/protocol.json``.
+epoch that ``--set training.bn_recalibration_batches=14`` would keep, which trains the same weights, but recomputes the
+batch-norm running statistics from 14 augmented training batches before every validation. The authors' run was scored in
+both ways (``shared/parity/em_vnc_trained``). A run that is already in OUT is not trained again. Prints a table and
+writes ``OUT/protocol.json``.
 
 The package is imported late: a child process counts as its own the memory that its parent had.
 """
@@ -33,17 +33,18 @@ STATES = ("saved", "recalibrated")
 def train(folder, seed, precision):
     """Train into ``folder``, keep the model of every epoch, and note the wall time (s) and the peak memory (GB)."""
     from rescrnet.config import resolve
-    from rescrnet.training.progress import Silent
-    from rescrnet.training.train import Hardware, train
+    from rescrnet.training.hardware import Hardware
+    from rescrnet.training.progress import ProgressReporter
+    from rescrnet.training.train import train
 
-    class Keeping(Silent):
+    class Keeping(ProgressReporter):
         def epoch(self, row, best):
             shutil.copy(folder / "last.safetensors", folder / f"epoch-{row['epoch']:02}.safetensors")
             print(f"{folder.name}, epoch {row['epoch']}: {row['seconds']:.0f} s, {row['val_tanimoto']:.4f}", flush=True)
 
     begun = time.monotonic()
     config = resolve("paper-em", overrides={"training.epochs": EPOCHS, "training.seed": seed})
-    train(DATA, folder, config, hardware=Hardware(precision=precision), display=Keeping())
+    train(DATA, folder, config, hardware=Hardware(precision=precision), progress=Keeping())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     facts = {"seconds": time.monotonic() - begun, "memory": memory}
     (folder / "usage.json").write_text(json.dumps(facts), encoding="utf-8")
@@ -59,7 +60,7 @@ def scores(folder):
     from rescrnet.model import load
     from rescrnet.nn.losses import LOSSES
     from rescrnet.scoring.evaluate import evaluate
-    from rescrnet.training.batches import Batches, Prepared
+    from rescrnet.training.batches import BatchSampler, TrainingTensors
     from rescrnet.training.recalibrate import recalibrate
 
     config, dataset = resolve(file=folder / "config.yaml"), load_dataset(DATA)
@@ -68,7 +69,7 @@ def scores(folder):
     @torch.no_grad()
     def loss(model):
         """The mean loss over the validation images, as training computes it."""
-        val = Prepared.of(dataset.val, model)
+        val = TrainingTensors.of(dataset.val, model)
         each = (
             loss_of(model.network(x[None]).softmax(1), mask[None], weight_mode=config.training.weight_mode)
             for x, mask in zip(val.images, val.masks, strict=True)
@@ -87,7 +88,7 @@ def scores(folder):
     epochs = []
     for _, epoch in history:
         model = load(folder / f"epoch-{epoch:02}.safetensors")
-        batches = Batches(Prepared.of(dataset.train, model), config)
+        batches = BatchSampler(TrainingTensors.of(dataset.train, model), config)
         recalibrate(model.network, (batches.calibration(index) for index in range(BATCHES)))
         epochs.append(scored(model, epoch, loss(model)))
     return {"saved": saved, "recalibrated": min(epochs, key=lambda one: one["loss"]), "epochs": epochs}

@@ -23,7 +23,7 @@ from rescrnet.nn.losses import LOSSES
 from rescrnet.ops.buffers import empty
 from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
 from rescrnet.ops.separable import Affine, Separable
-from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.optimizer import adam
 
 KERNELS, DILATIONS, FILTERS = (3, 5, 7), (1, 3, 5), 16
@@ -90,7 +90,7 @@ def step_stages(images, height, width, dtype):
     optimizer, rng = adam(net.parameters(), 1e-3), np.random.default_rng(0)
     pictures = [torch.from_numpy(rng.random((1, height, width), dtype=np.float32)) for _ in range(images)]
     truth = [torch.from_numpy(np.eye(3, dtype=np.float32)[rng.integers(0, 3, (height, width))]) for _ in range(images)]
-    batches = Batches(Prepared(pictures, [mask.permute(2, 0, 1) for mask in truth]), resolve("paper-em"))
+    batches = BatchSampler(TrainingTensors(pictures, [mask.permute(2, 0, 1) for mask in truth]), resolve("paper-em"))
     measured = {}
 
     def timed(name, function):

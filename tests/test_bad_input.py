@@ -177,7 +177,7 @@ def test_training_refuses_spoilt_data(refused, data, tmp_path, case):
         (["--patience", "0"], r"patience: .*greater than 0 \(found 0\)"),
         (["--seed", "-1"], r"seed: .*greater than or equal to 0 \(found -1\)"),
         (["--resize", "0", "5"], r"resize\.0: .*greater than 0 \(found 0\)"),
-        (["--network", "vgg"], r"network\.name: .*'res-cr-net'.*\(found 'vgg'\)"),
+        (["--network", "vgg"], r"network\.architecture: .*'res-cr-net'.*\(found 'vgg'\)"),
         (["--val", "0"], "--val 0: is no share of the images; expected a fraction between 0 and 1"),
         (["--val", "1.5"], "--val 1.5: is no share of the images; expected a fraction between 0 and 1"),
         (["--val", "a,b,c,d"], "--val a,b,c,d: names every image; leave some for training"),
@@ -298,7 +298,7 @@ DAMAGED = {
     "other safetensors": (_foreign, "is not a rescrnet model"),
     "card that is no JSON": (_card("{"), "its model card is not valid"),
     "card that is a list": (_card("[]"), "has model format None"),
-    "card of the future": (_card('{"format": 99}'), "has model format 99, this version reads 2; update rescrnet"),
+    "card of the future": (_card('{"format": 99}'), "has model format 99, this version reads 3; update rescrnet"),
     "card without network": (_card('{"format": 1}'), "its model card is not valid"),
     "card of another network": (
         _card(

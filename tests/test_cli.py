@@ -113,6 +113,7 @@ def test_a_keras_checkpoint_becomes_a_model_that_predicts(image_file, tmp_path, 
     code, out, err = call(monkeypatch, capsys, "import-keras", *arguments)
     assert code == 0, err
     assert "58,662 parameters" in out
+    assert "imported from: model.h5" in out
     arguments = (tmp_path / "theirs.safetensors", image_file, "--out", tmp_path / "masks")
     code, _, err = call(monkeypatch, capsys, "predict", *arguments)
     assert code == 0, err
@@ -129,7 +130,7 @@ def test_demo_does_all_of_it_and_ends_with_the_path_of_the_report(tmp_path, monk
 
 def test_ctrl_c_leaves_a_usable_model_and_says_how_to_go_on(dataset, tmp_path):
     command = [sys.executable, "-m", "rescrnet", "train", str(dataset), "--out", str(tmp_path / "run")]
-    command += ["--set", "network.n=1", "--set", "data.patch_size=16", "--set", "training.recalibrate=1"]
+    command += ["--set", "network.n=1", "--set", "data.patch_size=16", "--set", "training.bn_recalibration_batches=1"]
     training = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "run" / "history.csv").is_file():
         assert training.poll() is None
@@ -139,7 +140,7 @@ def test_ctrl_c_leaves_a_usable_model_and_says_how_to_go_on(dataset, tmp_path):
     assert training.returncode == cli.INTERRUPTED
     assert "--resume continues" in err
     assert "Traceback" not in err
-    assert load(tmp_path / "run").card.training["epoch"] >= 1
+    assert load(tmp_path / "run").card.trained.epoch >= 1
 
 
 def out_of_memory(kind):

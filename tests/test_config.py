@@ -1,6 +1,7 @@
 """Presets, files and single keys make one configuration."""
 
 import pytest
+import yaml
 
 from rescrnet.config import PRESETS, Config, parse_overrides, resolve
 from rescrnet.errors import UsageError
@@ -13,9 +14,9 @@ def test_the_papers_presets_are_the_papers_protocol():
         assert (config.network.n, config.network.m, config.network.filters) == (6, 1, 16)
         assert (config.training.epochs, config.training.steps_per_epoch) == (90, 15)
         assert config.training.batch_size is None  # all images
-        assert config.training.recalibrate == 0
-        assert config.training.average == 0
-        assert config.training.same_start
+        assert config.training.bn_recalibration_batches == 0
+        assert config.training.ema_decay == 0
+        assert config.training.shared_initialization
         assert config.augmentation.brightness == 0
 
 
@@ -55,6 +56,14 @@ def test_every_loss_that_can_be_configured_exists():
         ({"optimizer": "sgd"}, "key 'optimizer' is unknown; known keys are preset, network"),
         ({"training.epochs": -1}, "training.epochs: Input should be greater than 0 (found -1)"),
         ({"network.m": "many"}, "network.m: Input should be a valid integer"),
+        ({"network.depth": 3}, "key 'network.depth' is unknown; known keys are architecture, n, m, filters,"),
+        ({"network": 3}, "network: Input should be a valid dictionary or object"),
+        ({"network.architecture": "vgg"}, "network.architecture: Input should be one of 'res-cr-net', 'dense', "),
+        ({"network.architecture": "vgg"}, "'res-unet', 'unet' (found 'vgg')"),
+        (
+            {"network.architecture": "unet", "network.n": 3},
+            "key 'network.n' is unknown; known keys are architecture, dropout",
+        ),
         ({"network.kernel_sizes": [2]}, "2 is even"),
         ({"data.intensity": "histogram"}, "data.intensity: Input should be 'unit', 'standard' or 'percentile'"),
     ],
@@ -64,6 +73,47 @@ def test_what_is_wrong_is_named(overrides, message):
         resolve(overrides=overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+OLD = {
+    "training.average": ("training.ema_decay", 0.5),
+    "training.recalibrate": ("training.bn_recalibration_batches", 3),
+    "training.same_start": ("training.shared_initialization", True),
+    "network.name": ("network.architecture", "dense"),
+    "data.ignore": ("data.masks.ignore", 77),
+    "data.instances": ("data.masks.instance_boundary", 2),
+    "data.instance_boundary": ("data.masks.instance_boundary", 2),
+}
+
+
+@pytest.mark.parametrize("old", OLD)
+@pytest.mark.parametrize("preset", ["laptop", "paper-em"])
+def test_a_key_is_known_by_its_old_name_in_a_file_and_as_an_override(old, preset, tmp_path):
+    new, value = OLD[old]
+    section, key = old.split(".")
+    (tmp_path / "old.yaml").write_text(yaml.safe_dump({section: {key: value}}))
+    expected = resolve(preset, overrides={new: value})
+    assert str(value) in str(expected)
+    assert resolve(preset, tmp_path / "old.yaml") == expected
+    assert resolve(preset, overrides={old: value}) == expected
+    assert resolve(preset, tmp_path / "old.yaml", {new: value}) == expected  # layers may mix the names
+
+
+@pytest.mark.parametrize("old", OLD)
+def test_a_key_given_by_both_of_its_names_is_refused(old, tmp_path):
+    new, value = OLD[old]
+    with pytest.raises(UsageError) as caught:
+        resolve(overrides={old: value, new: value})
+    section, _, key = old.partition(".")
+    assert str(caught.value) == (
+        f"configuration: {section}: '{key}' is the old name of '{new.removeprefix(section + '.')}', and both are "
+        "given; give one of them"
+    )
+
+
+def test_an_old_name_beside_a_section_that_holds_no_keys_is_refused():
+    with pytest.raises(UsageError, match=r"'ignore' is now 'masks\.ignore', but 'masks' holds no keys"):
+        resolve(overrides={"data.ignore": 3, "data.masks": 3})
 
 
 def test_an_unknown_preset_is_named_with_those_there_are():

@@ -3,38 +3,38 @@
 import numpy as np
 import pytest
 
-from rescrnet.intensity import Intensity
+from rescrnet.intensity import IntensityScaling
 
 rng = np.random.default_rng(0)
 IMAGES = [(rng.random((20, 30, 2)) * (0.1, 0.4) + (0.2, 0.5)).astype(np.float32) for _ in range(3)]
 
 
 def test_unit_changes_nothing():
-    np.testing.assert_array_equal(Intensity.fit(IMAGES, "unit").apply(IMAGES[0]), IMAGES[0])
+    np.testing.assert_array_equal(IntensityScaling.fit(IMAGES, "unit").apply(IMAGES[0]), IMAGES[0])
 
 
 def test_standard_gives_each_channel_zero_mean_and_unit_deviation_over_all_images():
-    scaled = np.stack([Intensity.fit(IMAGES, "standard").apply(image) for image in IMAGES])
+    scaled = np.stack([IntensityScaling.fit(IMAGES, "standard").apply(image) for image in IMAGES])
     np.testing.assert_allclose(scaled.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(scaled.std((0, 1, 2)), 1, atol=1e-5)
 
 
 def test_percentile_takes_the_percentiles_of_each_channel_to_zero_and_one():
-    scaled = np.stack([Intensity.fit(IMAGES, "percentile").apply(image) for image in IMAGES])
+    scaled = np.stack([IntensityScaling.fit(IMAGES, "percentile").apply(image) for image in IMAGES])
     np.testing.assert_allclose(np.percentile(scaled, (0.5, 99.5), axis=(0, 1, 2)), [[0, 0], [1, 1]], atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["unit", "standard", "percentile"])
 def test_a_constant_channel_stays_finite(method):
     image = np.dstack([np.full((4, 5), 0.25, np.float32), rng.random((4, 5), np.float32)])
-    assert np.isfinite(Intensity.fit([image], method).apply(image)).all()
+    assert np.isfinite(IntensityScaling.fit([image], method).apply(image)).all()
 
 
 def test_images_of_different_sizes_are_fitted_together():
     large, small = np.zeros((10, 10, 1), np.float32), np.ones((5, 5, 1), np.float32)
-    assert Intensity.fit([large, small], "standard").offset == pytest.approx((0.2,))
+    assert IntensityScaling.fit([large, small], "standard").offset == pytest.approx((0.2,))
 
 
 def test_the_fit_survives_json():
-    fitted = Intensity.fit(IMAGES, "percentile")
-    assert Intensity.model_validate_json(fitted.model_dump_json()) == fitted
+    fitted = IntensityScaling.fit(IMAGES, "percentile")
+    assert IntensityScaling.model_validate_json(fitted.model_dump_json()) == fitted

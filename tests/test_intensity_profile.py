@@ -1,11 +1,11 @@
-"""An image whose intensities lie far outside those of training is told; another of the same dataset is not."""
+"""An image whose intensities lie far outside those of training is named; another of the same dataset is not."""
 
 import numpy as np
 import pytest
 
 from rescrnet.checking.check import load_dataset
 from rescrnet.datasets.synthetic import draw
-from rescrnet.intensity_profile import Histogram
+from rescrnet.intensity_profile import IntensityProfile
 from tests.support.folders import shared
 
 
@@ -21,43 +21,43 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def known(kind):
-    return Histogram.fit(drawn(kind, range(8)))
+    return IntensityProfile.fit(drawn(kind, range(8)))
 
 
 def test_other_images_of_the_same_kind_are_like_it(kind, known):
-    assert [known.unlike(image) for image in drawn(kind, range(8, 14))] == [None] * 6
+    assert [known.out_of_distribution(image) for image in drawn(kind, range(8, 14))] == [None] * 6
 
 
 @pytest.mark.parametrize("divisor", [16, 257])
 def test_images_squeezed_into_a_part_of_the_range_are_not(kind, known, divisor):
     for image in drawn(kind, range(8, 11)):
-        assert "lie far from those of the training images" in known.unlike(image / divisor)
+        assert "lie far from those of the training images" in known.out_of_distribution(image / divisor)
 
 
-def test_a_stretched_range_of_one_channel_is_told_with_its_number():
-    known = Histogram.fit(drawn("fm", range(8)))
+def test_a_stretched_range_of_one_channel_is_named_with_its_number():
+    known = IntensityProfile.fit(drawn("fm", range(8)))
     image = drawn("fm", [9])[0]
     image[..., 1] /= 20
-    assert "intensities of channel 2, " in known.unlike(image)
+    assert "intensities of channel 2, " in known.out_of_distribution(image)
 
 
-def test_inverted_contrast_is_told_by_detail_where_the_range_does_not_tell_it():
-    known = Histogram.fit(drawn("em", range(8)))
+def test_inverted_contrast_is_known_by_detail_where_the_range_does_not_show_it():
+    known = IntensityProfile.fit(drawn("em", range(8)))
     for image in drawn("em", range(8, 11)):
-        assert known.unlike(1 - image) == (
+        assert known.out_of_distribution(1 - image) == (
             "detail is bright on dark but dark on bright in the training images: is the contrast inverted?"
         )
 
 
-def test_a_histogram_survives_being_stored(known):
-    assert Histogram.model_validate_json(known.model_dump_json()) == known
+def test_a_profile_survives_being_stored(known):
+    assert IntensityProfile.model_validate_json(known.model_dump_json()) == known
     assert len(known.model_dump_json()) < 1000
 
 
 def test_images_of_one_value_and_few_pixels_are_summarised_too():
-    flat = Histogram.fit([np.full((1, 1, 1), 0.5, np.float32)])
-    assert flat.unlike(np.full((3, 2, 1), 0.5, np.float32)) is None
-    assert flat.unlike(np.full((3, 2, 1), 0.9, np.float32))
+    flat = IntensityProfile.fit([np.full((1, 1, 1), 0.5, np.float32)])
+    assert flat.out_of_distribution(np.full((3, 2, 1), 0.5, np.float32)) is None
+    assert flat.out_of_distribution(np.full((3, 2, 1), 0.9, np.float32))
 
 
 def published(name):
@@ -68,13 +68,13 @@ def published(name):
 @pytest.mark.parametrize("name", ["em_vnc", "fm_nuclei", "sem_axons", "em_vnc_native"])
 def test_published_images_are_like_their_own_dataset_and_not_when_squeezed(name):
     train, val = published(name)
-    known = Histogram.fit(train)
-    assert [known.unlike(image) for image in (*train, *val)] == [None] * len(train + val)
-    assert all(known.unlike(image / 16) for image in val)
+    known = IntensityProfile.fit(train)
+    assert [known.out_of_distribution(image) for image in (*train, *val)] == [None] * len(train + val)
+    assert all(known.out_of_distribution(image / 16) for image in val)
 
 
 @pytest.mark.parametrize("name", ["em_vnc", "fm_nuclei", "em_vnc_native"])
-def test_inverted_published_images_are_told(name):
+def test_inverted_published_images_are_named(name):
     train, val = published(name)
-    known = Histogram.fit(train)
-    assert all(known.unlike(1 - image) for image in val)
+    known = IntensityProfile.fit(train)
+    assert all(known.out_of_distribution(1 - image) for image in val)

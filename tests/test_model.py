@@ -8,7 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import rescrnet
+from rescrnet.classes import MaskDeclaration
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
+from rescrnet.model import ModelCard
 
 
 def test_save_and_load_is_exact(model, tmp_path):
@@ -22,11 +24,18 @@ def test_save_and_load_is_exact(model, tmp_path):
 
 
 def test_the_card_says_where_the_model_comes_from(model):
-    training = model.card.training
-    assert training["train"] == ["00", "01"]
-    assert training["val"] == ["02", "03"]
-    assert training["config"]["training"]["seed"] == 0
-    assert training["rescrnet"] == rescrnet.__version__
+    trained = model.card.trained
+    assert trained.train == ["00", "01"]
+    assert trained.val == ["02", "03"]
+    assert trained.config.training.seed == 0
+    assert trained.rescrnet == rescrnet.__version__
+
+
+def test_a_model_may_come_from_nowhere(model):
+    values = json.loads(model.card.model_dump_json())
+    del values["provenance"]
+    for card in (ModelCard(**values), ModelCard(**values, training={})):  # as earlier versions said it
+        assert (card.provenance, card.trained) == (None, None)
 
 
 def test_a_run_folder_means_its_best_model(run):
@@ -103,13 +112,14 @@ def test_a_device_that_is_not_there_is_refused(model):
 
 def test_a_model_of_the_first_format_still_loads(model, tmp_path):
     card = json.loads(model.card.model_dump_json())
-    for key in ("histogram", "ignore", "instances"):
-        del card[key]
+    card["classes"] = card.pop("masks")["classes"]
+    del card["intensity_profile"]
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     save_file(weights, tmp_path / "old.safetensors", {"rescrnet": json.dumps({**card, "format": 1})})
     old = rescrnet.load(tmp_path / "old.safetensors")
-    assert (old.card.format, old.card.histogram, old.card.ignore, old.card.instances) == (2, None, [], None)
-    old.warn_if_unlike(np.zeros((5, 5, 1), np.float32), "says nothing")
+    assert (old.card.format, old.card.intensity_profile) == (3, None)
+    assert old.card.masks == MaskDeclaration(classes=model.card.classes)
+    old.warn_if_out_of_distribution(np.zeros((5, 5, 1), np.float32), "says nothing")
 
 
 def test_an_image_far_from_those_of_training_is_warned_of_by_name(model):
@@ -117,4 +127,4 @@ def test_an_image_far_from_those_of_training_is_warned_of_by_name(model):
     with pytest.warns(
         RescrnetWarning, match=r"^dark\.tif: the intensities, .* lie far from .*the prediction may be wrong"
     ):
-        model.warn_if_unlike(image, "dark.tif")
+        model.warn_if_out_of_distribution(image, "dark.tif")

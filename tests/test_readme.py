@@ -18,7 +18,7 @@ SMALLER = {
     "check": ["--no-estimate"],
     "train": [
         *("--set", "network.n=1", "--set", "data.patch_size=32", "--epochs", "1"),
-        *("--set", "training.steps_per_epoch=1", "--set", "training.recalibrate=1"),
+        *("--set", "training.steps_per_epoch=1", "--set", "training.bn_recalibration_batches=1"),
     ],
 }
 

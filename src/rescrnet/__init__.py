@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Config": "rescrnet.config:Config",
-    "Hardware": "rescrnet.training.train:Hardware",
+    "Hardware": "rescrnet.training.hardware:Hardware",
     "ReadOptions": "rescrnet.inference.options:ReadOptions",
     "ResCRNet": "rescrnet.nn.network:ResCRNet",
     "RescrnetError": "rescrnet.errors:RescrnetError",
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from rescrnet.nn.network import ResCRNet as ResCRNet
     from rescrnet.reporting.page import report as report
     from rescrnet.scoring.evaluate import evaluate as evaluate
-    from rescrnet.training.train import Hardware as Hardware
+    from rescrnet.training.hardware import Hardware as Hardware
     from rescrnet.training.train import resume as resume
     from rescrnet.training.train import train as train
 

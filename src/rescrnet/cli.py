@@ -13,6 +13,7 @@ import typer
 
 from rescrnet import __version__
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
+from rescrnet.wording import count
 
 if TYPE_CHECKING:
     from rescrnet.checking.check import Checked
@@ -95,7 +96,7 @@ def check(
         check_free(fix)
     messages = Console(stderr=True)
     with messages.status("looking at the images") if messages.is_terminal else nullcontext():
-        checked = check_dataset(data, val, declared={"instances": instances} if instances else {})
+        checked = check_dataset(data, val, declared={"instance_boundary": instances} if instances else {})
         expected = _expected(checked) if estimate and not checked.errors else None
     if json_:
         typer.echo(json.dumps({**to_dict(checked), "estimate": vars(expected) if expected else None}, indent=2))
@@ -139,18 +140,18 @@ def train(
     given = {
         "training.epochs": epochs,
         "training.patience": patience,
-        "network.name": network,
+        "network.architecture": network,
         "data.resize": resize,
         "training.seed": seed,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     if resume and (preset or config or set_ or val or set(overrides) - {"training.epochs"}):
         raise UsageError(
-            "--resume: the run keeps its configuration; give no option but --epochs, --max-time and devices"
+            "--resume", "the run keeps its configuration", "give no option but --epochs, --max-time and devices"
         )
 
     from rescrnet.config import parse_overrides, resolve
-    from rescrnet.training.train import Hardware
+    from rescrnet.training.hardware import Hardware
     from rescrnet.training.train import resume as resume_run
     from rescrnet.training.train import train as train_run
 
@@ -164,8 +165,8 @@ def train(
     except KeyboardInterrupt:
         typer.echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    facts = model.card.training
-    typer.echo(f"best epoch {facts['epoch']}, validation Tanimoto {facts['val_tanimoto']:.3f}: {out}")
+    if trained := model.card.trained:
+        typer.echo(f"best epoch {trained.epoch}, validation Tanimoto {trained.val_tanimoto or 0:.3f}: {out}")
 
 
 @app.command()
@@ -332,16 +333,18 @@ def _print_scores(evaluation: Evaluation) -> None:
 def _print_info(model: SegmentationModel) -> None:
     card = model.card
     parameters = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
-    training = card.training
+    blocks = [f"{key} = {getattr(card.network, key)}" for key in ("n", "m") if hasattr(card.network, key)]
+    trained, imported = card.trained, getattr(card.provenance, "imported_from", None)
     rows = {
-        "network": f"{card.network.name}, n = {card.network.n}, m = {card.network.m}, {parameters:,} parameters",
+        "network": ", ".join([card.network.architecture, *blocks, f"{parameters:,} parameters"]),
         "image channels": card.in_channels,
         "intensity scaling": card.intensity.method,
         "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",
         "classes": ", ".join(f"{index} {name}" for index, name in enumerate(model.classes)),
-        "trained on": f"{training['dataset']}, {len(training['train'])} images" if "dataset" in training else "–",
-        "epoch": training.get("epoch", "–"),
-        "validation Tanimoto": training.get("val_tanimoto", "–"),
+        "trained on": f"{trained.dataset}, {count(len(trained.train), 'image')}" if trained else "–",
+        "epoch": trained.epoch if trained else "–",
+        "validation Tanimoto": trained.val_tanimoto if trained else "–",
+        **({"imported from": imported} if imported else {}),
     }
     for key, value in rows.items():
         typer.echo(f"{key}: {value}")

@@ -6,7 +6,7 @@ every model file, so that either is enough to repeat the run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -14,15 +14,17 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
+    BeforeValidator,
     Field,
     PositiveInt,
     ValidationError,
     model_validator,
 )
 
-from rescrnet.classes import MaskValues
+from rescrnet.classes import MaskDeclaration
 from rescrnet.errors import UsageError
+from rescrnet.records import Record
+from rescrnet.wording import one_line
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -35,7 +37,8 @@ def _odd(value: int) -> int:
 
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 Variant = Literal["res-cr-net", "dense", "very-dense"]
-NetworkName = Literal[Variant, "res-unet", "unet"]
+Comparator = Literal["res-unet", "unet"]
+ARCHITECTURES: tuple[str, ...] = (*get_args(Variant), *get_args(Comparator))
 LossName = Literal[
     "dice_loss",
     "tani_loss",
@@ -52,16 +55,29 @@ Settings = TypeVar("Settings", bound=BaseModel)
 PerBlock = list[KernelSize] | list[list[KernelSize]]
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+class _AnyNetwork(Record):
+    """What the configurations of all networks have in common."""
+
+    RENAMED = {"name": "architecture"}
+
+    @classmethod
+    def current_keys(cls, values: Any) -> Any:
+        """See :class:`~rescrnet.records.Record`.
+
+        When the key was ``name``, every configuration had all keys of Res-CR-Net: with a U-Net they meant nothing.
+        """
+        current = super().current_keys(values)
+        if isinstance(values, Mapping) and values.get("name") in get_args(Comparator):
+            foreign = ResCRNetConfig.model_fields.keys() - UNetConfig.model_fields.keys()
+            current = {key: value for key, value in current.items() if key not in foreign}
+        return current
 
 
-class NetworkConfig(_Settings):
-    """The network (paper, "Architecture of Res-CR-Net"); the defaults are the paper's."""
+class ResCRNetConfig(_AnyNetwork):
+    """Res-CR-Net (paper, "Architecture of Res-CR-Net"); the defaults are the paper's."""
 
-    name: NetworkName = "res-cr-net"
-    """How the residual blocks are joined: the paper's chain, or one of its denser variants. Or a comparator, the
-    residual or plain U-Net, to which of all that follows only the dropout applies."""
+    architecture: Variant = "res-cr-net"
+    """How the residual blocks are joined: the paper's chain, or one of its denser variants."""
     n: PositiveInt = 6
     """Number of convolutional residual blocks, the stem included."""
     m: int = Field(default=1, ge=0)
@@ -90,8 +106,10 @@ class NetworkConfig(_Settings):
             filters * (len(kernels) if self.merge == "concatenate" else 1)
             for filters, kernels in zip(self.per_block("filters"), self.per_block("kernel_sizes"), strict=True)
         }
-        if self.name in ("dense", "very-dense") and len(widths) > 1:
-            raise ValueError(f"'{self.name}' adds the outputs of its blocks, so all need one width; found {widths}")
+        if self.architecture in ("dense", "very-dense") and len(widths) > 1:
+            raise ValueError(
+                f"'{self.architecture}' adds the outputs of its blocks, so all need one width; found {widths}"
+            )
         return self
 
     def per_block(self, field: Literal["filters", "kernel_sizes", "dilations"]) -> list[Any]:
@@ -105,14 +123,37 @@ class NetworkConfig(_Settings):
         return list(value)
 
 
-class DataConfig(_Settings):
+class UNetConfig(_AnyNetwork):
+    """A comparator: the plain or the residual U-Net."""
+
+    architecture: Comparator
+    dropout: Fraction = 0.05
+    """Share of channels dropped after each convolution."""
+
+
+def _with_architecture(values: Any) -> Any:
+    """Name the architecture, by which the kind of configuration is chosen, where it is left out."""
+    current = _AnyNetwork.current_keys(values)
+    return {"architecture": "res-cr-net", **current} if isinstance(current, Mapping) else current
+
+
+NetworkConfig = Annotated[
+    ResCRNetConfig | UNetConfig, Field(discriminator="architecture"), BeforeValidator(_with_architecture)
+]
+"""The network: which one it is, and what can be set about it."""
+
+
+class DataConfig(Record):
     """How images reach the network."""
 
-    ignore: MaskValues = []
-    """Values of unlabelled pixels in the masks: numbers, colours "#rrggbb", or background. Over dataset.yaml."""
-    instances: PositiveInt | None = None
-    """The masks number objects; make background, interior and a boundary of this many pixels of them. Over
-    dataset.yaml."""
+    RENAMED = {
+        "ignore": "masks.ignore",
+        "instances": "masks.instance_boundary",
+        "instance_boundary": "masks.instance_boundary",
+    }
+
+    masks: MaskDeclaration = MaskDeclaration()
+    """What the masks mean. Each key that is given goes before the one of dataset.yaml."""
     intensity: Literal["unit", "standard", "percentile"] = "unit"
     """Scaling fitted once on the training images: none beyond the file type's range, zero mean and unit
     deviation, or the 0.5 and 99.5 percentiles to 0 and 1; each channel by itself."""
@@ -125,7 +166,7 @@ class DataConfig(_Settings):
     Evaluation always uses whole images."""
 
 
-class AugmentationConfig(_Settings):
+class AugmentationConfig(Record):
     """Random geometric augmentation (paper, "Data augmentation"); the defaults are the paper's."""
 
     rotation: float = Field(default=90, ge=0, le=180)
@@ -146,34 +187,40 @@ class AugmentationConfig(_Settings):
     """Largest change of the exponent of the intensities between their extremes. Not in the paper."""
 
 
-class TrainingConfig(_Settings):
+class TrainingConfig(Record):
     """The training protocol; the defaults are the paper's."""
+
+    RENAMED = {
+        "average": "ema_decay",
+        "recalibrate": "bn_recalibration_batches",
+        "same_start": "shared_initialization",
+    }
 
     epochs: PositiveInt = 90
     steps_per_epoch: PositiveInt = 15
     batch_size: PositiveInt | None = None
     """Images or patches a step; none takes all training images at once."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    average: Fraction = 0.0
-    """Decay a step of the running average of the weights that is validated and saved; 0 saves the weights as they are.
-    It settles the model at every moment of a run as a falling learning rate would at its end."""
+    ema_decay: Fraction = 0.0
+    """Decay a step of the exponential moving average of the weights, which is validated and saved; 0 saves the weights
+    as they are. It settles the model at every moment of a run as a falling learning rate would at its end."""
     loss: LossName = "weighted_tani_loss"
     """By the authors' names; the table is in rescrnet.nn.losses."""
     weight_mode: Literal["contour", "volume", "both"] = "contour"
-    recalibrate: int = Field(default=0, ge=0)
+    bn_recalibration_batches: int = Field(default=0, ge=0)
     """Batches from which the batch-norm running statistics are recomputed before validating and saving."""
-    same_start: bool = False
+    shared_initialization: bool = False
     """Start all kernels of one shape from the same random values, as the authors' network does; Res-CR-Net only."""
     patience: PositiveInt | None = None
     """Stop after this many epochs without a better validation loss."""
     seed: int = Field(default=0, ge=0, lt=2**31)
 
 
-class Config(_Settings):
+class Config(Record):
     """Everything that decides what a run computes."""
 
     preset: str = "custom"
-    network: NetworkConfig = NetworkConfig()
+    network: NetworkConfig = ResCRNetConfig()
     data: DataConfig = DataConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
@@ -183,10 +230,12 @@ class Config(_Settings):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
 
 
+_SECTIONS: dict[str, type[Record]] = {"network": _AnyNetwork, "data": DataConfig, "training": TrainingConfig}
+
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # The paper's protocol to the letter: whole images, all of them in every step, 90 epochs of 15 steps.
-    "paper-em": {"data": {"resize": [262, 400]}, "training": {"same_start": True}},
-    "paper-fm": {"data": {"resize": [300, 300]}, "training": {"same_start": True}},
+    "paper-em": {"data": {"resize": [262, 400]}, "training": {"shared_initialization": True}},
+    "paper-fm": {"data": {"resize": [300, 300]}, "training": {"shared_initialization": True}},
     # Minutes on two cores; docs/results.md has what it reaches and what each choice was measured against.
     "laptop": {
         "data": {"intensity": "percentile", "patch_size": 256, "validation_size": 512},
@@ -196,8 +245,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "steps_per_epoch": 30,
             "batch_size": 1,
             "learning_rate": 3e-3,
-            "average": 0.98,
-            "recalibrate": 8,
+            "ema_decay": 0.98,
+            "bn_recalibration_batches": 8,
         },
     },
 }
@@ -209,21 +258,16 @@ def resolve(preset: str = "laptop", file: Path | None = None, overrides: Mapping
     ``overrides`` are dotted keys with values, ``{"training.epochs": 5}``. A ``preset`` key in the file wins.
     Raises :class:`UsageError` naming an unknown preset or key or a wrong value.
     """
-    layer = _read_yaml(file) if file else {}
+    where = str(file) if file else "configuration"
+    layer = _with_current_keys(_read_yaml(file), where) if file else {}
     preset = str(layer.get("preset", preset))
     if preset not in {*PRESETS, "custom"}:
-        raise UsageError(f"preset '{preset}' is unknown; the presets are {', '.join(PRESETS)}")
+        raise UsageError(f"preset '{preset}' is unknown", remedy=f"the presets are {', '.join(PRESETS)}")
     values: dict[str, Any] = {"preset": preset}
     _merge(values, PRESETS.get(preset, {}))
     _merge(values, layer)
-    for key, value in (overrides or {}).items():
-        if key == "preset":
-            raise UsageError(f"preset={value}: a preset cannot be set as a key; give it with --preset")
-        nested: Any = value
-        for part in reversed(key.split(".")):
-            nested = {part: nested}
-        _merge(values, nested)
-    return validate(Config, values, where=str(file) if file else "configuration")
+    _merge(values, _with_current_keys(_nested(overrides or {}), where))
+    return validate(Config, values, where)
 
 
 def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
@@ -232,11 +276,11 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
     for text in texts:
         key, equals, value = text.partition("=")
         if not equals or not key:
-            raise UsageError(f"--set {text}: expected key=value, such as training.epochs=5")
+            raise UsageError(f"--set {text}", "expected key=value, such as training.epochs=5")
         try:
             overrides[key] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise UsageError(f"--set {text}: the value is not valid YAML") from None
+            raise UsageError(f"--set {text}", "the value is not valid YAML") from None
     return overrides
 
 
@@ -245,31 +289,70 @@ def validate(kind: type[Settings], values: Any, where: str) -> Settings:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UsageError(f"{where}: {_first_fault(kind, error)}") from None
+        raise UsageError(where, *_first_fault(kind, error)) from None
 
 
-def _first_fault(kind: type[BaseModel], error: ValidationError) -> str:
+def _first_fault(kind: type[BaseModel], error: ValidationError) -> tuple[str, str]:
+    """What was found, and what to do."""
     fault = error.errors()[0]
-    key = ".".join(str(part) for part in fault["loc"])
+    # Where one of several kinds of configuration was chosen, its name stands among the keys.
+    key = ".".join(str(part) for part in fault["loc"] if part not in ARCHITECTURES)
     if fault["type"] == "extra_forbidden":
-        section: Any = kind
-        for part in fault["loc"][:-1]:
-            section = section.model_fields[part].annotation if isinstance(part, str) else get_args(section)[0]
-        known = ", ".join(getattr(section, "model_fields", {}))
-        return f"key '{key}' is unknown; known keys are {known}"
+        known = ", ".join(getattr(_section(kind, fault["loc"][:-1]), "model_fields", {}))
+        return f"key '{key}' is unknown", f"known keys are {known}"
+    if fault["type"] == "union_tag_invalid":
+        known = ", ".join(map(repr, ARCHITECTURES))
+        return f"{key}.architecture: Input should be one of {known} (found {fault['ctx']['tag']!r})", ""
     message = fault["msg"].removeprefix("Value error, ")
-    return f"{key or kind.__name__}: {message}" + ("" if not key else f" (found {fault['input']!r})")
+    found = "" if isinstance(fault["input"], Mapping | BaseModel) else f" (found {fault['input']!r})"
+    return f"{key or kind.__name__}: {message}{found}", ""
+
+
+def _section(kind: Any, location: Sequence[int | str]) -> Any:
+    """The type that stands at ``location`` in ``kind``."""
+    for part in location:
+        if isinstance(part, int):
+            kind = get_args(kind)[0]
+        elif part in ARCHITECTURES:
+            kind = UNetConfig if part in get_args(Comparator) else ResCRNetConfig
+        else:
+            kind = kind.model_fields[part].annotation
+    return kind
+
+
+def _with_current_keys(layer: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """``layer`` by the names of today, so that it can be laid over another that uses them."""
+    current = dict(layer)
+    for section in current.keys() & _SECTIONS.keys():
+        try:
+            current[section] = _SECTIONS[section].current_keys(current[section])
+        except ValueError as error:
+            raise UsageError(f"{where}: {section}", str(error)) from None
+    return current
+
+
+def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"training.epochs": 5}`` → ``{"training": {"epochs": 5}}``."""
+    nested: dict[str, Any] = {}
+    for key, value in overrides.items():
+        if key == "preset":
+            raise UsageError(f"preset={value}", "a preset cannot be set as a key", "give it with --preset")
+        inner: Any = value
+        for part in reversed(key.split(".")):
+            inner = {part: inner}
+        _merge(nested, inner)
+    return nested
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"{file}: cannot be read ({error.strerror})") from None
+        raise UsageError(file, f"cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: is not valid YAML ({' '.join(str(error).split())})") from None
+        raise UsageError(file, f"is not valid YAML ({one_line(error)})") from None
     if not isinstance(values or {}, dict):
-        raise UsageError(f"{file}: expected sections with keys, such as 'training: {{epochs: 5}}'")
+        raise UsageError(file, "expected sections with keys, such as 'training: {epochs: 5}'")
     return values or {}
 
 

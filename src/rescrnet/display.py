@@ -27,7 +27,7 @@ def colourise(mask: NDArray[np.integer[Any]], colours: Sequence[str]) -> NDArray
 
 
 def to_display(image: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """YXC float → RGB uint8 YXC for the eye: stretched between the 0.5 and 99.8 percentiles of each channel."""
+    """YXC float → RGB uint8 YXC for display: stretched between the 0.5 and 99.8 percentiles of each channel."""
     low, high = np.percentile(image, (0.5, 99.8), axis=(0, 1))
     stretched = np.clip((image - low) / np.maximum(high - low, 1e-12), 0, 1)
     rgb = np.repeat(stretched, 3, axis=-1) if image.shape[-1] == 1 else stretched[..., :3]

@@ -7,24 +7,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from rescrnet.errors import DataError
+from rescrnet.records import Record
+from rescrnet.wording import count
 
 _SAMPLES = 1_000_000  # pixels of an image that percentiles are taken from
 
 
-class Intensity(BaseModel):
-    """``(value - offset) / scale`` for each channel, of values in the unit range of their file type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class IntensityScaling(Record):
+    """``(value - offset) / scale`` for each channel, of values normalised to [0, 1] by the range of their file type."""
 
     method: str = "unit"
     offset: tuple[float, ...]
     scale: tuple[float, ...]
 
     @classmethod
-    def fit(cls, images: Iterable[NDArray[np.float32]], method: str) -> Intensity:
+    def fit(cls, images: Iterable[NDArray[np.float32]], method: str) -> IntensityScaling:
         """Fit to images (YXC float32): ``unit``, ``standard`` or ``percentile`` (see the configuration)."""
         pixels = [image.reshape(-1, image.shape[-1]) for image in images]
         sample = np.concatenate([p[:: max(1, len(p) // _SAMPLES)] for p in pixels]).astype(np.float64)
@@ -39,17 +38,17 @@ class Intensity(BaseModel):
         return cls(method=method, offset=tuple(map(float, low)), scale=tuple(map(float, spread)))
 
     def apply(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """YXC float32 in the unit range → YXC float32 as the network sees it."""
+        """YXC float32 normalised to [0, 1] → YXC float32 as the network sees it."""
         offset, scale = np.array(self.offset, np.float32), np.array(self.scale, np.float32)
         return (image - offset) / scale
 
 
-def to_unit(array: NDArray[Any], *, alpha: bool | None = None) -> NDArray[np.float32]:
-    """YX or YXC of any type → YXC float32: integers by the largest value of their type, floats as they are.
+def normalise_image(array: NDArray[Any], *, alpha: bool | None = None) -> NDArray[np.float32]:
+    """YX or YXC of any type → YXC float32 as :func:`normalise` has it.
 
     The last channel is left out where it is ``alpha``; where that is not known, a second or fourth channel is.
     """
-    return scale_to_unit(without_alpha(array if array.ndim == 3 else array[..., None], alpha))
+    return normalise(without_alpha(array if array.ndim == 3 else array[..., None], alpha))
 
 
 def without_alpha(array: NDArray[Any], alpha: bool | None = None) -> NDArray[Any]:
@@ -58,16 +57,16 @@ def without_alpha(array: NDArray[Any], alpha: bool | None = None) -> NDArray[Any
     return array[..., :-1] if array.ndim == 3 and known and array.shape[-1] > 1 else array
 
 
-def scale_to_unit(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Integers divided by the largest value of their type, floats as they are: float32, the same shape."""
+def normalise(array: NDArray[Any]) -> NDArray[np.float32]:
+    """Normalise to [0, 1]: integers divided by the largest value of their type, floats as they are; float32."""
     scale = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1
     return np.ascontiguousarray(array, dtype=np.float32) / np.float32(scale)
 
 
-def check_finite(unit: NDArray[np.float32], name: object) -> None:
+def check_finite(image: NDArray[np.float32], name: object) -> None:
     """Raise :class:`DataError` where a value is NaN or infinite."""
-    if not np.isfinite(unit).all():
-        raise DataError(f"{name}: holds NaN or infinite values; expected finite intensities; mend them")
+    if not np.isfinite(image).all():
+        raise DataError(name, "holds NaN or infinite values", "expected finite intensities; replace them")
 
 
 def match_channels(image: NDArray[np.float32], channels: int, name: object) -> NDArray[np.float32]:
@@ -80,4 +79,4 @@ def match_channels(image: NDArray[np.float32], channels: int, name: object) -> N
         return image
     if found == 3 and channels == 1 and np.ptp(image, axis=-1).max() == 0:
         return image[..., :1]
-    raise DataError(f"{name}: has {found} channel{'s' * (found > 1)}, expected {channels}; convert the image")
+    raise DataError(name, f"has {count(found, 'channel')}, expected {channels}", "convert the image")

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 from scipy.ndimage import gaussian_filter
+
+from rescrnet.records import Record
 
 _PERCENTS = (0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
 _LOW, _MEDIAN, _HIGH = 1, 5, 9  # places of 1, 50 and 99 percent
@@ -22,16 +23,14 @@ _LIMIT, _PER_SPREAD, _PER_IMAGE = 0.05, 1.5, 0.15
 _CLEAR = 0.05  # detail this asymmetric is dark on bright, or bright on dark
 
 
-class Channel(BaseModel):
+class Channel(Record):
     """One channel of the training images.
 
     Attributes:
-        levels: percentiles of all images together, of values in the unit range of their file type.
+        levels: percentiles of all images together, of values normalised to [0, 1] by the range of their file type.
         spread: largest distance of one image's levels to these, in units of the range from 1 to 99 percent.
         asymmetry: of detail, the smallest and the largest of an image; negative where it is dark on bright.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     levels: tuple[float, ...]
     spread: float
@@ -43,17 +42,15 @@ class Channel(BaseModel):
         return float(np.abs(levels - known).mean() / max(known[_HIGH] - known[_LOW], 1e-6))
 
 
-class Histogram(BaseModel):
+class IntensityProfile(Record):
     """The intensities of the training images, stored with a model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: int
     channels: tuple[Channel, ...]
 
     @classmethod
-    def fit(cls, images: Iterable[NDArray[np.float32]]) -> Histogram:
-        """Summarise images, YXC float32 in the unit range of their file type."""
+    def fit(cls, images: Iterable[NDArray[np.float32]]) -> IntensityProfile:
+        """Summarise images, YXC float32 normalised to [0, 1] by the range of their file type."""
         sampled = [(_sample(image), _asymmetry(image)) for image in images]
         together = _levels(np.concatenate([pixels for pixels, _ in sampled]))
         channels = []
@@ -64,11 +61,11 @@ class Histogram(BaseModel):
             channels.append(known.model_copy(update={"spread": spread, "asymmetry": (min(sides), max(sides))}))
         return cls(images=len(sampled), channels=tuple(channels))
 
-    def unlike(self, image: NDArray[np.float32]) -> str | None:
+    def out_of_distribution(self, image: NDArray[np.float32]) -> str | None:
         """What is far outside of the training images about ``image``, in words; none where nothing is.
 
         Args:
-            image: YXC float32 in the unit range, or a part of it that stands for the whole; as many channels.
+            image: YXC float32 normalised to [0, 1], or a part of it that stands for the whole; as many channels.
         """
         asymmetry = _asymmetry(image)
         for place, (channel, levels) in enumerate(zip(self.channels, _levels(_sample(image)), strict=True)):

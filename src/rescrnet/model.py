@@ -7,49 +7,102 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BeforeValidator, PositiveInt, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rescrnet.atomic import write_atomically
-from rescrnet.classes import ClassEntry, MaskValues
-from rescrnet.config import NetworkConfig
+from rescrnet.classes import ClassEntry, MaskDeclaration
+from rescrnet.config import Config, NetworkConfig
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
-from rescrnet.intensity import Intensity, check_finite, match_channels, to_unit
-from rescrnet.intensity_profile import Histogram
+from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
+from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.nn.build import Initialization, Network, build_network
+from rescrnet.records import Record
+from rescrnet.wording import one_line
 
-FORMAT = 2
-_OLDER = (1,)  # formats that lack what was added since, and nothing else
+FORMAT = 3
+_OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
-class ModelCard(BaseModel):
+class TrainedOn(Record):
+    """Where weights come from that were trained here."""
+
+    dataset: str
+    """The name of its folder."""
+    train: list[str]
+    """The stems of the images that were trained on."""
+    val: list[str]
+    """The stems of the images that validated."""
+    config: Config
+    rescrnet: str
+    """Versions."""
+    torch: str
+    epoch: int = 0
+    """The epoch of these weights, and how they were validated."""
+    val_loss: float | None = None
+    val_tanimoto: float | None = None
+
+
+class ImportedFrom(Record):
+    """Where weights come from that the authors' Keras program saved."""
+
+    imported_from: str
+    """The name of the file."""
+    architecture: str | None = None
+    """The name of the file with the network's graph, where that was another."""
+
+
+Provenance = Annotated[TrainedOn | ImportedFrom | None, BeforeValidator(lambda value: value or None)]
+
+
+class ModelCard(Record):
     """Everything about a model but its weights: the JSON in the header of a model file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    RENAMED = {
+        "classes": "masks.classes",
+        "ignore": "masks.ignore",
+        "instances": "masks.instance_boundary",
+        "histogram": "intensity_profile",
+        "training": "provenance",
+    }
 
     format: int = FORMAT
     network: NetworkConfig
     in_channels: PositiveInt
-    classes: list[ClassEntry] = Field(min_length=2)
-    intensity: Intensity
-    histogram: Histogram | None = None
+    masks: MaskDeclaration
+    """The classes, each with a colour, and what else was known of the masks that it was trained with."""
+    intensity: IntensityScaling
+    intensity_profile: IntensityProfile | None = None
     """Of the training images; models that were imported, or trained before there was one, have none."""
     resize: tuple[int, int] | None = None
-    ignore: MaskValues = []
-    """Values of unlabelled pixels in the masks that it was trained with."""
-    instances: PositiveInt | None = None
-    """Width of the boundary where those masks number objects."""
-    training: dict[str, Any] = {}
-    """Where the weights come from: dataset, images, epoch, scores, configuration, versions."""
+    provenance: Provenance = None
+    """Where the weights come from; None where nobody knows."""
+
+    @field_validator("masks")
+    @classmethod
+    def _has_classes(cls, masks: MaskDeclaration) -> MaskDeclaration:
+        if not masks.classes:
+            raise ValueError("name no classes; expected at least two")
+        return masks
+
+    @property
+    def classes(self) -> list[ClassEntry]:
+        """The classes in the order of their indices."""
+        return self.masks.classes
+
+    @property
+    def trained(self) -> TrainedOn | None:
+        """The training of the weights, where they were trained here."""
+        return self.provenance if isinstance(self.provenance, TrainedOn) else None
 
 
 @dataclass(eq=False)
@@ -79,7 +132,7 @@ class SegmentationModel:
     @property
     def colours(self) -> list[str]:
         """The colours that show the classes, ``"#rrggbb"``."""
-        return [entry.display for entry in self.card.classes]
+        return [entry.color for entry in self.card.classes]
 
     @property
     def device(self) -> torch.device:
@@ -107,33 +160,34 @@ class SegmentationModel:
             DataError: the shape or the channels do not fit, or a value is NaN or infinite.
         """
         if image.ndim not in (2, 3) or 0 in image.shape:
-            raise DataError(f"{name}: has shape {image.shape}, expected one image, YX or YXC")
+            raise DataError(name, f"has shape {image.shape}, expected one image, YX or YXC")
         exact = image.ndim == 3 and image.shape[-1] == self.card.in_channels
-        unit = match_channels(to_unit(image, alpha=False if exact else None), self.card.in_channels, name)
-        check_finite(unit, name)
-        return self.predict_unit(unit)
+        normalised = normalise_image(image, alpha=False if exact else None)
+        matched = match_channels(normalised, self.card.in_channels, name)
+        check_finite(matched, name)
+        return self.predict_normalised(matched)
 
-    def predict_unit(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Class probabilities (classes, Y, X) of an image YXC in the unit range, with the model's channels."""
+    def predict_normalised(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class probabilities (classes, Y, X) of an image YXC normalised to [0, 1], with the model's channels."""
         self.network.eval()
         with torch.inference_mode():
-            x = self.tensor(unit).to(self._device)
+            x = self.tensor(image).to(self._device)
             logits = self.network(_resized(x, self.card.resize))
-            probabilities = _resized(logits.float().softmax(1), (unit.shape[0], unit.shape[1]))
+            probabilities = _resized(logits.float().softmax(1), (image.shape[0], image.shape[1]))
         return np.asarray(probabilities[0].cpu().numpy(), dtype=np.float32)
 
-    def warn_if_unlike(self, unit: NDArray[np.float32], name: object) -> None:
-        """Warn of an image, YXC in the unit range, whose intensities lie far outside those of the training images.
+    def warn_if_out_of_distribution(self, image: NDArray[np.float32], name: object) -> None:
+        """Warn of an image, YXC normalised to [0, 1], whose intensities lie far outside those of the training images.
 
         A :class:`~rescrnet.errors.RescrnetWarning` names it. Of a large image a part that stands for it will do.
         """
-        if self.card.histogram and (reason := self.card.histogram.unlike(unit)):
+        if self.card.intensity_profile and (reason := self.card.intensity_profile.out_of_distribution(image)):
             message = f"{name}: {reason}; the prediction may be wrong: look at it"
             warnings.warn(message, RescrnetWarning, stacklevel=2)
 
-    def tensor(self, unit: NDArray[np.float32]) -> Tensor:
-        """An image, YXC in the unit range → what the network reads, (1, C, Y, X)."""
-        scaled = torch.from_numpy(self.card.intensity.apply(unit))
+    def tensor(self, image: NDArray[np.float32]) -> Tensor:
+        """An image, YXC normalised to [0, 1] → what the network reads, (1, C, Y, X)."""
+        scaled = torch.from_numpy(self.card.intensity.apply(image))
         return scaled.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
 
     def save(self, path: str | Path) -> None:
@@ -151,26 +205,31 @@ def load(path: str | Path, device: str = "cpu") -> SegmentationModel:
     file = model_file(Path(path))
     header, weights = read_safetensors(file)
     if "rescrnet" not in header:
-        raise ModelError(
-            f"{file}: is not a rescrnet model (no model card in its header); expected one that train wrote"
-        )
-    try:
-        values = json.loads(header["rescrnet"])
-        version = values.get("format") if isinstance(values, dict) else None
-        if version not in (FORMAT, *_OLDER):
-            raise ModelError(f"{file}: has model format {version}, this version reads {FORMAT}; update rescrnet")
-        values["format"] = FORMAT
-        card = ModelCard.model_validate(values)
-        model = SegmentationModel.untrained(card)
-    except (ValidationError, ValueError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{file}: its model card is not valid ({str(error).splitlines()[0]}); copy it again") from None
+        raise ModelError(file, "is not a rescrnet model (no model card in its header)", "expected one that train wrote")
+    model = SegmentationModel.untrained(_read_card(file, header["rescrnet"]))
     expected = {name: tensor.shape for name, tensor in model.network.state_dict().items()}
     if {name: tensor.shape for name, tensor in weights.items()} != expected:
-        raise ModelError(f"{file}: its weights do not fit its configuration; the file is damaged, copy it again")
+        raise ModelError(file, "its weights do not fit its configuration", "the file is damaged, copy it again")
     model.network.load_state_dict(weights)
     return model.to(device)
+
+
+def _read_card(file: Path, text: str) -> ModelCard:
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise _invalid_card(file, error) from None
+    version = values.get("format") if isinstance(values, dict) else None
+    if version not in (FORMAT, *_OLDER):
+        raise ModelError(file, f"has model format {version}, this version reads {FORMAT}", "update rescrnet")
+    try:
+        return ModelCard.model_validate({**values, "format": FORMAT})
+    except ValidationError as error:
+        raise _invalid_card(file, error) from None
+
+
+def _invalid_card(file: Path, error: ValueError) -> ModelError:
+    return ModelError(file, f"its model card is not valid ({str(error).splitlines()[0]})", "copy it again")
 
 
 def model_file(path: Path) -> Path:
@@ -178,10 +237,10 @@ def model_file(path: Path) -> Path:
     if path.is_dir():
         found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
         if not found:
-            raise ModelError(f"{path}: holds no trained model ({BEST}); expected a run folder or a model file")
+            raise ModelError(path, f"holds no trained model ({BEST})", "expected a run folder or a model file")
         return found[0]
     if not path.is_file():
-        raise ModelError(f"{path}: no such file or folder; expected a run folder or a model file")
+        raise ModelError(path, "no such file or folder", "expected a run folder or a model file")
     return path
 
 
@@ -191,8 +250,7 @@ def read_safetensors(file: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
         with safe_open(file, framework="pt") as opened:
             return opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{file}: is no model file or is damaged ({reason}); expected safetensors") from None
+        raise ModelError(file, f"is no model file or is damaged ({one_line(error)})", "expected safetensors") from None
 
 
 def pick_device(name: str) -> torch.device:
@@ -201,10 +259,10 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
     if name not in available:
-        raise UsageError(f"--device {name}: is unknown; expected auto, cpu, cuda or mps")
+        raise UsageError(f"--device {name}", "is unknown", "expected auto, cpu, cuda or mps")
     if not available[name]:
         here = ", ".join(d for d, there in available.items() if there)
-        raise UsageError(f"--device {name}: this machine or this PyTorch has none; available: {here}")
+        raise UsageError(f"--device {name}", "this machine or this PyTorch has none", f"available: {here}")
     return torch.device(name)
 
 

@@ -115,7 +115,7 @@ def test_numbered_objects_become_classes_on_request(tmp_path):
             objects[2 + 6 * number : 7 + 6 * number, 4 : 30 + seed] = 10 * seed + number + 1
         save(data / f"masks/{stem}.png", objects)
     assert check_dataset(data).errors
-    write_corrected(check_dataset(data, declared={"instances": 1}), tmp_path / "copy")
+    write_corrected(check_dataset(data, declared={"instance_boundary": 1}), tmp_path / "copy")
     copy = load_dataset(tmp_path / "copy")
     assert [entry.name for entry in copy.classes] == ["background", "interior", "boundary"]
     assert np.unique(copy.train[0].mask).tolist() == [0, 1, 2]

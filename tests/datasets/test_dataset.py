@@ -97,9 +97,9 @@ def test_a_declared_class_that_no_mask_shows_is_refused_by_name(tmp_path):
 
 
 def test_dataset_yaml_names_the_classes_in_its_order(tmp_path):
-    declare(labelled(tmp_path), "classes: [{name: Zellkern µ, value: 1, display: '#00ff00'}, {name: rest, value: 0}]")
+    declare(labelled(tmp_path), "classes: [{name: Zellkern µ, value: 1, color: '#00ff00'}, {name: rest, value: 0}]")
     data = load(tmp_path)
-    assert [(entry.name, entry.display != "") for entry in data.classes] == [("Zellkern µ", True), ("rest", True)]
+    assert [(entry.name, entry.color != "") for entry in data.classes] == [("Zellkern µ", True), ("rest", True)]
     np.testing.assert_array_equal(data.train[0].mask, stripes(1, 0))
 
 

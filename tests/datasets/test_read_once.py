@@ -84,7 +84,7 @@ class Display:
 
 def test_training_decodes_no_file_more_than_twice_before_its_first_step(data, tmp_path, decodes):
     with pytest.raises(StopHere):
-        rescrnet.train(data, tmp_path / "run", rescrnet.configure("laptop", overrides=SMALLEST), display=Display())
+        rescrnet.train(data, tmp_path / "run", rescrnet.configure("laptop", overrides=SMALLEST), progress=Display())
     assert set(decodes) == set(data.rglob("*.png"))
     assert max(decodes.values()) <= 2, decodes
 

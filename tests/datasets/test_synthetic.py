@@ -155,9 +155,9 @@ def test_the_em_yaml_is_written_as_documented(tmp_path: Path) -> None:
     write_dataset("em", tmp_path / "sample", train=1, val=1, size=(64, 64))
     assert (tmp_path / "sample/dataset.yaml").read_text() == (
         "classes:\n"
-        '  - {name: cytoplasm, value: 0, display: "#4c8c4a"}\n'
-        '  - {name: nucleus, value: 128, display: "#c0392b"}\n'
-        '  - {name: mitochondrion, value: 255, display: "#2e6fb7"}\n'
+        '  - {name: cytoplasm, value: 0, color: "#4c8c4a"}\n'
+        '  - {name: nucleus, value: 128, color: "#c0392b"}\n'
+        '  - {name: mitochondrion, value: 255, color: "#2e6fb7"}\n'
     )
 
 

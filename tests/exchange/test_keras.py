@@ -13,6 +13,7 @@ import torch
 from rescrnet import load
 from rescrnet.errors import ModelError, OutputError, UsageError
 from rescrnet.exchange.keras import import_keras, load_keras
+from rescrnet.model import ImportedFrom
 from rescrnet.nn.network import ResCRNet
 
 SMALL = {"n": 3, "m": 1, "filters": 2}
@@ -85,7 +86,7 @@ class KerasFile:
         return self.add("SpatialDropout2D", "spatial_dropout2d", [x], rate=self.network.config.dropout)
 
     def body(self, x):
-        name, n = self.network.config.name, self.network.config.n
+        name, n = self.network.config.architecture, self.network.config.n
         outputs = [self.block(x, 0) if name != "res-cr-net" else self.drop(self.block(x, 0))]
         for index in range(1, n):
             new = self.drop(self.block(outputs[-1], index))
@@ -197,7 +198,7 @@ def file():
         {"kernel_sizes": [3, 9], "dilations": [2, 4]},
         {"kernel_sizes": [5], "dilations": [2]},
         {"n": 2, "filters": [2, 3], "kernel_sizes": [[3], [5, 3]], "dilations": [[1], [2, 3]]},
-        *({"name": name, "n": n} for name in ("res-cr-net", "dense", "very-dense") for n in (2, 3, 5)),
+        *({"architecture": name, "n": n} for name in ("res-cr-net", "dense", "very-dense") for n in (2, 3, 5)),
     ],
     ids=str,
 )
@@ -230,9 +231,9 @@ def test_weights_alone_tell_the_network_by_names_and_shapes(tmp_path, settings, 
 
 @pytest.mark.parametrize("name", ["dense", "very-dense"])
 def test_the_variant_of_weights_alone_is_asked_for(tmp_path, name):
-    network = random_network(name=name)
+    network = random_network(architecture=name)
     file = KerasFile(network).write(tmp_path)
-    assert load_keras(file).config.name == "res-cr-net"
+    assert load_keras(file).config.architecture == "res-cr-net"
     assert_same(load_keras(file, variant=name), network)
     with pytest.raises(UsageError, match=r"variant 'res-cr-net': .*architecture\.json holds a '"):
         load_keras(file, tmp_path / "architecture.json", variant="res-cr-net")
@@ -289,7 +290,7 @@ def test_a_checkpoint_becomes_a_model_file(tmp_path, file):
     assert [entry.value for entry in model.card.classes] == [0, 1, 2]
     assert len(set(model.colours)) == 3
     assert model.card.intensity.method == "unit"
-    assert model.card.training == {"imported_from": "weights.h5", "architecture": "architecture.json"}
+    assert model.card.provenance == ImportedFrom(imported_from="weights.h5", architecture="architecture.json")
     image = np.arange(80, dtype=np.uint8).reshape(8, 10)
     expected = file.network(torch.from_numpy(image / 255).float()[None, None]).softmax(1)[0]
     np.testing.assert_allclose(model.predict(image), expected.detach().numpy(), atol=1e-6)

@@ -11,7 +11,7 @@ from rescrnet.errors import DataError
 from rescrnet.images.open import image_stem, list_images, open_image, wrap
 from rescrnet.images.stack import Axis
 from rescrnet.images.whole import read_pixels
-from rescrnet.intensity import scale_to_unit, to_unit, without_alpha
+from rescrnet.intensity import normalise, normalise_image, without_alpha
 from tests.support.folders import noise, save, travelled
 
 MEBIBYTE = 1 << 20
@@ -133,9 +133,9 @@ def test_every_real_type_is_read_as_stored(dtype):
 
 def test_blocks_scale_as_whole_images_do():
     array = noise((6, 6, 4), np.uint16)
-    np.testing.assert_array_equal(scale_to_unit(without_alpha(array))[1:3], to_unit(array)[1:3])
-    assert scale_to_unit(array).shape == array.shape
-    np.testing.assert_array_equal(scale_to_unit(np.array([True, False])), [1, 0])
+    np.testing.assert_array_equal(normalise(without_alpha(array))[1:3], normalise_image(array)[1:3])
+    assert normalise(array).shape == array.shape
+    np.testing.assert_array_equal(normalise(np.array([True, False])), [1, 0])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rescrnet.display import colourise, hex_to_rgb, to_display
 from rescrnet.errors import DataError, OutputError
 from rescrnet.images.open import by_stem, count_planes, list_images
 from rescrnet.images.whole import Channels, Page, read_image, read_pixels
-from rescrnet.intensity import match_channels, to_unit
+from rescrnet.intensity import match_channels, normalise_image
 from tests.support.folders import noise, save, shared
 
 
@@ -256,7 +256,7 @@ def test_alpha_is_left_out_of_images(tmp_path, shape):
 
 
 def test_bits_become_zero_and_one():
-    np.testing.assert_array_equal(to_unit(np.array([[True, False]])), np.array([[[1], [0]]], np.float32))
+    np.testing.assert_array_equal(normalise_image(np.array([[True, False]])), np.array([[[1], [0]]], np.float32))
 
 
 def test_a_grey_image_that_is_stored_as_rgb_serves_a_grey_model():

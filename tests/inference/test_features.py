@@ -12,8 +12,8 @@ from rescrnet.nn.network import ResCRNet
 
 VARIANTS = {
     "chain": {},
-    "dense": {"name": "dense", "n": 5},
-    "very dense": {"name": "very-dense", "n": 5},
+    "dense": {"architecture": "dense", "n": 5},
+    "very dense": {"architecture": "very-dense", "n": 5},
     "stem only": {"n": 1},
     "sum": {"merge": "sum"},
     "pointwise kernels": {"kernel_sizes": [1], "dilations": [1]},

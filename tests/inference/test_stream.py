@@ -14,8 +14,8 @@ VARIANTS = {
     "no LSTM block": {"m": 0},
     "two LSTM blocks": {"m": 2, "lstm_filters": 2},
     "three LSTM blocks": {"m": 3, "n": 1},
-    "dense": {"name": "dense", "n": 4},
-    "very dense": {"name": "very-dense", "n": 4},
+    "dense": {"architecture": "dense", "n": 4},
+    "very dense": {"architecture": "very-dense", "n": 4},
     "sum": {"merge": "sum", "lstm_filters": 3},
 }
 

@@ -103,7 +103,7 @@ def test_colours_can_be_declared(tmp_path):
 
 
 def test_names_values_and_colours_for_display_are_those_declared(tmp_path):
-    cell = ClassEntry(name="cell", value=255, display="#00aa00")
+    cell = ClassEntry(name="cell", value=255, color="#00aa00")
     table = table_of(tmp_path, stripes(0, 255), declared=declare(cell, outside=0))
     assert table.classes[0] == cell
     np.testing.assert_array_equal(table.decode({"": tmp_path / "0.png"}), stripes(1, 0))

@@ -62,7 +62,9 @@ def files(folder, *masks):
     ids=["few", "spread over the greys", "16 bits", "one image"],
 )
 def test_numbered_objects_are_not_taken_for_classes(tmp_path, masks):
-    with pytest.raises(DataError, match=r"look like numbered objects.*'instances: 2' in .*data\.instances=2"):
+    with pytest.raises(
+        DataError, match=r"look like numbered objects.*'instance_boundary: 2' in .*data\.masks\.instance_boundary=2"
+    ):
         mask_table(files(tmp_path, *masks), None, tmp_path)
 
 
@@ -82,7 +84,7 @@ def test_classes_are_not_taken_for_numbered_objects(tmp_path, masks):
 
 def test_the_remedies_work(tmp_path):
     masks = files(tmp_path, discs(*FIVE), discs(*FIVE[:3]))
-    table = mask_table(masks, DatasetFile(instances=2), tmp_path)
+    table = mask_table(masks, DatasetFile(instance_boundary=2), tmp_path)
     assert [entry.name for entry in table.classes] == ["background", "interior", "boundary"]
     np.testing.assert_array_equal(table.decode(masks[1]), instances_to_classes(discs(*FIVE[:3]), 2))
     listed = DatasetFile(classes=[ClassEntry(name=str(value), value=value) for value in range(6)])
@@ -92,7 +94,7 @@ def test_the_remedies_work(tmp_path):
 def test_classes_of_objects_can_be_named_and_joined(tmp_path):
     masks = files(tmp_path, discs(*FIVE))
     classes = [ClassEntry(name="nucleus", value="interior"), ClassEntry(name="rest", value=["boundary", "background"])]
-    table = mask_table(masks, DatasetFile(instances=1, classes=classes), tmp_path)
+    table = mask_table(masks, DatasetFile(instance_boundary=1, classes=classes), tmp_path)
     np.testing.assert_array_equal(table.decode(masks[0]), instances_to_classes(discs(*FIVE), 1) != 1)
 
 
@@ -100,12 +102,14 @@ def test_a_number_may_stand_for_unlabelled_pixels(tmp_path):
     labels = discs(*FIVE)
     labels[:, 45:] = 99
     (mask,) = files(tmp_path, labels)
-    table = mask_table([mask], DatasetFile(instances=2, ignore=99), tmp_path)
+    table = mask_table([mask], DatasetFile(instance_boundary=2, ignore=99), tmp_path)
     assert (table.decode(mask)[:, 45:] == IGNORE).all()
     assert table.rows()[-1][:2] == ("99", "unlabelled")
 
 
 def test_objects_are_refused_where_the_masks_number_none(tmp_path):
     masks = files(tmp_path, stripes((255, 0, 0), (0, 0, 255)))
-    with pytest.raises(DataError, match="the masks are colours, but 'instances' expects a number for each object"):
-        mask_table(masks, DatasetFile(instances=2), tmp_path)
+    with pytest.raises(
+        DataError, match="the masks are colours, but 'instance_boundary' expects a number for each object"
+    ):
+        mask_table(masks, DatasetFile(instance_boundary=2), tmp_path)

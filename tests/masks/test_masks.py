@@ -235,8 +235,8 @@ def test_the_class_table_has_values_class_and_share():
 
 def test_classes_without_a_colour_get_one_each_and_keep_their_own():
     colours = [
-        entry.display
-        for entry in coloured([ClassEntry(name="a"), ClassEntry(name="b", display="#123456"), ClassEntry(name="c")])
+        entry.color
+        for entry in coloured([ClassEntry(name="a"), ClassEntry(name="b", color="#123456"), ClassEntry(name="c")])
     ]
     assert colours[1] == "#123456"
     assert len(set(colours)) == 3
@@ -249,14 +249,14 @@ def test_classes_without_a_colour_get_one_each_and_keep_their_own():
         ("classes: [", "is not valid YAML"),
         ("", "is no dataset.yaml; expected keys such as 'classes:', with a name and a value"),
         ("- a\n- b", "is no dataset.yaml; expected keys such as 'classes:'"),
-        ("instances: 0", "instances: Input should be greater than 0"),
+        ("instance_boundary: 0", "instance_boundary: Input should be greater than 0"),
         ("ignore: #ff0000", "ignore: is empty; .*colour in quotes"),
         ("pixel_size: [0.5, -1]", "pixel_size.1: Input should be greater than 0"),
         ("classes: [{name: a, value: 0}]", "classes: lists 'a' alone; expected at least two classes"),
         ("classes: [{name: a}, {name: b, colour: red}]", r"key 'classes\.1\.colour' is unknown; known keys are name,"),
         ("classes: [{name: a}, {name: b, value: 1.5}]", r"classes\.1\.value"),
         ("classes: [{name: a}, {name: ''}]", r"classes\.1\.name"),
-        ("classes: [{name: a}, {name: b, display: red}]", r"classes\.1\.display.*'red'"),
+        ("classes: [{name: a}, {name: b, color: red}]", r"classes\.1\.color.*'red'"),
         ("classes:\n- {name: a}\n- name: b\n  value: #ff0000", r"classes\.1\.value: is empty; .*colour in quotes"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import torch
 
-from rescrnet.config import NetworkConfig
+from rescrnet.config import ResCRNetConfig, UNetConfig
 from rescrnet.nn.build import build_network
 from rescrnet.nn.initialization import share_kernels
 from rescrnet.nn.network import ResCRNet
@@ -40,7 +40,7 @@ def test_a_network_is_built_with_shared_kernels_where_that_is_asked_for():
     shared, independent = [], []
     for initialization, found in (("shared", shared), ("independent", independent)):
         torch.manual_seed(0)
-        network = build_network(1, 3, NetworkConfig(n=3, filters=2), initialization)
+        network = build_network(1, 3, ResCRNetConfig(n=3, filters=2), initialization)
         found += [branch.first.depthwise for block in network.conv_blocks[1:] for branch in block.branch_list[1:2]]
     assert torch.equal(*shared)
     assert not torch.equal(*independent)
@@ -51,5 +51,5 @@ def test_the_comparators_have_the_same_weights_either_way():
     weights = []
     for initialization in ("shared", "independent"):
         torch.manual_seed(0)
-        weights.append(build_network(1, 3, NetworkConfig(name="unet"), initialization).state_dict())
+        weights.append(build_network(1, 3, UNetConfig(architecture="unet"), initialization).state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

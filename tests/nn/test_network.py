@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from rescrnet.classes import ClassEntry
-from rescrnet.config import NetworkConfig
+from rescrnet.config import Config
 from rescrnet.errors import UsageError
-from rescrnet.intensity import Intensity
+from rescrnet.intensity import IntensityScaling
 from rescrnet.model import ModelCard, SegmentationModel, load
 from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.build import build_network
@@ -22,8 +22,8 @@ NETWORKS = {
     "two LSTM blocks": {**SMALL, "m": 2, "lstm_filters": 2},
     "stem only": {"n": 1, "filters": 2},
     "sum": {**SMALL, "merge": "sum"},
-    "dense": {**SMALL, "name": "dense"},
-    "very dense": {**SMALL, "name": "very-dense", "n": 8},
+    "dense": {**SMALL, "architecture": "dense"},
+    "very dense": {**SMALL, "architecture": "very-dense", "n": 8},
     "four branches": {**SMALL, "kernel_sizes": [1, 3, 5, 7], "dilations": [1, 2, 3, 4]},
     "set by block": {
         "n": 2,
@@ -31,15 +31,15 @@ NETWORKS = {
         "kernel_sizes": [[3], [3, 5]],
         "dilations": [[2], [1, 4]],
     },
-    "unet": {"name": "unet"},
-    "res-unet": {"name": "res-unet"},
+    "unet": {"architecture": "unet"},
+    "res-unet": {"architecture": "res-unet"},
 }
 
 
 @pytest.fixture(params=NETWORKS)
 def network(request):
     torch.manual_seed(0)
-    return build_network(2, 3, NetworkConfig(**NETWORKS[request.param]))
+    return build_network(2, 3, Config(network=NETWORKS[request.param]).network)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 2), (13, 18)])
@@ -90,7 +90,7 @@ def test_a_compiled_network_gives_the_same_numbers():
 @pytest.mark.filterwarnings("ignore")  # the exporter's own
 def test_an_exported_network_gives_the_same_numbers(name):
     torch.manual_seed(0)
-    network = build_network(2, 3, NetworkConfig(**NETWORKS[name])).eval()
+    network = build_network(2, 3, Config(network=NETWORKS[name]).network).eval()
     x = torch.randn(1, 2, 4, 5)
     assert_same_numbers(torch.export.export(network, (x,)).module(), network, x)
 
@@ -114,7 +114,7 @@ def test_save_and_load_is_exact(network, tmp_path):
         network=network.config,
         in_channels=2,
         classes=[ClassEntry(name=name) for name in "abc"],
-        intensity=Intensity(offset=(0, 0), scale=(1, 1)),
+        intensity=IntensityScaling(offset=(0, 0), scale=(1, 1)),
     )
     with torch.no_grad():
         for buffer in network.buffers():
@@ -155,9 +155,12 @@ def test_the_stem_has_no_activation_before_its_branches():
         ({"kernel_sizes": [4, 3, 3]}, "4 is even"),
         ({"dilations": [1, 2]}, "must be as many"),
         ({"filters": [4, 4]}, "filters is set for 2 blocks but n is 6"),
-        ({"name": "dense", "n": 2, "filters": [4, 8]}, "all need one width"),
-        ({"name": "unet"}, "is no Res-CR-Net"),
-        ({"depth": 3}, "key 'depth' is unknown; known keys are name, n, m,"),
+        ({"architecture": "dense", "n": 2, "filters": [4, 8]}, "all need one width"),
+        (
+            {"architecture": "unet"},
+            "architecture: Input should be 'res-cr-net', 'dense' or 'very-dense' (found 'unet')",
+        ),
+        ({"depth": 3}, "key 'depth' is unknown; known keys are architecture, n, m,"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(settings, message):

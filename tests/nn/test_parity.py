@@ -73,7 +73,7 @@ def test_every_recorded_configuration_is_read_from_the_file(case):
     assert (config.filters, config.lstm_filters) == (recorded["filters"], recorded["r_filters"])
     assert (config.kernel_sizes, config.dilations) == ([3, 5, 7], [1, 3, 5])
     assert config.merge == {"conc": "concatenate", "add": "sum"}[recorded["dil_mode"]]
-    assert config.name == VARIANTS.get(case, "res-cr-net")
+    assert config.architecture == VARIANTS.get(case, "res-cr-net")
     assert (config.dropout, config.recurrent_dropout) == (0.05, 0.1)
     assert sum(parameter.numel() for parameter in network.parameters()) == recorded["trainable"]
 

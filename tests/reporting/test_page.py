@@ -21,7 +21,7 @@ from rescrnet.reporting.page import report
 from rescrnet.scoring.counts import Counts
 from rescrnet.scoring.evaluate import Evaluation
 from rescrnet.training.folder import RunFolder
-from rescrnet.training.progress import Silent
+from rescrnet.training.progress import ProgressReporter
 from tests.support.configs import SMALLEST
 
 SECTIONS = ("summary", "images", "training", "scores", "classes", "confusion", "dataset", "record", "citation")
@@ -79,7 +79,7 @@ def test_first_lines_say_what_is_segmented_and_which_run_of_which_dataset(report
 
 
 def test_every_validation_image_has_its_four_pictures(reported: Path) -> None:
-    stems = RunFolder(reported).read_facts()["dataset"]["val"]
+    stems = RunFolder(reported).read_record().dataset.val
     images = Parsed(reported / "report.html").of("img")
     assert [image["alt"] for image in images] == [f"{label}, {stem}" for stem in stems for label in PICTURES]
     assert all((image["width"], image["height"]) == ("80", "64") for image in images)
@@ -179,7 +179,9 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     for folder in ("images/img", "masks/msk"):
         file = next((data / "val_local" / folder).iterdir())
         file.rename(file.with_stem(stem))
-    rescrnet.train(data, tmp_path / "<i>run", rescrnet.configure("laptop", overrides=SMALLEST), display=Silent())
+    rescrnet.train(
+        data, tmp_path / "<i>run", rescrnet.configure("laptop", overrides=SMALLEST), progress=ProgressReporter()
+    )
     parsed = Parsed(report(tmp_path / "<i>run"))
     assert name in parsed.text
     assert stem in parsed.text
@@ -207,9 +209,9 @@ def test_of_many_images_the_worst_and_the_best_are_shown(
 
 def test_missing_dataset_is_one_line_and_leaves_the_former_page(reported: Path, dataset: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(reported, tmp_path / "run"))
-    facts = RunFolder(copy).read_facts()
-    facts["dataset"]["folder"] = str(tmp_path / "gone")
-    RunFolder(copy).write_facts(facts)
+    record = RunFolder(copy).read_record()
+    gone = record.dataset.model_copy(update={"folder": str(tmp_path / "gone")})
+    RunFolder(copy).write_record(record.model_copy(update={"dataset": gone}))
     before = (copy / "report.html").read_bytes()
     with pytest.raises(DataError, match=r"gone: .*--data$") as caught:
         report(copy)
@@ -228,7 +230,8 @@ def test_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_run_without_a_completed_epoch_has_a_page_without_curves(reported: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(reported, tmp_path / "run"))
     (copy / "history.csv").unlink()
-    RunFolder(copy).write_facts({**RunFolder(copy).read_facts(), "status": "stopped", "epochs": 0})
+    record = RunFolder(copy).read_record()
+    RunFolder(copy).write_record(record.model_copy(update={"status": "stopped", "epochs": 0}))
     parsed = Parsed(report(copy))
     assert not parsed.of("svg")
     assert "No epoch was completed" in parsed.text

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-SHARED = Path(__file__).resolve().parents[2] / "shared/data"
+SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 
 
 def shared(name):

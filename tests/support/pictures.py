@@ -4,8 +4,7 @@ import numpy as np
 import torch
 
 from rescrnet.classes import ClassEntry
-from rescrnet.config import NetworkConfig
-from rescrnet.intensity import Intensity
+from rescrnet.intensity import IntensityScaling
 from rescrnet.model import ModelCard, SegmentationModel
 
 
@@ -45,12 +44,13 @@ def picture(height, width, channels=1, seed=0):
 def model_of(classes=3, channels=1, resize=None, **settings):
     """A small untrained model whose normalisations are not the identity and whose scans matter."""
     torch.manual_seed(0)
-    network = {"n": 2, "filters": 3, "kernel_sizes": [3, 5], "dilations": [1, 2], **settings}
+    small = {"n": 2, "filters": 3, "kernel_sizes": [3, 5], "dilations": [1, 2]}
+    network = settings if settings.get("architecture") == "unet" else {**small, **settings}
     card = ModelCard(
-        network=NetworkConfig(**network),
+        network=network,
         in_channels=channels,
         classes=[ClassEntry(name=f"class {index}", value=index) for index in range(classes)],
-        intensity=Intensity(method="standard", offset=(0.5,) * channels, scale=(0.2,) * channels),
+        intensity=IntensityScaling(method="standard", offset=(0.5,) * channels, scale=(0.2,) * channels),
         resize=resize,
     )
     model = SegmentationModel.untrained(card)

@@ -7,7 +7,7 @@ from rescrnet.images.open import wrap
 from rescrnet.outputs.sinks import open_sink, output_paths
 from tests.support.folders import noise
 
-CLASSES = [ClassEntry(name="background"), ClassEntry(name="Zelle µ", display="#ff0000"), ClassEntry(name="fibre")]
+CLASSES = [ClassEntry(name="background"), ClassEntry(name="Zelle µ", color="#ff0000"), ClassEntry(name="fibre")]
 KINDS = ["png", "tiff", "ome-zarr"]
 SIZE = (61, 83)
 

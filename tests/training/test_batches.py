@@ -8,12 +8,12 @@ from rescrnet.classes import IGNORE
 from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
 from rescrnet.training.augment import one_hot
-from rescrnet.training.batches import Prepared
+from rescrnet.training.batches import TrainingTensors
 
 
 def prepared(mask):
     places = torch.arange(mask.size, dtype=torch.float32).reshape(1, *mask.shape)
-    return Prepared([places], [one_hot(mask, 2)])
+    return TrainingTensors([places], [one_hot(mask, 2)])
 
 
 def corner(mask, side):
@@ -48,4 +48,4 @@ def test_an_image_whose_labels_vanish_by_resizing_is_named(model):
     with pytest.raises(
         DataError, match=r"^cell: no labelled pixel is left after resizing to 8×10; label more, or leave"
     ):
-        Prepared.of([sample], resizing)
+        TrainingTensors.of([sample], resizing)

@@ -8,9 +8,9 @@ from rescrnet.checking.check import load_dataset
 from rescrnet.errors import RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.losses import LOSSES
-from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.optimizer import adam
-from rescrnet.training.train import _card
+from rescrnet.training.train import card_for
 from tests.support.configs import tiny
 
 # Without dropout, whose masks each process draws for itself, and without averaging, for the plain weights.
@@ -19,7 +19,7 @@ CONFIG = tiny(
     network__recurrent_dropout=0.0,
     training__epochs=1,
     training__steps_per_epoch=1,
-    training__average=0.0,
+    training__ema_decay=0.0,
 )
 
 
@@ -30,12 +30,12 @@ def one_step_by_hand(cells, shares):
     """
     dataset = load_dataset(cells)
     torch.manual_seed(CONFIG.training.seed)
-    model = SegmentationModel.untrained(_card(dataset, CONFIG))
+    model = SegmentationModel.untrained(card_for(dataset, CONFIG))
     network = model.network.train()
     optimizer = adam(network.parameters(), CONFIG.training.learning_rate)
-    prepared = Prepared.of(dataset.train, model)
+    prepared = TrainingTensors.of(dataset.train, model)
     for rank in range(shares):
-        images, masks = Batches(prepared, CONFIG, rank, shares).training(1, 0)
+        images, masks = BatchSampler(prepared, CONFIG, rank, shares).training(1, 0)
         loss = LOSSES[CONFIG.training.loss](network(images).softmax(1), masks)
         (loss / shares).backward()
     optimizer.step()

@@ -12,11 +12,11 @@ from rescrnet.checking.check import load_dataset
 from rescrnet.errors import OutputError, RescrnetError, UsageError
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
-from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.folder import RunFolder
-from rescrnet.training.progress import Silent
+from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
-from rescrnet.training.train import _card
+from rescrnet.training.train import card_for
 from tests.support.configs import tiny
 
 
@@ -37,14 +37,14 @@ def test_the_best_model_is_that_of_the_epoch_with_the_lowest_validation_loss(cel
     model = rescrnet.train(cells, tmp_path / "run", tiny(training__learning_rate=0.05, training__epochs=4))
     rows = RunFolder(tmp_path / "run").read_history()
     best = min(rows, key=lambda row: row["val_loss"])
-    assert model.card.training["epoch"] == best["epoch"]
-    assert model.card.training["val_tanimoto"] == best["val_tanimoto"]
+    assert model.card.trained.epoch == best["epoch"]
+    assert model.card.trained.val_tanimoto == best["val_tanimoto"]
 
 
 def test_the_validation_tanimoto_is_that_of_the_saved_model(cells, tmp_path):
     model = rescrnet.train(cells, tmp_path / "run", tiny(training__epochs=2))
     scores = rescrnet.evaluate(model, cells).to_dict()
-    assert scores["pooled"]["tanimoto"] == pytest.approx(model.card.training["val_tanimoto"], abs=1e-6)
+    assert scores["pooled"]["tanimoto"] == pytest.approx(model.card.trained.val_tanimoto, abs=1e-6)
 
 
 def test_training_lowers_the_loss(cells, tmp_path):
@@ -54,7 +54,7 @@ def test_training_lowers_the_loss(cells, tmp_path):
 
 
 def test_patience_stops_a_run_that_no_longer_improves(cells, tmp_path):
-    config = tiny(training__patience=2, training__epochs=50, training__learning_rate=1e-9, training__average=0.0)
+    config = tiny(training__patience=2, training__epochs=50, training__learning_rate=1e-9, training__ema_decay=0.0)
     rescrnet.train(cells, tmp_path / "run", config)
     rows = RunFolder(tmp_path / "run").read_history()
     best = min(rows, key=lambda row: row["val_loss"])
@@ -64,7 +64,7 @@ def test_patience_stops_a_run_that_no_longer_improves(cells, tmp_path):
 def test_max_time_ends_at_an_epoch_and_leaves_a_run_to_resume(cells, tmp_path):
     rescrnet.train(cells, tmp_path / "run", tiny(training__epochs=50), max_minutes=1e-6)
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
-    rescrnet.resume(cells, tmp_path / "run", epochs=2, display=Silent())
+    rescrnet.resume(cells, tmp_path / "run", epochs=2, progress=ProgressReporter())
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 3
 
 
@@ -122,14 +122,14 @@ def test_recalibration_changes_the_running_statistics_alone_and_to_those_of_the_
 def test_every_image_is_seen_equally_often(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    prepared = Prepared.of(dataset.train, SegmentationModel.untrained(_card(dataset, config)))
+    prepared = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
     marked = [torch.full_like(image, float(i)) for i, image in enumerate(prepared.images)]
     quiet = config.model_copy(
         update={
             "augmentation": config.augmentation.model_copy(update={"brightness": 0.0, "contrast": 0.0, "gamma": 0.0})
         }
     )
-    batches = Batches(Prepared(marked, prepared.masks), quiet)
+    batches = BatchSampler(TrainingTensors(marked, prepared.masks), quiet)
     seen = [round(float(x.mean())) for step in range(3) for x in batches.training(1, step)[0]]
     assert sorted(seen) == [0, 0, 1, 1, 2, 2]
 
@@ -137,10 +137,17 @@ def test_every_image_is_seen_equally_often(cells):
 def test_two_processes_share_the_very_windows_of_one(cells):
     dataset = load_dataset(cells)
     config = tiny()
-    prepared = Prepared.of(dataset.train, SegmentationModel.untrained(_card(dataset, config)))
-    whole, _ = Batches(prepared, config).training(2, 1)
-    shares = [Batches(prepared, config, rank, 2).training(2, 1)[0] for rank in range(2)]
+    prepared = TrainingTensors.of(dataset.train, SegmentationModel.untrained(card_for(dataset, config)))
+    whole, _ = BatchSampler(prepared, config).training(2, 1)
+    shares = [BatchSampler(prepared, config, rank, 2).training(2, 1)[0] for rank in range(2)]
     assert torch.equal(torch.cat(shares), whole)
+
+
+def test_classes_in_the_configuration_go_before_those_of_the_dataset(cells, tmp_path):
+    classes = [{"name": name, "value": value} for name, value in (("rest", 0), ("blob", 128), ("dot", 255))]
+    model = rescrnet.train(cells, tmp_path / "run", tiny(data__masks__classes=classes, training__epochs=1))
+    assert model.classes == ["rest", "blob", "dot"]
+    assert rescrnet.resume(cells, tmp_path / "run", epochs=2, progress=ProgressReporter()).classes == model.classes
 
 
 @pytest.mark.parametrize(
@@ -156,14 +163,14 @@ def test_bfloat16_trains(cells, tmp_path):
     model = rescrnet.train(
         cells, tmp_path / "run", tiny(training__epochs=1), hardware=rescrnet.Hardware(precision="bfloat16")
     )
-    assert np.isfinite(model.card.training["val_loss"])
+    assert np.isfinite(model.card.trained.val_loss)
 
 
 @pytest.mark.parametrize("name", ["dense", "very-dense", "unet", "res-unet"])
 def test_every_network_trains_predicts_and_scores_alike(name, cells, tmp_path):
-    config = tiny(network__name=name, data__patch_size=32, training__epochs=1)
+    config = tiny(network__architecture=name, data__patch_size=32, training__epochs=1)
     model = rescrnet.train(cells, tmp_path / "run", config)
-    assert rescrnet.load(tmp_path / "run").card.network.name == name
+    assert rescrnet.load(tmp_path / "run").card.network.architecture == name
     assert model.predict(np.zeros((19, 33), np.uint8)).shape == (3, 19, 33)
     assert 0 < rescrnet.evaluate(model, cells).to_dict()["pooled"]["tanimoto"] < 1
 
@@ -173,7 +180,7 @@ def test_every_network_trains_predicts_and_scores_alike(name, cells, tmp_path):
 def test_every_loss_and_weight_mode_is_selectable(loss, weight_mode, cells, tmp_path):
     config = tiny(training__loss=loss, training__weight_mode=weight_mode, training__epochs=1)
     model = rescrnet.train(cells, tmp_path / "run", config)
-    assert np.isfinite(model.card.training["val_loss"])
+    assert np.isfinite(model.card.trained.val_loss)
 
 
 def test_a_run_validated_on_another_folder_is_resumed_and_reported(cells, tmp_path, monkeypatch):
@@ -184,6 +191,6 @@ def test_a_run_validated_on_another_folder_is_resumed_and_reported(cells, tmp_pa
     rescrnet.train("labelled", "run", tiny(training__epochs=1), val="held-out")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    model = rescrnet.resume("../labelled", "../run", epochs=2, display=Silent())
-    assert list(rescrnet.evaluate(model, "../held-out").images) == model.card.training["val"] == ["03", "04"]
+    model = rescrnet.resume("../labelled", "../run", epochs=2, progress=ProgressReporter())
+    assert list(rescrnet.evaluate(model, "../held-out").images) == model.card.trained.val == ["03", "04"]
     assert rescrnet.report("../run").is_file()

@@ -31,14 +31,14 @@ def sparse(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def sparse_run(sparse, tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained") / "run"
-    config = rescrnet.configure("laptop", overrides={**SMALLEST, "data.ignore": 77})
+    config = rescrnet.configure("laptop", overrides={**SMALLEST, "data.masks.ignore": 77})
     rescrnet.train(sparse, folder, config)
     return folder
 
 
 def test_the_model_remembers_what_is_unlabelled(sparse, sparse_run):
     model = rescrnet.load(sparse_run)
-    assert (model.classes, model.card.ignore) == (["grey 0", "grey 128", "grey 255"], [77])
+    assert (model.classes, model.card.masks.ignore) == (["grey 0", "grey 128", "grey 255"], [77])
     evaluation = rescrnet.evaluate(model, sparse)
     labelled = sum((np.asarray(Image.open(file)) != 77).sum() for file in sparse.glob("val_local/masks/msk/*.png"))
     assert evaluation.counts.confusion.sum() == labelled

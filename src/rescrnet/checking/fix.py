@@ -198,15 +198,13 @@ def _write_image(example: Example, path: Path) -> None:
 
 def _write_mask(mask: NDArray[np.uint8], table: MaskTable, path: Path) -> None:
     image = Image.fromarray(mask)
-    colours = [value for entry in table.classes for value in hex_to_rgb(entry.display)]
+    colours = [value for entry in table.classes for value in hex_to_rgb(entry.color)]
     image.putpalette(colours + [255] * (768 - len(colours)))  # whole, since Pillow cuts indices to a shorter one
     image.save(path)
 
 
 def _description(reading: Reading, table: MaskTable, corrected: Corrected) -> dict[str, Any]:
-    classes = [
-        {"name": entry.name, "value": index, "display": entry.display} for index, entry in enumerate(table.classes)
-    ]
+    classes = [{"name": entry.name, "value": index, "color": entry.color} for index, entry in enumerate(table.classes)]
     chosen = [(reading.examples[place], name) for place, name in corrected.names.items()]
     description: dict[str, Any] = {"classes": classes}
     if any(example.classes and example.classes.unlabelled for example, _ in chosen):

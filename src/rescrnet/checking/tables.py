@@ -73,7 +73,7 @@ def class_rows(reading: Reading) -> list[ClassRow]:
     seen = np.sum([one.pixels > 0 for one in facts], axis=0)
     values = {name: value for value, name, _ in reading.table.rows()}
     return [
-        ClassRow(entry.name, values.get(entry.name, "–"), float(share), int(number), int(masks), entry.display)
+        ClassRow(entry.name, values.get(entry.name, "–"), float(share), int(number), int(masks), entry.color)
         for entry, share, number, masks in zip(reading.table.classes, shares(facts), parts, seen, strict=True)
     ]
 

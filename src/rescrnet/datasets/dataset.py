@@ -14,7 +14,7 @@ from rescrnet.masks.table import MaskTable
 
 @dataclass(frozen=True)
 class Sample:
-    """An image, YXC float32 in the unit range of its file type, and its mask, YX uint8 class indices.
+    """An image, YXC float32 normalised to [0, 1] by the range of its file type, and its mask, YX uint8 class indices.
 
     Unlabelled pixels of the mask are :data:`~rescrnet.classes.IGNORE`.
     """

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from rescrnet.images.whole import Origin, Pixels
-from rescrnet.intensity import to_unit
+from rescrnet.intensity import normalise_image
 
 _SAMPLE = 1_000_000  # pixels that percentiles and numbers of values are taken from
 _MANY = 257  # values that are not told apart from more
@@ -110,7 +110,7 @@ def image_facts(pixels: Pixels) -> ImageFacts:
     """What is kept of an image."""
     colours = pixels.colours
     finite = np.isfinite(colours) if colours.dtype.kind == "f" else np.ones(1, bool)
-    unit = to_unit(colours if finite.all() else np.where(finite, colours, 0), alpha=False)
+    unit = normalise_image(colours if finite.all() else np.where(finite, colours, 0), alpha=False)
     low, high, saturated, values = _range(colours if finite.all() else colours[finite])
     return ImageFacts(
         size=(colours.shape[0], colours.shape[1]),

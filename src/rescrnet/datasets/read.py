@@ -19,7 +19,7 @@ from rescrnet.datasets.splits import on_both_sides
 from rescrnet.datasets.validation import groups_in, split_off
 from rescrnet.errors import DataError
 from rescrnet.images.whole import files_of, read_pixels
-from rescrnet.intensity import match_channels, to_unit
+from rescrnet.intensity import match_channels, normalise_image
 from rescrnet.masks.declared import DatasetFile, declared_in
 from rescrnet.masks.infer import mask_table
 from rescrnet.masks.table import MaskTable
@@ -41,7 +41,7 @@ class Example:
         masks: facts about the mask files that can be read.
         classes: facts about the classes; None where the values of the mask are not understood.
         faults: why the image or a mask file cannot be used.
-        pixels: the image, YXC float32 in the unit range, where it is kept.
+        pixels: the image, YXC float32 normalised to [0, 1], where it is kept.
         indices: the mask, YX uint8 class indices, where it is kept.
     """
 
@@ -245,7 +245,7 @@ def _read(pair: Pair, part: Part, *, keep_pixels: bool) -> Example:
         pixels = read_pixels(pair.image)
         example.image = image_facts(pixels)
         if keep_pixels:
-            example.pixels = to_unit(pixels.colours, alpha=False)
+            example.pixels = normalise_image(pixels.colours, alpha=False)
     except DataError as error:
         example.faults.append(Fault.of("unreadable-image", error))
     for _, origin in pair.masks.origins:

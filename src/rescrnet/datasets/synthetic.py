@@ -89,7 +89,7 @@ def _write_files(kind: Kind, folder: Path, counts: tuple[int, int], size: tuple[
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
     classes = zip(CLASS_NAMES[kind], _YAML_CLASSES[kind], strict=True)
-    lines = [f'  - {{name: {name}, value: {value}, display: "{colour}"}}\n' for name, (value, colour) in classes]
+    lines = [f'  - {{name: {name}, value: {value}, color: "{colour}"}}\n' for name, (value, colour) in classes]
     (folder / "dataset.yaml").write_text("classes:\n" + "".join(lines), encoding="utf-8")
 
 

@@ -9,14 +9,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from rescrnet.classes import ClassEntry, coloured
+from rescrnet.classes import ClassEntry, MaskDeclaration, coloured
 from rescrnet.config import Variant, validate
 from rescrnet.errors import ModelError, OutputError, UsageError
 from rescrnet.exchange.keras_file import Weights, mismatch, read_weights
 from rescrnet.exchange.keras_graph import plan_from_architecture
 from rescrnet.exchange.keras_plan import BlockLayers, Plan, plan_from_weights
-from rescrnet.intensity import Intensity
-from rescrnet.model import ModelCard, SegmentationModel
+from rescrnet.intensity import IntensityScaling
+from rescrnet.model import ImportedFrom, ModelCard, SegmentationModel
 from rescrnet.nn.blocks import ConvResBlock, Pointwise, SeparableConv2d
 from rescrnet.nn.convlstm import BidirectionalConvLSTM
 from rescrnet.nn.network import ResCRNet
@@ -59,8 +59,10 @@ def load_keras(
         plan = plan_from_architecture(text) if text is not None else plan_from_weights(arrays, variant or "res-cr-net")
     except ModelError as error:
         raise ModelError(source, f"is not a Res-CR-Net: {error.found}", error.remedy) from None
-    if variant not in (None, plan.config.name):
-        raise UsageError(f"variant '{variant}'", f"{source} holds a '{plan.config.name}'", "leave the variant out")
+    if variant not in (None, plan.config.architecture):
+        raise UsageError(
+            f"variant '{variant}'", f"{source} holds a '{plan.config.architecture}'", "leave the variant out"
+        )
     network = ResCRNet(plan.in_channels, plan.classes, plan.config)
     try:
         _fill(network, plan, arrays)
@@ -79,7 +81,7 @@ def import_keras(
 ) -> SegmentationModel:
     """Turn a Keras checkpoint of the authors' program into a model file of this package.
 
-    Images are scaled to the unit range, as the authors' are.
+    Images are normalised to [0, 1], as the authors' are.
 
     Args:
         weights: see :func:`load_keras`, as are ``architecture`` and ``variant``.
@@ -102,12 +104,12 @@ def import_keras(
     card = ModelCard(
         network=network.config,
         in_channels=network.in_channels,
-        classes=coloured(entries),
-        intensity=Intensity(offset=(0.0,) * network.in_channels, scale=(1.0,) * network.in_channels),
-        training={
-            "imported_from": Path(weights).name,
-            "architecture": Path(architecture).name if architecture is not None else None,
-        },
+        masks=MaskDeclaration(classes=coloured(entries)),
+        intensity=IntensityScaling(offset=(0.0,) * network.in_channels, scale=(1.0,) * network.in_channels),
+        provenance=ImportedFrom(
+            imported_from=Path(weights).name,
+            architecture=Path(architecture).name if architecture is not None else None,
+        ),
     )
     model = SegmentationModel(network.to(memory_format=torch.channels_last), card)  # type: ignore[call-overload]
     model.save(out)

@@ -64,7 +64,7 @@ def _plan(graph: _Graph) -> Plan:
     projection, lstm = graph[heads[0].projection], _inner_lstm(graph, heads[0])
     return Plan(
         config=network_config(
-            name=_read_variant(graph, sums, [*sources, features]),
+            architecture=_read_variant(graph, sums, [*sources, features]),
             n=len(blocks),
             m=len(heads) if lstm else 0,
             filters=[graph[block.branches[0][2]].setting("filters") for block in blocks],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.config import NetworkConfig, Variant, validate
+from rescrnet.config import ResCRNetConfig, Variant, validate
 from rescrnet.errors import UsageError
 from rescrnet.exchange.keras_file import Weights, mismatch
 
@@ -53,7 +53,7 @@ class HeadLayers:
 class Plan:
     """A Res-CR-Net, and the Keras layer that each part of it takes its weights from."""
 
-    config: NetworkConfig
+    config: ResCRNetConfig
     in_channels: int
     classes: int
     blocks: list[BlockLayers]
@@ -91,7 +91,7 @@ def plan_from_weights(weights: Weights, variant: Variant = "res-cr-net") -> Plan
         blocks.append(BlockLayers(shared, triples, (next(pointwise), next(norms))))
     heads = [HeadLayers(next(pointwise), (next(lstms), next(lstms)) if m else None) for _ in range(max(m, 1))]
     return Plan(
-        config=network_config(**_settings(weights, blocks, heads), m=m, n=n, name=variant),
+        config=network_config(**_settings(weights, blocks, heads), m=m, n=n, architecture=variant),
         in_channels=weights[blocks[0].shortcut[0]]["kernel"].shape[2],
         classes=weights[heads[0].projection]["kernel"].shape[3],
         blocks=blocks,
@@ -99,7 +99,7 @@ def plan_from_weights(weights: Weights, variant: Variant = "res-cr-net") -> Plan
     )
 
 
-def network_config(**settings: Any) -> NetworkConfig:
+def network_config(**settings: Any) -> ResCRNetConfig:
     """A validated configuration; a list of one value for all blocks becomes that value. Raises ModelError."""
     even = next((size for sizes in settings["kernel_sizes"] for size in sizes if size % 2 == 0), None)
     if even is not None:
@@ -108,7 +108,7 @@ def network_config(**settings: Any) -> NetworkConfig:
         values = settings[name]
         settings[name] = values[0] if all(value == values[0] for value in values) else values
     try:
-        return validate(NetworkConfig, settings, where="its network")
+        return validate(ResCRNetConfig, settings, where="its network")
     except UsageError as error:
         raise mismatch(str(error)) from None
 

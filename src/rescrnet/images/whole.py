@@ -15,7 +15,7 @@ from rescrnet.images.channels import open_channels
 from rescrnet.images.open import open_image
 from rescrnet.images.picture import Palette
 from rescrnet.images.stack import Plane, Stack, pixel_size, refuse_bomb
-from rescrnet.intensity import to_unit
+from rescrnet.intensity import normalise_image
 
 
 @dataclass(frozen=True)
@@ -133,4 +133,4 @@ def read_image(origin: Origin) -> NDArray[np.float32]:
 
     Raises :class:`DataError` where it cannot be read.
     """
-    return to_unit(read_pixels(origin).colours, alpha=False)
+    return normalise_image(read_pixels(origin).colours, alpha=False)

@@ -23,7 +23,7 @@ from rescrnet.inference.options import ReadOptions, Result, WriteOptions
 from rescrnet.inference.plane import image_fingerprint, predict_plane, sample, tiling_for
 from rescrnet.inference.region import grid
 from rescrnet.inference.resources import Resources
-from rescrnet.intensity import check_finite, match_channels, scale_to_unit
+from rescrnet.intensity import check_finite, match_channels, normalise
 from rescrnet.model import SegmentationModel
 from rescrnet.outputs.sinks import Sink, check_absent, open_sink, scratch_bytes, scratch_file
 from rescrnet.wording import count
@@ -136,8 +136,8 @@ class FilePrediction:
             raise DataError(self.file, f"has {count(channels, 'channel')}, expected {expected}", "convert the image")
         if len(stack) == 1:
             _check_not_constant(stack[0].source)
-        some = scale_to_unit(sample(stack[len(stack) // 2].source))
-        self.model.warn_if_unlike(match_channels(some, expected, self.file), self.file)
+        some = normalise(sample(stack[len(stack) // 2].source))
+        self.model.warn_if_out_of_distribution(match_channels(some, expected, self.file), self.file)
         if self.write.overlay:
             needed = stack.size[0] * stack.size[1] * 32  # bytes of the picture and of what it is drawn from
             if len(stack) > 1 or needed > self.resources.memory - self.resources.program:
@@ -185,7 +185,7 @@ class FilePrediction:
 
     def _write_overlay(self, path: Path, stack: Stack, sink: Sink) -> None:
         height, width = stack.size
-        image = scale_to_unit(stack[0].source.read(0, height, 0, width))
+        image = normalise(stack[0].source.read(0, height, 0, width))
         check_finite(image, self.file)
         mask = sink.array[(0, slice(0, height), slice(0, width))]
         save_png(path, overlay(image, mask, self.model.colours))

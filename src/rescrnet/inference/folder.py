@@ -123,5 +123,5 @@ def _check_overlays(files: Iterable[Path]) -> None:
 
 def _legend(model: SegmentationModel) -> list[dict[str, Any]]:
     return [
-        {"index": index, "name": entry.name, "colour": entry.display} for index, entry in enumerate(model.card.classes)
+        {"index": index, "name": entry.name, "colour": entry.color} for index, entry in enumerate(model.card.classes)
     ]

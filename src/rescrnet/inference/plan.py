@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rescrnet.config import NetworkConfig, Variant
+from rescrnet.config import ResCRNetConfig, Variant
 from rescrnet.errors import UsageError
 from rescrnet.inference.budget import PROGRAM, format_bytes
 from rescrnet.inference.stream import Tiling
@@ -42,7 +42,7 @@ class Cost:
 
     classes: int
     variant: Variant
-    config: NetworkConfig
+    config: ResCRNetConfig
     reaches: list[int]
     widths: list[int]
     compiled: bool

@@ -107,7 +107,7 @@ def tiling_for(model: SegmentationModel, shape: tuple[int, int], resources: Reso
 def _predict_whole(
     model: SegmentationModel, image: PlaneReader, classes: PlaneWriter, probabilities: PlaneWriter | None, name: str
 ) -> None:
-    predicted = model.predict_unit(read_unit(model, image, Region(0, image.shape[0], 0, image.shape[1]), name))
+    predicted = model.predict_normalised(read_unit(model, image, Region(0, image.shape[0], 0, image.shape[1]), name))
     classes.write(0, 0, predicted.argmax(0).astype(np.uint8))
     if probabilities is not None:
         probabilities.write(0, 0, np.moveaxis(predicted, 0, -1))

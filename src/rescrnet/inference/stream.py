@@ -41,7 +41,7 @@ from rescrnet.inference.budget import format_bytes
 from rescrnet.inference.features import roll_features
 from rescrnet.inference.journal import Journal
 from rescrnet.inference.region import Region, grid
-from rescrnet.intensity import check_finite, match_channels, scale_to_unit
+from rescrnet.intensity import check_finite, match_channels, normalise
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
 from rescrnet.wording import size
@@ -302,8 +302,8 @@ def _input_of(block: int) -> str:
 
 
 def read_unit(model: SegmentationModel, image: PlaneReader, region: Region, name: str) -> NDArray[np.float32]:
-    """A region of an image in the unit range, with the channels of the model, YXC. Raises :class:`DataError`."""
-    unit = match_channels(scale_to_unit(image.read(*region)), model.card.in_channels, name)
+    """A region of an image normalised to [0, 1], with the channels of the model, YXC. Raises :class:`DataError`."""
+    unit = match_channels(normalise(image.read(*region)), model.card.in_channels, name)
     check_finite(unit, name)
     return unit
 
@@ -311,7 +311,9 @@ def read_unit(model: SegmentationModel, image: PlaneReader, region: Region, name
 def streamable(model: SegmentationModel) -> ResCRNet:
     """The network of ``model``, or :class:`UsageError` where it has to see the whole image at once."""
     if not isinstance(model.network, ResCRNet):
-        raise UsageError(f"network '{model.card.network.name}'", "sees the whole image at once and cannot be streamed")
+        raise UsageError(
+            f"network '{model.card.network.architecture}'", "sees the whole image at once and cannot be streamed"
+        )
     if model.card.resize is not None:
         raise UsageError(
             f"the model resizes every image to {size(model.card.resize)} and cannot be streamed",

@@ -7,27 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, field_validator
+from pydantic import PositiveFloat
 
-from rescrnet.classes import ClassEntry, MaskValues
+from rescrnet.classes import MaskDeclaration
 from rescrnet.config import validate
 from rescrnet.errors import DataError, UsageError
 from rescrnet.wording import one_line
 
 
-class DatasetFile(BaseModel):
+class DatasetFile(MaskDeclaration):
     """``dataset.yaml``, which overrides what would be inferred from the masks."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    classes: list[ClassEntry] = Field(default=[], max_length=255)
-    """Inferred where left out."""
     allow_single_class: bool = False
     """Accept masks that hold one class only."""
-    ignore: MaskValues = []
-    """Values of unlabelled pixels; transparent pixels and NaN are unlabelled by themselves."""
-    instances: PositiveInt | None = None
-    """The masks number objects: make background, interior and boundary of them, the boundary this many pixels wide."""
     groups: dict[str, list[str]] = {}
     """Images that belong together, by what they were taken from: an animal, a stack of sections, one large image.
     They train or they validate, all of them."""
@@ -35,13 +27,6 @@ class DatasetFile(BaseModel):
     """The images that validate; split off where left out."""
     pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
     """Height and width of a pixel, micrometres."""
-
-    @field_validator("classes")
-    @classmethod
-    def _are_several(cls, classes: list[ClassEntry]) -> list[ClassEntry]:
-        if len(classes) == 1:
-            raise ValueError(f"lists '{classes[0].name}' alone; expected at least two classes")
-        return classes
 
     @classmethod
     def beside(cls, folder: Path) -> DatasetFile | None:
@@ -52,7 +37,7 @@ class DatasetFile(BaseModel):
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-            raise DataError(path, f"is not valid YAML ({one_line(error)})") from None
+            raise DataError(path, f"is not valid YAML ({one_line(error)})", "correct it") from None
         if not isinstance(values, dict):
             raise DataError(
                 path, "is no dataset.yaml", "expected keys such as 'classes:', with a name and a value for each"

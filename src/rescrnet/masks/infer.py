@@ -125,13 +125,13 @@ def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskRea
                 "give 'ignore' a value that the masks hold",
             )
         codes.append(code)
-    if declared.instances and (reader.layers or reader.colour):
+    if declared.instance_boundary and (reader.layers or reader.colour):
         raise DataError(
             where,
-            f"the masks are {reader.kind}, but 'instances' expects a number for each object",
-            "leave 'instances' out",
+            f"the masks are {reader.kind}, but 'instance_boundary' expects a number for each object",
+            "leave 'instance_boundary' out",
         )
-    return replace(reader, ignore=tuple(codes), instances=declared.instances)
+    return replace(reader, ignore=tuple(codes), instances=declared.instance_boundary)
 
 
 def _void(seen: _Seen) -> int | None:
@@ -188,8 +188,8 @@ def _refuse_instances(seen: _Seen, where: Path) -> None:
             where,
             f"the masks look like numbered objects, not classes: up to {most} values in a mask, each one "
             "connected part, and other values in other masks",
-            f"say 'instances: 2' in {where / 'dataset.yaml'} (or "
-            f"--set data.instances=2) to make {', '.join(CLASSES)} of them, or list the classes there",
+            f"say 'instance_boundary: 2' in {where / 'dataset.yaml'} (or "
+            f"--set data.masks.instance_boundary=2) to make {', '.join(CLASSES)} of them, or list the classes there",
         )
 
 
@@ -240,7 +240,7 @@ def _from_colours(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
             f"name each colour in {where / 'dataset.yaml'}, as in classes: [{example}, …]",
         )
     return [
-        ClassEntry(name=name, value=f"#{rgb:06x}", display=f"#{rgb:06x}")
+        ClassEntry(name=name, value=f"#{rgb:06x}", color=f"#{rgb:06x}")
         for rgb, name in _CHANNELS.items()
         if rgb in colours
     ]
@@ -257,7 +257,7 @@ def _from_levels(counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
             where,
             f"the masks hold {len(counts)} grey values, more than a few classes: {listing}, …",
             "number the classes 0, 1, 2, …, or threshold the masks (JPEG masks cannot be used), or list the values in "
-            f"{where / 'dataset.yaml'}; if each value is an object, say 'instances: 2' there",
+            f"{where / 'dataset.yaml'}; if each value is an object, say 'instance_boundary: 2' there",
         )
     groups: list[list[int]] = []
     for level in levels:

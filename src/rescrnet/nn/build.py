@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from rescrnet.config import NetworkConfig
+from rescrnet.config import NetworkConfig, UNetConfig
 from rescrnet.nn.initialization import share_kernels
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.unet import UNet
@@ -26,7 +26,7 @@ def build_network(
     Raises:
         UsageError: a setting does not fit the others, or a comparator's library is missing.
     """
-    if config.name in ("unet", "res-unet"):
+    if isinstance(config, UNetConfig):
         return UNet(in_channels, classes, config)
     network = ResCRNet(in_channels, classes, config)
     if initialization == "shared":

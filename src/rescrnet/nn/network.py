@@ -4,11 +4,10 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from rescrnet.config import NetworkConfig, Variant, validate
-from rescrnet.errors import UsageError
+from rescrnet.config import ResCRNetConfig, Variant, validate
 from rescrnet.nn.blocks import LSTMResBlock, Projection
 from rescrnet.nn.fused import FusedConvResBlock
-from rescrnet.nn.variants import VARIANTS, drops_stem, join
+from rescrnet.nn.variants import drops_stem, join
 
 
 class ResCRNet(nn.Module):
@@ -20,21 +19,19 @@ class ResCRNet(nn.Module):
         in_channels: channels of the images.
         classes: number of classes, at least 2.
         config: the settings, or
-        **settings: single ones by the names of :class:`~rescrnet.config.NetworkConfig`: ``n``, ``m``, ``filters``,
+        **settings: single ones by the names of :class:`~rescrnet.config.ResCRNetConfig`: ``n``, ``m``, ``filters``,
             ``kernel_sizes``, ``dilations``, ``merge``, ``dropout``, ``lstm_filters``, ``recurrent_dropout`` and the
-            variant's ``name``.
+            variant's name as ``architecture``.
 
     Raises:
         UsageError: a setting is unknown or does not fit the others.
     """
 
-    def __init__(self, in_channels: int, classes: int, config: NetworkConfig | None = None, **settings: Any) -> None:
+    def __init__(self, in_channels: int, classes: int, config: ResCRNetConfig | None = None, **settings: Any) -> None:
         super().__init__()
         base = {} if config is None else config.model_dump()
-        self.config = config = validate(NetworkConfig, {**base, **settings}, where="network")
-        if config.name not in VARIANTS:
-            raise UsageError("network", f"'{config.name}' is no Res-CR-Net", "use rescrnet.nn.build.build_network")
-        self.variant: Variant = config.name
+        self.config = config = validate(ResCRNetConfig, {**base, **settings}, where="network")
+        self.variant: Variant = config.architecture
         self.in_channels, self.classes = in_channels, classes
 
         blocks, width = [], in_channels

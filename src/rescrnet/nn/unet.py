@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rescrnet.config import NetworkConfig
+from rescrnet.config import UNetConfig
 from rescrnet.errors import UsageError
 
 _FILTERS = (16, 32, 64, 128, 256)
@@ -20,19 +20,21 @@ class UNet(nn.Module):
     Args:
         in_channels: channels of the images.
         classes: number of classes.
-        config: its ``name`` and ``dropout`` are read, the rest is Res-CR-Net's.
+        config: which of the two, and its dropout.
 
     Raises:
         UsageError: MONAI is not installed.
     """
 
-    def __init__(self, in_channels: int, classes: int, config: NetworkConfig) -> None:
+    def __init__(self, in_channels: int, classes: int, config: UNetConfig) -> None:
         super().__init__()
         try:
             from monai.networks.nets.unet import UNet as MonaiUNet
         except ImportError:
             raise UsageError(
-                f"network '{config.name}'", "needs MONAI, which is not installed", "pip install 'rescrnet[unet]'"
+                f"network '{config.architecture}'",
+                "needs MONAI, which is not installed",
+                "pip install 'rescrnet[unet]'",
             ) from None
         self.config, self.in_channels, self.classes = config, in_channels, classes
         self.unet = MonaiUNet(
@@ -41,7 +43,7 @@ class UNet(nn.Module):
             out_channels=classes,
             channels=_FILTERS,
             strides=(2,) * (len(_FILTERS) - 1),
-            num_res_units=2 if config.name == "res-unet" else 0,
+            num_res_units=2 if config.architecture == "res-unet" else 0,
             norm="batch",
             dropout=config.dropout,
         )

@@ -105,7 +105,7 @@ def _colour_map(classes: Sequence[ClassEntry]) -> NDArray[np.uint16]:
     """The colours of the classes as a TIFF palette, (3, 256); indices that are no class are black."""
     table = np.zeros((3, 256), np.uint16)
     for index, entry in enumerate(classes):
-        table[:, index] = np.array(hex_to_rgb(entry.display or "#000000")) * 257
+        table[:, index] = np.array(hex_to_rgb(entry.color or "#000000")) * 257
     return table
 
 

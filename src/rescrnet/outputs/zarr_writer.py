@@ -170,7 +170,7 @@ def _label(classes: Sequence[ClassEntry], image: str | None) -> dict[str, Any]:
         "colors": [
             {
                 "label-value": index,
-                "rgba": [*hex_to_rgb(entry.display or "#000000"), 0 if _is_background(index, entry) else 255],
+                "rgba": [*hex_to_rgb(entry.color or "#000000"), 0 if _is_background(index, entry) else 255],
             }
             for index, entry in enumerate(classes)
         ],
@@ -185,4 +185,4 @@ def _is_background(index: int, entry: ClassEntry) -> bool:
 
 def _channel(entry: ClassEntry) -> dict[str, Any]:
     window = {"min": 0.0, "max": 1.0, "start": 0.0, "end": 1.0}
-    return {"label": entry.name, "color": (entry.display or "#ffffff")[1:], "window": window, "active": True}
+    return {"label": entry.name, "color": (entry.color or "#ffffff")[1:], "window": window, "active": True}

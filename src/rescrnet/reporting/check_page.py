@@ -108,7 +108,7 @@ def _pictures(reading: Reading, example: Example) -> list[Picture]:
             return shown
         indices = np.asarray(mask.resize(image.size, Image.Resampling.NEAREST))
         # Unlabelled pixels stay as they are.
-        colours = [entry.display for entry in reading.table.classes]
+        colours = [entry.color for entry in reading.table.classes]
         known = np.where(indices == IGNORE, 0, indices).astype(np.uint8)
         over = overlay(np.asarray(image, dtype=np.float32) / np.float32(255), known, colours)
         over = np.where((indices == IGNORE)[..., None], np.asarray(image), over).astype(np.uint8)

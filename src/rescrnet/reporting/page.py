@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,8 @@ from rescrnet.reporting.render import render
 from rescrnet.reporting.summary import AGREEMENT, METRICS, SPLITS, accuracy, in_words, mean_iou, title
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.scoring.evaluate import Evaluation, Split, evaluate
-from rescrnet.training.folder import RunFolder
+from rescrnet.training.folder import RunDataset, RunFolder, RunRecord
+from rescrnet.validation import Folder
 
 MOST_IMAGES = 12
 """More images than this are not all shown: half of these are then the worst, half the best."""
@@ -67,9 +68,9 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
         OutputError: the page cannot be written; a former one stays as it is.
     """
     folder = RunFolder(Path(run))
-    facts = folder.read_facts()
+    record = folder.read_record()
     model = load(folder.path)
-    data = _recorded_dataset(facts, folder.path, split) if data is None else Path(data)
+    data = _recorded_dataset(record.dataset, folder.path, split) if data is None else Path(data)
     predicted: list[Predicted] = []
 
     def keep(sample: Sample, probabilities: NDArray[np.float32]) -> None:
@@ -78,9 +79,9 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
     evaluation = evaluate(model, data, split=split, seen=keep)
     html = render(
         "report.html.jinja",
-        **_about(folder, facts, data, int(model.card.training.get("epoch", 0))),
+        **_about(folder, record, data, model.card.trained.epoch if model.card.trained else 0),
         **_scores(evaluation),
-        summary=in_words(facts, Path(facts["dataset"]["folder"]).name, evaluation),
+        summary=in_words(record, evaluation),
         images=_image_rows(predicted, evaluation, model.colours),
         colours=[*model.colours, UNLABELLED],
     )
@@ -89,33 +90,34 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
     return path
 
 
-def _recorded_dataset(facts: Mapping[str, Any], run: Path, split: Split) -> Path:
+def _recorded_dataset(dataset: RunDataset, run: Path, split: Split) -> Path:
     """The dataset of the run, or the folder that validated it where that was another."""
-    data, val = Path(facts["dataset"]["folder"]), facts["dataset"].get("val_argument")
-    if split == "val" and val and Path(val).is_absolute():
-        data = Path(val)
+    data = Path(dataset.folder)
+    if split == "val" and isinstance(dataset.validation, Folder):
+        data = dataset.validation.folder
     if not data.is_dir():
         raise DataError(data, f"the dataset that {run} was trained on is not there", "say where it is with --data")
     return data
 
 
-def _about(folder: RunFolder, facts: Mapping[str, Any], data: Path, epoch: int) -> dict[str, Any]:
+def _about(folder: RunFolder, record: RunRecord, data: Path, epoch: int) -> dict[str, Any]:
     """What the page says of the run."""
     history = folder.read_history()
-    environment = facts["environment"]
+    environment = record.environment.model_dump(mode="json")
     return {
         "folder": folder.path.resolve(),
-        "facts": facts,
+        "record": record,
         "scored": data.resolve(),
-        "dataset": Path(facts["dataset"]["folder"]),
-        "trained": datetime.fromisoformat(environment["started"]),
+        "dataset": Path(record.dataset.folder),
+        "trained": record.environment.started,
         "written": datetime.now(UTC),
         "epoch": epoch,
         "history": history,
         "curves": [curves(history, epoch, plot) for plot in PLOTS] if history else [],
         "validation_size": folder.read_config().data.validation_size,
         "config": folder.read_config().to_yaml(),
-        "environment": {**environment, "command": shlex.join(environment["command"])},
+        "environment": {**environment, "command": shlex.join(record.environment.command)},
+        "hardware": asdict(record.hardware),
     }
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 
 from rescrnet.reporting.formats import percent, score
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.scoring.evaluate import Evaluation, Split
+from rescrnet.training.folder import RunDataset, RunRecord
 from rescrnet.wording import count
 
 _MOST_NAMED = 5  # classes in the title
@@ -80,36 +81,36 @@ def title(classes: Sequence[str]) -> str:
     return f"Segmentation into {_list(classes) if named else f'{len(classes)} classes'}"
 
 
-def in_words(facts: Mapping[str, Any], dataset: str, evaluation: Evaluation) -> list[str]:
+def in_words(record: RunRecord, evaluation: Evaluation) -> list[str]:
     """The summary, a paragraph each: what was trained on what, how well it agrees, the best and the worst class.
 
     Args:
-        facts: what the run folder says of the run.
-        dataset: the name of the dataset that was trained on.
+        record: what the run folder says of the run.
         evaluation: the scores.
     """
     return [
-        _training(facts, dataset),
-        " ".join([_agreement(evaluation, _pixels(facts)), *_best_and_worst(evaluation)]),
+        _training(record),
+        " ".join([_agreement(evaluation, _pixels(record.dataset)), *_best_and_worst(evaluation)]),
         _caution(evaluation.split),
     ]
 
 
-def _training(facts: Mapping[str, Any], dataset: str) -> str:
-    train, val = len(facts["dataset"]["train"]), len(facts["dataset"]["val"])
-    names = [entry["name"] for entry in facts["dataset"]["classes"]]
+def _training(record: RunRecord) -> str:
+    dataset = record.dataset
+    train, val = count(len(dataset.train), "labelled image"), count(len(dataset.val), "other image")
+    names = _list([entry.name for entry in dataset.classes])
     text = (
-        f"A Res-CR-Net was trained on {count(train, 'labelled image')} of {dataset} to tell apart "
-        f"{_list(names)} in every pixel; {count(val, 'other image')} served to validate it."
+        f"A Res-CR-Net was trained on {train} of {Path(dataset.folder).name} to tell apart {names} in every pixel; "
+        f"{val} served to validate it."
     )
-    if facts.get("status") != "finished":
-        text += f" The run is not finished: it has completed {count(facts.get('epochs', 0), 'epoch')}."
+    if record.status != "finished":
+        text += f" The run is not finished: it has completed {count(record.epochs, 'epoch')}."
     return text
 
 
-def _pixels(facts: Mapping[str, Any]) -> str:
+def _pixels(dataset: RunDataset) -> str:
     """The pixels that are scored."""
-    unlabelled = len(facts["dataset"].get("table", [])) > len(facts["dataset"]["classes"])
+    unlabelled = len(dataset.table) > len(dataset.classes)
     return "labelled pixels" if unlabelled else "pixels"
 
 

@@ -106,7 +106,7 @@ def evaluate(
 def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[Sample]:
     """The samples of ``data`` that ``split`` means to ``model``."""
     card = model.card
-    trained = DatasetFile(classes=card.classes, ignore=card.ignore, instances=card.instances)
+    trained = DatasetFile(**dict(card.masks))
     reading = read_dataset(data, trained=trained, channels=card.in_channels)
     dataset = judge(reading, essential=True).require()
     everything = [*dataset.train, *dataset.val]
@@ -114,7 +114,9 @@ def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[S
         return everything
     if dataset.val:
         return dataset.val if split == "val" else dataset.train
-    stems = {stem.removesuffix(".ome") for stem in model.card.training.get(split, [])}
+    provenance = card.trained
+    known = [] if provenance is None else provenance.val if split == "val" else provenance.train
+    stems = {stem.removesuffix(".ome") for stem in known}
     chosen = [sample for sample in everything if sample.stem.removesuffix(".ome") in stems]
     if not chosen:
         raise DataError(
@@ -129,7 +131,7 @@ def _count(
     model: SegmentationModel, samples: Iterable[Sample], seen: Callable[[Sample, NDArray[np.float32]], object]
 ) -> Iterator[tuple[str, Counts]]:
     for sample in samples:
-        model.warn_if_unlike(sample.image, sample.stem)
+        model.warn_if_out_of_distribution(sample.image, sample.stem)
         probabilities = model.predict(sample.image, sample.stem)
         seen(sample, probabilities)
         yield sample.stem, Counts.of(probabilities, sample.mask)

@@ -1,4 +1,4 @@
-"""What a training step sees. Every window follows from (seed, epoch, step, place in the batch) alone."""
+"""What a training step sees. Every crop follows from (seed, epoch, step, place in the batch) alone."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
 from rescrnet.model import SegmentationModel
 from rescrnet.training.augment import augmented_batch, one_hot
+from rescrnet.wording import size as text_of_size
 
 _CALIBRATION = 2**31  # the stream of the batches that recalibrate; an epoch never reaches it
 
 
 @dataclass(frozen=True)
-class Prepared:
+class TrainingTensors:
     """Images and one-hot masks as the network reads them: (C, H, W) and (classes, H, W) float32."""
 
     images: list[Tensor]
     masks: list[Tensor]
 
     @classmethod
-    def of(cls, samples: Sequence[Sample], model: SegmentationModel) -> Prepared:
+    def of(cls, samples: Sequence[Sample], model: SegmentationModel) -> TrainingTensors:
         """Scale the intensities of ``samples``, and resize them where the model does.
 
         Raises :class:`DataError` where a mask has no labelled pixel left after resizing.
@@ -39,12 +40,13 @@ class Prepared:
             for sample, mask in zip(samples, masks, strict=True):
                 if not mask.any():
                     raise DataError(
-                        f"{sample.stem}: no labelled pixel is left after resizing to {size[0]}×{size[1]}; label more, "
-                        "or leave data.resize out"
+                        sample.stem,
+                        f"no labelled pixel is left after resizing to {text_of_size(size)}",
+                        "label more, or leave data.resize out",
                     )
         return cls(images, masks)
 
-    def centre(self, side: int | None) -> Prepared:
+    def centre(self, side: int | None) -> TrainingTensors:
         """The central squares of ``side`` pixels of larger images; all of the others.
 
         Where that square is not labelled whole, it is the square that has the most labelled pixels.
@@ -56,7 +58,7 @@ class Prepared:
             [x[:, top : top + side, left : left + side] for x, (top, left) in zip(stack, places, strict=True)]
             for stack in (self.images, self.masks)
         )
-        return Prepared(images, masks)
+        return TrainingTensors(images, masks)
 
 
 def _square(labelled: Tensor, side: int) -> tuple[int, int]:
@@ -75,25 +77,25 @@ def _square(labelled: Tensor, side: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Batches:
+class BatchSampler:
     """Augmented training batches, shared out evenly among processes.
 
-    A batch is the same, window by window, however many processes share it.
+    A batch is the same, crop by crop, however many processes share it.
     """
 
-    data: Prepared
+    data: TrainingTensors
     config: Config
     rank: int = 0
     processes: int = 1
 
     @property
     def size(self) -> int:
-        """Windows in a batch, all processes together."""
+        """Crops in a batch, all processes together."""
         return self.config.training.batch_size or len(self.data.images)
 
     @property
-    def window(self) -> tuple[int, int]:
-        """Height and width of a window: the patch, or the largest image."""
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of what is cut from an image: the patch, or the largest image."""
         side = self.config.data.patch_size
         shapes = [image.shape for image in self.data.images]
         return (side, side) if side else (max(s[1] for s in shapes), max(s[2] for s in shapes))
@@ -110,14 +112,14 @@ class Batches:
         seed, images = self.config.training.seed, len(self.data.images)
         chosen = []
         for place in places:
-            # Images come in shuffled rounds, so that each is seen equally often.
+            # Images come in shuffled rounds, so that each comes equally often.
             turn, position = divmod(step * self.size + place, images)
             chosen.append(int(np.random.default_rng((seed, epoch, turn)).permutation(images)[position]))
         rngs = [np.random.default_rng((seed, epoch, step, place)) for place in places]
         return augmented_batch(
             [self.data.images[i] for i in chosen],
             [self.data.masks[i] for i in chosen],
-            self.window,
+            self.crop_size,
             self.config.augmentation,
             rngs,
         )

@@ -42,7 +42,7 @@ class Estimate:
 
 
 def estimate(config: Config, channels: int, classes: int, train_pixels: list[int], val_pixels: list[int]) -> Estimate:
-    """Measure one training step and one prediction on noise, and reckon up a run of ``config`` on the CPU.
+    """Measure one training step and one prediction on noise, and estimate a run of ``config`` on the CPU.
 
     Args:
         config: the run's configuration.
@@ -54,24 +54,23 @@ def estimate(config: Config, channels: int, classes: int, train_pixels: list[int
     settings = config.training
     side = config.data.patch_size or max(1, round(max(train_pixels) ** 0.5))
     batch = settings.batch_size or len(train_pixels)
-    measured = 1  # windows in the step that is measured; a step's time is proportional to them
     network = build_network(channels, classes, config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     _step(network, config, channels, classes, 64)  # compiles and allocates what every later step finds ready
     _step(network, config, channels, classes, side)
     started = time.perf_counter()
     _step(network, config, channels, classes, side)
-    step = (time.perf_counter() - started) * batch / measured
+    step = (time.perf_counter() - started) * batch  # one crop was measured, and time is proportional to them
     started = time.perf_counter()
     with torch.no_grad():
         network.eval()(torch.rand(1, channels, side, side))
     per_pixel = (time.perf_counter() - started) / side**2
     largest = config.data.validation_size
     validated = sum(min(pixels, largest**2) if largest else pixels for pixels in val_pixels)
-    forward = per_pixel * (validated + settings.recalibrate * batch * side**2)
+    forward = per_pixel * (validated + settings.bn_recalibration_batches * batch * side**2)
     seconds = settings.epochs * (settings.steps_per_epoch * step + forward)
     held = (sum(train_pixels) + sum(val_pixels)) * 4 * (2 * channels + classes)  # images twice, masks one-hot
     peak = _peak_memory()
-    memory = None if peak is None else peak + held + (batch - measured) * max(0, peak - _BARE)
+    memory = None if peak is None else peak + held + (batch - 1) * max(0, peak - _BARE)
     return Estimate(seconds, memory, step, config.preset, settings.epochs)
 
 

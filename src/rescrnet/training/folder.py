@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import json
+import io
 import platform
 import sys
 from collections.abc import Mapping
@@ -12,21 +12,88 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import AwareDatetime, BeforeValidator, ConfigDict, PositiveInt
 from safetensors.torch import save_file
 from torch import Tensor
 
 from rescrnet.atomic import write_atomically
+from rescrnet.classes import ClassEntry
 from rescrnet.config import Config, resolve
 from rescrnet.errors import ModelError, OutputError
 from rescrnet.model import BEST, LAST, read_safetensors
+from rescrnet.records import Record
+from rescrnet.training.hardware import Hardware
+from rescrnet.validation import Validation, parse_validation
 
 Row = dict[str, float]
 """A line of the history: an epoch."""
 
+
+def _parsed(value: Any) -> Any:
+    """Earlier versions kept the text that was given."""
+    return parse_validation(value) if isinstance(value, str) else value
+
+
 COLUMNS = ("epoch", "loss", "val_loss", "val_tanimoto", "seconds")
+
+
+class RunDataset(Record):
+    """The dataset of a run, as it was read."""
+
+    RENAMED = {"val_argument": "validation"}
+
+    folder: str
+    """Absolute."""
+    validation: Annotated[Validation | None, BeforeValidator(_parsed)] = None
+    """Which images were asked to validate; None where the dataset had the say."""
+    train: list[str]
+    val: list[str]
+    channels: PositiveInt
+    classes: list[ClassEntry]
+    table: list[tuple[str, str, float]] = []
+    """Value in the masks, class, share of the pixels; also of unlabelled pixels."""
+    notes: list[str] = []
+
+
+class Environment(Record):
+    """Versions and machine. The versions of other packages are kept by the names of these."""
+
+    model_config = ConfigDict(extra="allow")
+
+    python: str
+    rescrnet: str
+    platform: str
+    threads: int
+    command: list[str]
+    started: AwareDatetime
+
+    @classmethod
+    def here(cls) -> Environment:
+        """Of this process, now."""
+        packages = ("rescrnet", "torch", "numpy", "lightning-fabric", "scipy", "pillow", "tifffile")
+        versions: dict[str, Any] = {name: version(name) for name in packages}
+        return cls(
+            python=platform.python_version(),
+            platform=platform.platform(),
+            threads=torch.get_num_threads(),
+            command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+            started=datetime.now(UTC).replace(microsecond=0),
+            **versions,
+        )
+
+
+class RunRecord(Record):
+    """What ``run.json`` says of a run."""
+
+    status: Literal["running", "stopped", "finished"]
+    dataset: RunDataset
+    hardware: Hardware
+    environment: Environment
+    epochs: int = 0
+    """How many were completed."""
 
 
 @dataclass(frozen=True)
@@ -37,40 +104,39 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was begun here."""
+        """Whether a run was started here."""
         return (self.path / "run.json").is_file()
 
-    def create(self, config: Config, facts: Mapping[str, Any]) -> None:
-        """Make the folder with the resolved configuration and the facts about the run."""
+    def create(self, config: Config, record: RunRecord) -> None:
+        """Make the folder with the resolved configuration and the record of the run."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"{self.path}: cannot be made ({error.strerror})") from None
+            raise OutputError(self.path, f"cannot be made ({error.strerror})") from None
         self._write_text("config.yaml", config.to_yaml())
-        self.write_facts(facts)
+        self.write_record(record)
 
-    def write_facts(self, facts: Mapping[str, Any]) -> None:
+    def write_record(self, record: RunRecord) -> None:
         """Write ``run.json``."""
-        self._write_text("run.json", json.dumps(facts, indent=2) + "\n")
+        self._write_text("run.json", record.model_dump_json(indent=2) + "\n")
 
-    def close(self, facts: Mapping[str, Any]) -> None:
+    def close(self, record: RunRecord) -> None:
         """Record how a run ended; one that ended before it had a model leaves nothing of its own."""
         if any(path.is_file() for path in (self.path / LAST, self.path / BEST, self._state)):
-            self.write_facts({**facts, "epochs": len(self.read_history())})
+            self.write_record(record.model_copy(update={"epochs": len(self.read_history())}))
             return
         for name in ("config.yaml", "run.json"):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it holds something of somebody's
             self.path.rmdir()
 
-    def read_facts(self) -> dict[str, Any]:
+    def read_record(self) -> RunRecord:
         """Read ``run.json``. Raises :class:`ModelError` where this is no run folder."""
         try:
-            facts = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
-            return {**facts, "dataset": dict(facts["dataset"]), "environment": dict(facts["environment"])}
-        except (OSError, ValueError, TypeError, KeyError):
+            return RunRecord.model_validate_json((self.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
             raise ModelError(
-                f"{self.path}: is no run folder, it has no readable run.json; expected one of train"
+                self.path, "is no run folder, it has no readable run.json", "expected one of train"
             ) from None
 
     def read_config(self) -> Config:
@@ -79,8 +145,11 @@ class RunFolder:
 
     def write_history(self, rows: list[Row]) -> None:
         """Write ``history.csv``."""
-        lines = [",".join(COLUMNS), *(",".join(repr(row[name]) for name in COLUMNS) for row in rows)]
-        self._write_text("history.csv", "\n".join(lines) + "\n")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        self._write_text("history.csv", text.getvalue())
 
     def read_history(self) -> list[Row]:
         """Read ``history.csv``; no rows where there is none yet."""
@@ -109,16 +178,3 @@ class RunFolder:
 
     def _write_text(self, name: str, text: str) -> None:
         write_atomically(self.path / name, lambda partial: partial.write_text(text, encoding="utf-8"))
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
-    packages = ("rescrnet", "torch", "numpy", "lightning-fabric", "scipy", "pillow", "tifffile")
-    return {
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-    }

@@ -8,28 +8,29 @@ from rich.table import Table
 
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.training.folder import Row
+from rescrnet.wording import channels
 
 
-class Silent:
-    """Shows nothing."""
+class ProgressReporter:
+    """Hears how a run goes. This one does nothing about it; others override what they want to hear."""
 
     def data(self, dataset: Dataset) -> None:
-        """Nothing."""
+        """The dataset is read."""
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
-        """Nothing."""
+        """A run of ``epochs`` of ``steps`` starts after the epoch ``done``; 0 starts a new one."""
 
     def step(self, epoch: int, loss: float) -> None:
-        """Nothing."""
+        """A step of ``epoch`` is done."""
 
     def epoch(self, row: Row, best: bool) -> None:
-        """Nothing."""
+        """An epoch is done."""
 
     def end(self) -> None:
-        """Nothing."""
+        """The run ends."""
 
 
-class ProgressDisplay:
+class ProgressBar(ProgressReporter):
     """A bar over all steps with the loss and the validation Tanimoto; where there is no terminal, a line an epoch."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -50,9 +51,9 @@ class ProgressDisplay:
         table = Table("value in the mask", "class", "share of pixels")
         for value, name, share in dataset.table.rows():
             table.add_row(value, name, f"{share:.1%}")
-        channels = {1: "grey", 3: "RGB"}.get(dataset.channels, f"{dataset.channels} channels")
         self._console.print(
-            f"{dataset.folder}: {len(dataset.train)} images to train on, {len(dataset.val)} to validate, {channels}",
+            f"{dataset.folder}: {len(dataset.train)} images to train on, {len(dataset.val)} to validate, "
+            f"{channels(dataset.channels)}",
             highlight=False,
             soft_wrap=True,
         )

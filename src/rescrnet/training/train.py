@@ -3,71 +3,34 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from multiprocessing import get_context
+from multiprocessing.queues import SimpleQueue
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from rescrnet import errors
 from rescrnet.atomic import check_free
 from rescrnet.checking.check import load_dataset
+from rescrnet.classes import MaskDeclaration
 from rescrnet.config import Config, resolve
 from rescrnet.datasets.dataset import Dataset
-from rescrnet.errors import DataError, UsageError
-from rescrnet.intensity import Intensity
-from rescrnet.intensity_profile import Histogram
-from rescrnet.model import ModelCard, SegmentationModel, load, pick_device
+from rescrnet.errors import DataError, RescrnetError
+from rescrnet.intensity import IntensityScaling
+from rescrnet.intensity_profile import IntensityProfile
+from rescrnet.model import ModelCard, SegmentationModel, TrainedOn, load
 from rescrnet.nn.build import Initialization
-from rescrnet.training.batches import Prepared
-from rescrnet.training.folder import RunFolder, environment
-from rescrnet.training.progress import ProgressDisplay, Silent
-from rescrnet.training.trainer import Display, Trainer
-
-_PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
-    "float32": "32-true",
-    "bfloat16": "bf16-mixed",
-    "float16": "16-mixed",
-}
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """What to train on.
-
-    Attributes:
-        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        devices: processes on this machine, each with a device of its own; they share every batch.
-        nodes: machines, each running the same command under the cluster's launcher.
-        precision: ``float32``, or mixed ``bfloat16`` or ``float16``.
-    """
-
-    device: str = "auto"
-    devices: int = 1
-    nodes: int = 1
-    precision: str = "float32"
-
-    def fabric(self) -> Fabric:
-        """Lightning Fabric for this hardware. Raises :class:`UsageError` for what is not there."""
-        if self.precision not in _PRECISIONS:
-            raise UsageError(f"--precision {self.precision}: is unknown; expected {', '.join(_PRECISIONS)}")
-        if self.devices < 1 or self.nodes < 1:
-            raise UsageError(f"--devices {self.devices} --nodes {self.nodes}: expected at least one of each")
-        accelerator = pick_device(self.device).type
-        if self.precision == "float16" and accelerator != "cuda":
-            raise UsageError(f"--precision float16: needs a CUDA device, found {accelerator}; use bfloat16 or float32")
-        strategy = "auto" if self.devices * self.nodes == 1 else "ddp" if self.nodes > 1 else "ddp_spawn"
-        return Fabric(
-            accelerator=accelerator,
-            devices=self.devices,
-            num_nodes=self.nodes,
-            precision=_PRECISIONS[self.precision],
-            strategy=strategy,
-        )
+from rescrnet.training.batches import TrainingTensors
+from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunRecord
+from rescrnet.training.hardware import Hardware
+from rescrnet.training.progress import ProgressBar, ProgressReporter
+from rescrnet.training.trainer import Trainer
+from rescrnet.validation import Validation, parse_validation
 
 
 def train(
@@ -76,9 +39,9 @@ def train(
     config: Config | str = "laptop",
     *,
     val: str | None = None,
-    hardware: Hardware = Hardware(),
+    hardware: Hardware | None = None,
     max_minutes: float | None = None,
-    display: Display | None = None,
+    progress: ProgressReporter | None = None,
 ) -> SegmentationModel:
     """Train a model from a labelled folder into a new run folder, and return the best one.
 
@@ -88,9 +51,9 @@ def train(
             ``last.safetensors`` and the state that :func:`resume` needs.
         config: a preset's name, or a configuration from :func:`rescrnet.configure`.
         val: how to split off validation images where the dataset does not: a fraction, names, or a folder.
-        hardware: what to train on.
+        hardware: what to train on; one process on the best device of this machine where left out.
         max_minutes: stop at the end of the last epoch that fits into this time.
-        display: is told how it goes; a progress bar on standard error where left out.
+        progress: hears how it goes; a progress bar on standard error where left out.
 
     Returns:
         The model with the lowest validation loss.
@@ -99,17 +62,19 @@ def train(
         RescrnetError: the data, the configuration, the hardware or the folder is at fault; one line with the remedy.
     """
     config = resolve(config) if isinstance(config, str) else config
+    hardware = hardware or Hardware()
     fabric = hardware.fabric()
     if _is_first():
         check_free(Path(out))
+    validation = None if val is None else parse_validation(val)
     dataset = load_dataset(data, val, declared=_declared(config))
-    facts = {
-        "status": "running",
-        "dataset": _dataset_facts(dataset, val),
-        "hardware": asdict(hardware),
-        "environment": environment(),
-    }
-    return _launch(fabric, _Job(dataset, config, RunFolder(Path(out)), facts, max_minutes, display))
+    record = RunRecord(
+        status="running",
+        dataset=_described(dataset, validation),
+        hardware=hardware,
+        environment=Environment.here(),
+    )
+    return _launch(fabric, _Job(dataset, config, RunFolder(Path(out)), record, max_minutes, progress))
 
 
 def resume(
@@ -117,9 +82,9 @@ def resume(
     out: str | Path,
     *,
     epochs: int | None = None,
-    hardware: Hardware = Hardware(),
+    hardware: Hardware | None = None,
     max_minutes: float | None = None,
-    display: Display | None = None,
+    progress: ProgressReporter | None = None,
 ) -> SegmentationModel:
     """Continue a stopped run after its last completed epoch, with its own configuration.
 
@@ -127,23 +92,25 @@ def resume(
     :func:`train`; ``epochs`` changes the number of epochs.
     """
     folder = RunFolder(Path(out))
-    facts, config = folder.read_facts(), folder.read_config()
+    record, config = folder.read_record(), folder.read_config()
     if epochs is not None:
         training = config.training.model_copy(update={"epochs": epochs})
         config = config.model_copy(update={"training": training})
+    hardware = hardware or Hardware()
     fabric = hardware.fabric()
-    dataset = load_dataset(data, facts["dataset"]["val_argument"], declared=_declared(config))
-    now = _dataset_facts(dataset, facts["dataset"]["val_argument"])
+    validation = record.dataset.validation
+    dataset = load_dataset(data, None if validation is None else str(validation), declared=_declared(config))
+    now = _described(dataset, validation)
     for key in ("train", "val", "channels", "classes"):
-        if now[key] != facts["dataset"][key]:
-            raise DataError(f"{data}: its {key} are not those that {out} was trained with; expected the same dataset")
-    facts = {**facts, "status": "running", "hardware": asdict(hardware)}
-    return _launch(fabric, _Job(dataset, config, folder, facts, max_minutes, display))
+        if getattr(now, key) != getattr(record.dataset, key):
+            raise DataError(data, f"its {key} are not those that {out} was trained with", "expected the same dataset")
+    record = record.model_copy(update={"status": "running", "hardware": hardware})
+    return _launch(fabric, _Job(dataset, config, folder, record, max_minutes, progress))
 
 
 def _declared(config: Config) -> dict[str, Any]:
     """What the configuration says of the masks."""
-    return {key: value for key in ("ignore", "instances") if (value := getattr(config.data, key))}
+    return {key: value for key, value in config.data.masks if value}
 
 
 @dataclass(frozen=True)
@@ -153,99 +120,98 @@ class _Job:
     dataset: Dataset
     config: Config
     folder: RunFolder
-    facts: dict[str, Any]
+    record: RunRecord
     max_minutes: float | None
-    display: Display | None
+    progress: ProgressReporter | None
 
 
 def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
     config, folder = job.config, job.folder
-    _check_shares(config.training.batch_size or len(job.dataset.train), job.facts["hardware"])
+    job.record.hardware.check_batch(config.training.batch_size or len(job.dataset.train))
     torch.manual_seed(config.training.seed)
-    initialization: Initialization = "shared" if config.training.same_start else "independent"
-    model = SegmentationModel.untrained(_card(job.dataset, config), initialization)
+    initialization: Initialization = "shared" if config.training.shared_initialization else "independent"
+    model = SegmentationModel.untrained(card_for(job.dataset, config), initialization)
+    errors = get_context("spawn").SimpleQueue() if job.record.hardware.devices > 1 else None
     status = "stopped"
     try:
-        fabric.launch(partial(_run, model, job))
+        fabric.launch(partial(_run, model, job, errors))
         status = "finished"
-    except ProcessRaisedException as error:
-        raise _raised_in_process(error) from None
+    except ProcessRaisedException:
+        if errors is None or errors.empty():
+            raise
+        raise errors.get() from None
     finally:
         if _is_first() and folder.exists:
-            folder.close({**job.facts, "status": status})
+            folder.close(job.record.model_copy(update={"status": status}))
     return load(folder.path)
 
 
-def _check_shares(batch: int, hardware: dict[str, Any]) -> None:
-    processes = hardware["devices"] * hardware["nodes"]
-    if batch % processes:
-        raise UsageError(
-            f"--devices: {processes} processes cannot share a batch of {batch} evenly; "
-            "set training.batch_size to a multiple"
-        )
+def _run(model: SegmentationModel, job: _Job, errors: SimpleQueue[RescrnetError] | None, fabric: Fabric) -> None:
+    """What every process does. What a user can fix is handed over whole; PyTorch hands on a traceback alone."""
+    try:
+        _train(model, job, fabric)
+    except RescrnetError as error:
+        if errors is not None:
+            errors.put(error)
+        raise
 
 
-def _raised_in_process(error: ProcessRaisedException) -> Exception:
-    """What a spawned process raised: one of ours as it was, for the user; anything else as it came."""
-    name, _, message = str(error).strip().splitlines()[-1].partition(": ")
-    kind = getattr(errors, name.removeprefix("rescrnet.errors."), None)
-    return kind(message) if name.startswith("rescrnet.errors.") and kind else error
-
-
-def _run(model: SegmentationModel, job: _Job, fabric: Fabric) -> None:
-    """What every process does."""
-    display = (job.display or ProgressDisplay()) if fabric.is_global_zero else Silent()
+def _train(model: SegmentationModel, job: _Job, fabric: Fabric) -> None:
+    progress = (job.progress or ProgressBar()) if fabric.is_global_zero else ProgressReporter()
     trainer = Trainer(
         fabric,
         model,
-        Prepared.of(job.dataset.train, model),
-        Prepared.of(job.dataset.val, model),
+        TrainingTensors.of(job.dataset.train, model),
+        TrainingTensors.of(job.dataset.val, model),
         job.config,
         job.folder,
-        display,
+        progress,
         None if job.max_minutes is None else 60 * job.max_minutes,
     )
-    display.data(job.dataset)
+    progress.data(job.dataset)
     if fabric.is_global_zero:
-        job.folder.create(job.config, job.facts)
+        job.folder.create(job.config, job.record)
     fabric.barrier()
     trainer.resume()
     trainer.run()
 
 
-def _card(dataset: Dataset, config: Config) -> ModelCard:
+def card_for(dataset: Dataset, config: Config) -> ModelCard:
+    """The card of a model that is to be trained on ``dataset``: its scaling is fitted to the training images."""
     return ModelCard(
         network=config.network,
         in_channels=dataset.channels,
-        classes=dataset.classes,
-        intensity=Intensity.fit((sample.image for sample in dataset.train), config.data.intensity),
-        histogram=Histogram.fit(sample.image for sample in dataset.train),
+        masks=MaskDeclaration(
+            classes=dataset.classes,
+            ignore=list(dataset.table.ignore),
+            instance_boundary=dataset.table.reader.instances,
+        ),
+        intensity=IntensityScaling.fit((sample.image for sample in dataset.train), config.data.intensity),
+        intensity_profile=IntensityProfile.fit(sample.image for sample in dataset.train),
         resize=config.data.resize,
-        ignore=list(dataset.table.ignore),
-        instances=dataset.table.reader.instances,
-        training={
-            "dataset": dataset.folder.resolve().name,
-            "train": [sample.stem for sample in dataset.train],
-            "val": [sample.stem for sample in dataset.val],
-            "config": config.model_dump(mode="json"),
-            "rescrnet": version("rescrnet"),
-            "torch": torch.__version__,
-        },
+        provenance=TrainedOn(
+            dataset=dataset.folder.resolve().name,
+            train=[sample.stem for sample in dataset.train],
+            val=[sample.stem for sample in dataset.val],
+            config=config,
+            rescrnet=version("rescrnet"),
+            torch=torch.__version__,
+        ),
     )
 
 
-def _dataset_facts(dataset: Dataset, val: str | None) -> dict[str, Any]:
-    return {
-        "folder": str(dataset.folder.resolve()),
-        # Absolute where it is a folder: a run may be resumed and reported from elsewhere.
-        "val_argument": str(Path(val).resolve()) if val and Path(val).is_dir() else val,
-        "train": [sample.stem for sample in dataset.train],
-        "val": [sample.stem for sample in dataset.val],
-        "channels": dataset.channels,
-        "classes": [entry.model_dump() for entry in dataset.classes],
-        "table": dataset.table.rows(),
-        "notes": dataset.notes,
-    }
+def _described(dataset: Dataset, validation: Validation | None) -> RunDataset:
+    """What the run folder says of the dataset."""
+    return RunDataset(
+        folder=str(dataset.folder.resolve()),
+        validation=validation,
+        train=[sample.stem for sample in dataset.train],
+        val=[sample.stem for sample in dataset.val],
+        channels=dataset.channels,
+        classes=dataset.classes,
+        table=dataset.table.rows(),
+        notes=dataset.notes,
+    )
 
 
 def _is_first() -> bool:

@@ -6,7 +6,6 @@ import copy
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,35 +13,16 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rescrnet.config import Config
-from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import RescrnetError
 from rescrnet.model import BEST, LAST, SegmentationModel
 from rescrnet.nn.losses import LOSSES
 from rescrnet.scoring.counts import Counts
 from rescrnet.training.augment import class_indices
-from rescrnet.training.batches import Batches, Prepared
+from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.folder import Row, RunFolder
 from rescrnet.training.optimizer import adam
+from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
-
-
-class Display(Protocol):
-    """Is told how a run goes."""
-
-    def data(self, dataset: Dataset) -> None:
-        """The dataset is read."""
-
-    def begin(self, epochs: int, steps: int, done: int) -> None:
-        """A run of ``epochs`` of ``steps`` begins, ``done`` epochs of it behind."""
-
-    def step(self, epoch: int, loss: float) -> None:
-        """A step of ``epoch`` is done."""
-
-    def epoch(self, row: Row, best: bool) -> None:
-        """An epoch is done."""
-
-    def end(self) -> None:
-        """The run ends."""
 
 
 @dataclass
@@ -56,30 +36,30 @@ class Trainer:
         val: images to validate on.
         config: the resolved configuration.
         folder: where everything goes; written by the first process alone.
-        display: is told how it goes.
+        progress: hears how it goes.
         max_time: stop before an epoch that would end later than this, seconds.
     """
 
     fabric: Fabric
     model: SegmentationModel
-    train: Prepared
-    val: Prepared
+    train: TrainingTensors
+    val: TrainingTensors
     config: Config
     folder: RunFolder
-    display: Display
+    progress: ProgressReporter
     max_time: float | None = None
     history: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         settings = self.config.training
-        self._batches = Batches(self.train, self.config, self.fabric.global_rank, self.fabric.world_size)
+        self._batches = BatchSampler(self.train, self.config, self.fabric.global_rank, self.fabric.world_size)
         self._loss = LOSSES[settings.loss]
         # A copy of its own: spawned processes are handed one network in memory that they share.
         network = copy.deepcopy(self.model.network)
         optimizer = adam(network.parameters(), settings.learning_rate)
         self._network = network
         # The averaged weights are validated and saved; without averaging they are the trained ones themselves.
-        self._averaged = copy.deepcopy(network).to(self.fabric.device) if settings.average else network
+        self._averaged = copy.deepcopy(network).to(self.fabric.device) if settings.ema_decay else network
         self._wrapped, self._optimizer = self.fabric.setup(network, optimizer)
         self.model.network = self._averaged
         self.model.to(self.fabric.device)
@@ -104,7 +84,7 @@ class Trainer:
         """Train to the end of the last epoch, of the patience or of the time; Ctrl-C leaves the last epoch's state."""
         settings = self.config.training
         started = time.monotonic()
-        self.display.begin(settings.epochs, settings.steps_per_epoch, len(self.history))
+        self.progress.begin(settings.epochs, settings.steps_per_epoch, len(self.history))
         try:
             for epoch in range(len(self.history) + 1, settings.epochs + 1):
                 longest = max((row["seconds"] for row in self.history), default=0.0)
@@ -117,7 +97,7 @@ class Trainer:
                 self._save_models(self._validated_row(0, float("nan"), 0.0))
             raise
         finally:
-            self.display.end()
+            self.progress.end()
 
     def _epoch(self, epoch: int) -> None:
         started = time.monotonic()
@@ -130,7 +110,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             self.folder.write_history(self.history)
             self.folder.save_state(epoch, dict(self._state()))
-        self.display.epoch(row, self._is_best(row))
+        self.progress.epoch(row, self._is_best(row))
 
     def _step(self, epoch: int, step: int) -> float:
         self._wrapped.train()
@@ -139,13 +119,15 @@ class Trainer:
         value = torch.as_tensor(self.fabric.all_reduce(loss.detach())).item()
         if not np.isfinite(value):
             raise RescrnetError(
-                f"training: the loss became {value} in epoch {epoch}; lower training.learning_rate, or use float32"
+                "training",
+                f"the loss became {value} in epoch {epoch}",
+                "lower training.learning_rate, or use float32",
             )
         self._optimizer.zero_grad()
         self.fabric.backward(loss)
         self._optimizer.step()
         self._average(((epoch - 1) * self.config.training.steps_per_epoch) + step)
-        self.display.step(epoch, value)
+        self.progress.step(epoch, value)
         return value
 
     def _loss_of(self, logits: Tensor, masks: Tensor) -> Tensor:
@@ -156,18 +138,12 @@ class Trainer:
         if self._averaged is self._network:
             return
         # Early on a shorter memory, or the average would hold on to the weights of the start.
-        decay = min(self.config.training.average, (1 + step) / (10 + step))
+        decay = min(self.config.training.ema_decay, (1 + step) / (10 + step))
         for average, weight in zip(self._averaged.parameters(), self._network.parameters(), strict=True):
             average.lerp_(weight, 1 - decay)
 
     def _validated_row(self, epoch: int, loss: float, started: float) -> Row:
-        count = self.config.training.recalibrate
-        if count:
-            batches = (self._batches.calibration(index).to(self.fabric.device) for index in range(count))
-            recalibrate(self._averaged, batches)
-        elif self._averaged is not self._network:
-            for average, trained in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
-                average.copy_(trained)
+        self._update_statistics()
         val_loss, counts = self._validate()
         return {
             "epoch": epoch,
@@ -176,6 +152,16 @@ class Trainer:
             "val_tanimoto": counts.pooled()["tanimoto"] or 0.0,
             "seconds": round(time.monotonic() - started, 3),
         }
+
+    def _update_statistics(self) -> None:
+        """Give the weights that are validated and saved batch-norm statistics: recomputed, or those of training."""
+        count = self.config.training.bn_recalibration_batches
+        if count:
+            batches = (self._batches.calibration(index).to(self.fabric.device) for index in range(count))
+            recalibrate(self._averaged, batches)
+        elif self._averaged is not self._network:
+            for average, trained in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
+                average.copy_(trained)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, Counts]:
@@ -195,8 +181,11 @@ class Trainer:
     def _save_models(self, row: Row) -> None:
         if not self.fabric.is_global_zero:
             return
-        facts: dict[str, Any] = {**self.model.card.training, **{k: row[k] for k in row if k not in ("loss", "seconds")}}
-        model = SegmentationModel(self._averaged, self.model.card.model_copy(update={"training": facts}))
+        card = self.model.card
+        if card.trained:
+            validated = {key: row[key] for key in ("epoch", "val_loss", "val_tanimoto")}
+            card = card.model_copy(update={"provenance": card.trained.model_copy(update=validated)})
+        model = SegmentationModel(self._averaged, card)
         model.save(self.folder.path / LAST)
         if self._is_best(row):
             model.save(self.folder.path / BEST)

@@ -15,7 +15,7 @@ from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import MOST_COMPARED, MOST_PIXELS, Example, Reading
 from rescrnet.datasets.splits import on_both_sides
 from rescrnet.images.whole import Page, files_of
-from rescrnet.intensity_profile import Histogram
+from rescrnet.intensity_profile import IntensityProfile
 
 _FEWEST = 3  # training images that tell what is usual
 
@@ -107,9 +107,9 @@ def intensities_differ(reading: Reading) -> Iterator[Fault]:
     train = [image for example, image in kept if example.part == "train"]
     if len(train) < _FEWEST or len({image.shape[-1] for _, image in kept}) > 1:
         return
-    histogram = Histogram.fit(train)
+    histogram = IntensityProfile.fit(train)
     for example, image in kept:
-        if example.part == "val" and (reason := histogram.unlike(image)):
+        if example.part == "val" and (reason := histogram.out_of_distribution(image)):
             yield from faults(images_of([example]), reason, "train on images of that kind too, or validate on others")
 
 
