@@ -239,9 +239,9 @@ def test_a_command_line_that_cannot_be_read_is_wrong_usage(refused, arguments, s
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--size", "20", "300"], "sample size 20 × 300 is too small"),
+        (["--size", "20", "300"], "sample size 20 × 300: is too small"),
         (["--train", "0"], "0 train .*ask for at least 1"),
-        (["--seed", "-4"], "seed -4 is negative"),
+        (["--seed", "-4"], "seed -4: is negative"),
     ],
 )
 def test_samples_that_cannot_be_drawn_are_wrong_usage(refused, tmp_path, options, says):
