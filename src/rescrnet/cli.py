@@ -13,7 +13,7 @@ import typer
 
 from rescrnet import __version__
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
-from rescrnet.wording import count
+from rescrnet.wording import count, one_line
 
 if TYPE_CHECKING:
     from rescrnet.checking.check import Checked
@@ -180,40 +180,64 @@ def predict(
     label: Annotated[str | None, typer.Option(help="Put masks into the OME-Zarr images, as labels/NAME.")] = None,
     level: Annotated[int, typer.Option(min=0, help="Of an image pyramid, 0 the finest.")] = 0,
     fill_missing: Annotated[bool, typer.Option("--fill-missing", help="Take missing chunks for empty.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Sub-folders, also beside images.")] = False,
     memory: Annotated[str | None, typer.Option(help="A process's most, as 1GB; else half of what is free.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Folder for large images; else beside the results.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine.")] = None,
     dask: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Segment images of any size: a class-index mask for each, and classes.json."""
+    """Segment images of any size: a class-index mask for each, and classes.json.
+
+    Those that cannot be segmented are left out and listed in failed.csv; the same command then does what is missing.
+    """
     if workers is not None and dask is not None:
         raise UsageError("--workers, --dask: give one of them; a Dask scheduler has workers of its own")
 
     from rescrnet.atomic import check_free
     from rescrnet.inference.budget import default_budget, parse_bytes
     from rescrnet.inference.cluster import executor
-    from rescrnet.inference.folder import find_inputs, predict_files
+    from rescrnet.inference.folder import FAILED, predict_files
+    from rescrnet.inference.inputs import describe_left_out, find_inputs, join_channels
+    from rescrnet.inference.journal import MANIFEST
     from rescrnet.inference.options import ReadOptions, WriteOptions
     from rescrnet.inference.progress import progress
     from rescrnet.inference.resources import Resources
     from rescrnet.model import load
     from rescrnet.ops.buffers import keep_freed_memory
 
-    check_free(out)
+    check_free(out, MANIFEST)
     allowed = parse_bytes(memory) if memory is not None else default_budget()
-    files, loaded = find_inputs(inputs), load(model, device)
+    found, loaded = find_inputs(inputs, recursive=recursive), load(model, device)
+    for note in describe_left_out(found.left_out):
+        typer.echo(f"note: {note}", err=True)
+    images = join_channels(found.images, loaded.card.in_channels)
     keep_freed_memory()
     write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing)
+    failures: list[str] = []
+
+    def failed(image: str, error: RescrnetError) -> None:
+        failures.append(image)
+        typer.echo(f"rescrnet: {one_line(error)}", err=True)
+
     try:
-        with executor(workers, dask) as running, progress(len(files)) as advance:
+        with executor(workers, dask) as running, progress(len(images)) as advance:
             resources = Resources(allowed, scratch=scratch, executor=running)
-            masks = predict_files(loaded, files, out, write, read=read, resources=resources, advance=advance)
+            masks = predict_files(
+                loaded, found, out, write, read=read, resources=resources, advance=advance, failed=failed
+            )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
     where = out if label is None else f"labels/{label} of the images"
-    typer.echo(f"{len(masks)} mask{'s' * (len(masks) > 1)} in {where}")
+    typer.echo(f"{count(len(masks), 'mask')} in {where}")
+    if failures:
+        typer.echo(
+            f"rescrnet: {len(failures)} of {count(len(images), 'image')} could not be predicted, {out / FAILED} says "
+            "why; mend them, and the same command does what is missing",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 @app.command()
