@@ -6,6 +6,7 @@ import errno
 import sys
 import warnings
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -339,6 +340,7 @@ def _expected(checked: Checked) -> Estimate | None:
 def _print_scores(evaluation: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     def text(value: Any) -> str:
         return "–" if value is None else f"{value:.3f}"
@@ -348,9 +350,11 @@ def _print_scores(evaluation: Evaluation) -> None:
     pooled.add_row(*map(text, evaluation.counts.pooled().values()))
     console.print(pooled)
     names = ("iou", "dice", "precision", "recall")
-    classes = Table("class", *names)
+    classes = Table()
+    for column in ("class", *names):
+        classes.add_column(column, overflow="fold")
     for name, scores in zip(evaluation.classes, evaluation.counts.per_class(), strict=True):
-        classes.add_row(name, *(text(scores[key]) for key in names))
+        classes.add_row(Text(name), *(text(scores[key]) for key in names))
     console.print(classes)
 
 
@@ -383,6 +387,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 def main() -> None:
     """Run the command line. What a user can mend ends in one line on standard error and a non-zero exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a redirected console may have an encoding that lacks ×, or a name
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", RescrnetWarning)  # the same of another file is news
     try:

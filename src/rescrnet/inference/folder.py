@@ -68,8 +68,8 @@ def predict_files(
         recursive: take the images in sub-folders also where a folder itself holds some.
         resources: memory, scratch folder and executor.
         advance: called with the number of images done since the last call, in fractions.
-        failed: called with each image that cannot be predicted and the reason; by default a
-            :class:`~rescrnet.errors.RescrnetWarning`.
+        failed: called with each image that cannot be predicted and the reason; by default it is
+            warned of.
 
     Returns:
         The masks.
