@@ -22,11 +22,12 @@ from rescrnet.atomic import write_atomically
 from rescrnet.classes import ClassEntry, MaskDeclaration
 from rescrnet.config import Config, NetworkConfig
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
+from rescrnet.images.array_like import channels_come_first, check_array, why_unlike
 from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.nn.build import Initialization, Network, build_network
 from rescrnet.records import Record
-from rescrnet.wording import one_line
+from rescrnet.wording import count, one_line
 
 FORMAT = 3
 _OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
@@ -158,13 +159,26 @@ class SegmentationModel:
 
         Raises:
             DataError: the shape or the channels do not fit, or a value is NaN or infinite.
+            UsageError: it is no array, but a path, a list, or the image of another library.
+
+        Warns, as the command line does, of intensities far from those of the training images.
         """
-        if image.ndim not in (2, 3) or 0 in image.shape:
-            raise DataError(name, f"has shape {image.shape}, expected one image, YX or YXC")
-        exact = image.ndim == 3 and image.shape[-1] == self.card.in_channels
-        normalised = normalise_image(image, alpha=False if exact else None)
-        matched = match_channels(normalised, self.card.in_channels, name)
+        check_array(image, name)
+        shape, channels = tuple(image.shape), self.card.in_channels
+        if len(shape) == 3 and channels_come_first(shape, channels):
+            raise DataError(
+                name,
+                f"has shape {shape}, {count(shape[-1], 'channel')} at the end, expected {channels}",
+                "channels come last: write numpy.moveaxis(image, 0, -1)",
+            )
+        if len(shape) not in (2, 3) or 0 in shape:
+            raise DataError(name, f"has shape {shape}, expected one image, YX or YXC")
+        stored = np.asarray(image)
+        exact = stored.ndim == 3 and shape[-1] == channels
+        normalised = normalise_image(stored, alpha=False if exact else None)
+        matched = match_channels(normalised, channels, name)
         check_finite(matched, name)
+        self.warn_if_out_of_distribution(matched, name, stored)
         return self.predict_normalised(matched)
 
     def predict_normalised(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -176,14 +190,19 @@ class SegmentationModel:
             probabilities = _resized(logits.float().softmax(1), (image.shape[0], image.shape[1]))
         return np.asarray(probabilities[0].cpu().numpy(), dtype=np.float32)
 
-    def warn_if_out_of_distribution(self, image: NDArray[np.float32], name: object) -> None:
+    def warn_if_out_of_distribution(
+        self, image: NDArray[np.float32], name: object, stored: NDArray[Any] | None = None
+    ) -> None:
         """Warn of an image, YXC normalised to [0, 1], whose intensities lie far outside those of the training images.
 
-        A :class:`~rescrnet.errors.RescrnetWarning` names it. Of a large image a part that stands for it will do.
+        A :class:`~rescrnet.errors.RescrnetWarning` names it. Of a large image a part that stands for it will do. Where
+        its array is given as it was ``stored``, the warning says whether the type of its values is the cause.
         """
-        if self.card.intensity_profile and (reason := self.card.intensity_profile.out_of_distribution(image)):
-            message = f"{name}: {reason}; the prediction may be wrong: look at it"
-            warnings.warn(message, RescrnetWarning, stacklevel=2)
+        profile = self.card.intensity_profile
+        if profile and (reason := profile.out_of_distribution(image)):
+            why = "" if stored is None else why_unlike(stored, max(channel.levels[-1] for channel in profile.channels))
+            message = f"{name}: {reason}; the prediction may be wrong: look at it{why}"
+            warnings.warn(message, RescrnetWarning, stacklevel=3)
 
     def tensor(self, image: NDArray[np.float32]) -> Tensor:
         """An image, YXC normalised to [0, 1] → what the network reads, (1, C, Y, X)."""

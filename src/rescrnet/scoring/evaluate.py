@@ -131,7 +131,6 @@ def _count(
     model: SegmentationModel, samples: Iterable[Sample], seen: Callable[[Sample, NDArray[np.float32]], object]
 ) -> Iterator[tuple[str, Counts]]:
     for sample in samples:
-        model.warn_if_out_of_distribution(sample.image, sample.stem)
         probabilities = model.predict(sample.image, sample.stem)
         seen(sample, probabilities)
         yield sample.stem, Counts.of(probabilities, sample.mask)
