@@ -173,9 +173,7 @@ def test_an_array_whose_type_hides_its_intensities_is_warned_of_with_the_cause(m
 
 @pytest.mark.parametrize("shape", [(1, 40, 50), (3, 40, 50)])
 def test_channels_that_come_first_are_recognised(model, shape):
-    with pytest.raises(
-        DataError, match=r"image: has shape .*; channels come last: write numpy\.moveaxis"
-    ):
+    with pytest.raises(DataError, match=r"image: has shape .*; channels come last: write numpy\.moveaxis"):
         model.predict(np.zeros(shape, np.uint8))
 
 

@@ -181,6 +181,7 @@ def predict(
     label: Annotated[str | None, typer.Option(help="Put masks into the OME-Zarr images, as labels/NAME.")] = None,
     level: Annotated[int, typer.Option(min=0, help="Of an image pyramid, 0 the finest.")] = 0,
     fill_missing: Annotated[bool, typer.Option("--fill-missing", help="Take missing chunks for empty.")] = False,
+    rescale: Annotated[bool, typer.Option("--rescale", help="See images at the training images' pixel size.")] = False,
     recursive: Annotated[bool, typer.Option("--recursive", help="Sub-folders, also beside images.")] = False,
     memory: Annotated[str | None, typer.Option(help="A process's most, as 1GB; else half of what is free.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Folder for large images; else beside the results.")] = None,
@@ -214,7 +215,7 @@ def predict(
         typer.echo(f"note: {note}", err=True)
     images = join_channels(found.images, loaded.card.in_channels)
     keep_freed_memory()
-    write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing)
+    write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing, rescale)
     failures: list[str] = []
 
     def failed(image: str, error: RescrnetError) -> None:
@@ -247,6 +248,7 @@ def evaluate(
     data: Data,
     out: Out,
     split: Annotated[SplitName, typer.Option(help="Which images to score.")] = SplitName.val,
+    rescale: Annotated[bool, typer.Option("--rescale", help="See images at the training images' pixel size.")] = False,
     device: Device = "auto",
 ) -> None:
     """Score a model on labelled images: scores.json and scores.csv."""
@@ -255,7 +257,7 @@ def evaluate(
     from rescrnet.scoring.evaluate import evaluate as evaluate_model
 
     check_free(out)
-    _print_scores(evaluate_model(load(model, device), data, out, split.value))
+    _print_scores(evaluate_model(load(model, device), data, out, split.value, rescale=rescale))
     typer.echo(f"scores in {out}")
 
 
@@ -359,6 +361,8 @@ def _print_scores(evaluation: Evaluation) -> None:
 
 
 def _print_info(model: SegmentationModel) -> None:
+    from rescrnet.model import in_micrometres
+
     card = model.card
     parameters = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
     blocks = [f"{key} = {getattr(card.network, key)}" for key in ("n", "m") if hasattr(card.network, key)]
@@ -367,6 +371,7 @@ def _print_info(model: SegmentationModel) -> None:
         "network": ", ".join([card.network.architecture, *blocks, f"{parameters:,} parameters"]),
         "image channels": card.in_channels,
         "intensity scaling": card.intensity.method,
+        "pixel size": in_micrometres(card.pixel_size) if card.pixel_size else "unknown",
         "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",
         "classes": ", ".join(f"{index} {name}" for index, name in enumerate(model.classes)),
         "trained on": f"{trained.dataset}, {count(len(trained.train), 'image')}" if trained else "–",

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, PositiveInt, ValidationError, field_validator
+from pydantic import BeforeValidator, PositiveFloat, PositiveInt, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -31,6 +31,7 @@ from rescrnet.wording import count, one_line
 
 FORMAT = 3
 _OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
+_MAGNIFIED = 1.5 - 1e-6  # the factor from which on another size of a pixel is warned of
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -84,6 +85,8 @@ class ModelCard(Record):
     intensity: IntensityScaling
     intensity_profile: IntensityProfile | None = None
     """Of the training images; models that were imported, or trained before there was one, have none."""
+    pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Of the training images, their median: down and across, in micrometres; None where their files do not say."""
     resize: tuple[int, int] | None = None
     provenance: Provenance = None
     """Where the weights come from; None where nobody knows."""
@@ -146,13 +149,17 @@ class SegmentationModel:
         self.network.to(self._device)
         return self
 
-    def predict(self, image: NDArray[Any], name: object = "image") -> NDArray[np.float32]:
+    def predict(
+        self, image: NDArray[Any], name: object = "image", seen: tuple[int, int] | None = None
+    ) -> NDArray[np.float32]:
         """Class probabilities of one image, the whole of it at once.
 
         Args:
             image: YX, or YXC with the model's number of channels (alpha is left out). Integers are divided by the
                 largest value of their type; floats are taken as they are.
             name: what to call the image in messages.
+            seen: rows and columns in which the network sees the image, where not its own; see
+                :meth:`size_in_training`. The result has the size of the image.
 
         Returns:
             (classes, Y, X) float32; the probabilities of a pixel sum to 1.
@@ -179,14 +186,19 @@ class SegmentationModel:
         matched = match_channels(normalised, channels, name)
         check_finite(matched, name)
         self.warn_if_out_of_distribution(matched, name, stored)
-        return self.predict_normalised(matched)
+        return self.predict_normalised(matched, seen)
 
-    def predict_normalised(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Class probabilities (classes, Y, X) of an image YXC normalised to [0, 1], with the model's channels."""
+    def predict_normalised(
+        self, image: NDArray[np.float32], seen: tuple[int, int] | None = None
+    ) -> NDArray[np.float32]:
+        """Class probabilities (classes, Y, X) of an image YXC normalised to [0, 1], with the model's channels.
+
+        ``seen`` is the size in which the network sees it, where that is not its own.
+        """
         self.network.eval()
         with torch.inference_mode():
             x = self.tensor(image).to(self._device)
-            logits = self.network(_resized(x, self.card.resize))
+            logits = self.network(_resized(x, self.card.resize or seen))
             probabilities = _resized(logits.float().softmax(1), (image.shape[0], image.shape[1]))
         return np.asarray(probabilities[0].cpu().numpy(), dtype=np.float32)
 
@@ -203,6 +215,51 @@ class SegmentationModel:
             why = "" if stored is None else why_unlike(stored, max(channel.levels[-1] for channel in profile.channels))
             message = f"{name}: {reason}; the prediction may be wrong: look at it{why}"
             warnings.warn(message, RescrnetWarning, stacklevel=3)
+
+    def warn_if_magnified(self, pixel_size: tuple[float, float] | None, name: object) -> None:
+        """Warn of an image whose pixels are at least 1.5 times as large, or as small, as those of the training images.
+
+        Nothing is said where a size is unknown, or where all images are resized to one size anyway.
+        """
+        known = self.card.pixel_size
+        if known is None or pixel_size is None or self.card.resize:
+            return
+        factor = max(max(here / there, there / here) for here, there in zip(pixel_size, known, strict=True))
+        if factor < _MAGNIFIED:
+            return
+        message = (
+            f"{name}: its pixels are {in_micrometres(pixel_size)}, those of the training images "
+            f"{in_micrometres(known)}: structures differ in size by a factor of {factor:.2g}; the prediction may be "
+            "wrong: look at it, or try --rescale, which predicts at the pixel size of training"
+        )
+        warnings.warn(message, RescrnetWarning, stacklevel=3)
+
+    def size_in_training(
+        self, size: tuple[int, int], pixel_size: tuple[float, float] | None, name: object
+    ) -> tuple[int, int]:
+        """How many rows and columns an image has at the pixel size of the training images.
+
+        Raises :class:`UsageError` where the model does not know that, and :class:`DataError` where the image does not.
+        """
+        known = self.check_rescalable()
+        if pixel_size is None:
+            raise DataError(
+                name, "does not say how large its pixels are", "save it with its pixel size, or leave --rescale out"
+            )
+        rows, columns = (
+            max(1, round(length * here / there)) for length, here, there in zip(size, pixel_size, known, strict=True)
+        )
+        return rows, columns
+
+    def check_rescalable(self) -> tuple[float, float]:
+        """The pixel size of the training images. Raises :class:`UsageError` where none can be predicted at."""
+        if self.card.resize:
+            raise UsageError("--rescale", "the model resizes all images to one size anyway", "leave it out")
+        if self.card.pixel_size is None:
+            raise UsageError(
+                "--rescale", "the model does not know the pixel size of its training images", "leave it out"
+            )
+        return self.card.pixel_size
 
     def tensor(self, image: NDArray[np.float32]) -> Tensor:
         """An image, YXC normalised to [0, 1] → what the network reads, (1, C, Y, X)."""
@@ -283,6 +340,12 @@ def pick_device(name: str) -> torch.device:
         here = ", ".join(d for d, there in available.items() if there)
         raise UsageError(f"--device {name}", "this machine or this PyTorch has none", f"available: {here}")
     return torch.device(name)
+
+
+def in_micrometres(pixel_size: Sequence[float]) -> str:
+    """``"0.1 µm"``, or ``"0.1 × 0.2 µm"`` where height and width differ."""
+    down, across = (f"{length:.3g}" for length in pixel_size)
+    return f"{down} µm" if down == across else f"{down} × {across} µm"
 
 
 def _resized(x: Tensor, size: Sequence[int] | None) -> Tensor:

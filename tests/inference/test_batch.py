@@ -128,7 +128,7 @@ def test_a_mask_that_somebody_made_for_a_bad_image_is_not_overwritten(predict, i
 def test_where_no_image_can_be_predicted_there_is_no_folder(predict, images, tmp_path):
     for name in ("a.png", "c.png"):
         (images / name).write_text("no image")
-    with pytest.raises(DataError, match=r"a\.png: .* \(none of the 2 other images can be predicted either\)"):
+    with pytest.raises(DataError, match=r"a\.png: .* \(2 other images cannot be predicted either\)"):
         predict()
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 

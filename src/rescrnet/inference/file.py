@@ -25,7 +25,7 @@ from rescrnet.inference.budget import format_bytes
 from rescrnet.inference.inputs import Input
 from rescrnet.inference.journal import Journal
 from rescrnet.inference.options import ReadOptions, Result, WriteOptions
-from rescrnet.inference.plane import image_fingerprint, predict_plane, sample, tiling_for
+from rescrnet.inference.plane import check_seen, image_fingerprint, predict_plane, sample, tiling_for
 from rescrnet.inference.region import grid
 from rescrnet.inference.resources import Resources
 from rescrnet.intensity import check_finite, match_channels, normalise
@@ -164,6 +164,7 @@ class FilePrediction:
                 name=source.name,
                 resources=replace(self.resources, scratch=journal.folder / step),
                 advance=lambda done, pixels=pixels: advance(done / pixels),  # type: ignore[misc]
+                seen=self._seen(stack),
             )
             journal.record(step, fingerprint)
             if copy is not None:
@@ -182,10 +183,22 @@ class FilePrediction:
                     "--overlay draws one picture that fits the memory",
                     "leave it out and open the mask over the image in napari, QuPath or Fiji",
                 )
-        tiling_for(self.model, stack.size, self.resources, str(self.image))
+        if seen := self._seen(stack):
+            check_seen(self.model, stack.size, seen, self.resources, str(self.image))
+        else:
+            tiling_for(self.model, stack.size, self.resources, str(self.image))
+
+    def _seen(self, stack: Stack) -> tuple[int, int] | None:
+        """The size in which the network sees the image, where that is not its own."""
+        if not self.read.rescale:
+            return None
+        seen = self.model.size_in_training(stack.size, stack.pixel_size, self.image)
+        return None if seen == stack.size else seen
 
     def _warn(self, stack: Stack) -> None:
         """Say what makes a result doubtful."""
+        if not self.read.rescale:
+            self.model.warn_if_magnified(stack.pixel_size, self.image)
         if len(stack) == 1 and (value := _only_value(stack[0].source)) is not None:
             message = f"{self.image}: every pixel has the same value, {value}; it is predicted all the same: look at it"
             warnings.warn(message, RescrnetWarning, stacklevel=2)

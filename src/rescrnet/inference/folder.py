@@ -23,6 +23,7 @@ from rescrnet.inference.options import ReadOptions, WriteOptions
 from rescrnet.inference.plane import model_fingerprint
 from rescrnet.inference.resources import Resources
 from rescrnet.model import SegmentationModel
+from rescrnet.wording import count
 
 FAILED = "failed.csv"
 _SCRATCH = ".scratch"
@@ -84,6 +85,8 @@ def predict_files(
     check_free(out, MANIFEST)
     found = inputs if isinstance(inputs, Inputs) else find_inputs(inputs, recursive=recursive)
     write.check()
+    if read.rescale:
+        model.check_rescalable()
     images = join_channels(found.images, model.card.in_channels)
     batch = _Batch(model, images, out, write, read, resources or Resources(), advance, failed)
     write_folder(out, batch.run, resumable=True, unfinished=MANIFEST)
@@ -199,7 +202,7 @@ class _Batch:
     def _nothing(self) -> RescrnetError:
         """The first failure, of an image among others that all failed."""
         error, others = self.failures[0][1], len(self.failures) - 1
-        more = f" (none of the {others} other images can be predicted either)" if others else ""
+        more = f" ({count(others, 'other image')} cannot be predicted either)" if others else ""
         return type(error)(error.subject, error.found, f"{error.remedy}{more}")
 
     def _write_failures(self, path: Path) -> None:
