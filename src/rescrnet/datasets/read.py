@@ -14,7 +14,7 @@ from rescrnet.classes import IGNORE, ClassEntry
 from rescrnet.datasets.dataset import Dataset, Sample
 from rescrnet.datasets.facts import ClassFacts, ImageFacts, MaskFacts, class_facts, image_facts, mask_facts
 from rescrnet.datasets.faults import Fault
-from rescrnet.datasets.layouts import Pair, Split, look_through
+from rescrnet.datasets.layouts import Pair, Split, look_through, with_numbered_objects
 from rescrnet.datasets.splits import on_both_sides
 from rescrnet.datasets.validation import groups_in, split_off
 from rescrnet.errors import DataError
@@ -184,7 +184,9 @@ def read_dataset(
     contents = look_through(folder)
     reading = Reading(folder, contents.layout, list(contents.faults), contents.foreign, contents.split, [])
     reading.own_validation, reading.channels = bool(contents.split.val), channels or 0
-    _describe(reading, declared or {}, trained)
+    _describe(reading, declared or {}, trained, contents.root)
+    if reading.description.instance_boundary:
+        reading.split = with_numbered_objects(reading.split)
     if trained is None:
         _split(reading, val)
     parts: list[tuple[Part, Pair]] = [("train", pair) for pair in reading.split.train]
@@ -202,9 +204,9 @@ def read_dataset(
     return reading
 
 
-def _describe(reading: Reading, declared: Mapping[str, Any], trained: DatasetFile | None) -> None:
+def _describe(reading: Reading, declared: Mapping[str, Any], trained: DatasetFile | None, root: Path) -> None:
     try:
-        own = declared_in(reading.folder) or DatasetFile()
+        own = declared_in(reading.folder) or declared_in(root) or DatasetFile()
     except DataError as error:
         reading.faults.append(Fault.of("description", error))
         own = DatasetFile()
