@@ -163,6 +163,8 @@ def _name(part: ImageAndMaskFolders | Fault, *, split: bool = False) -> str:
         return "nnU-Net"
     if part.images == part.masks:
         return "images and masks in one folder"
+    if part.images == part.masks.parent:
+        return f"images beside their {part.masks.name}"
     if split and name in ("x", "raw"):
         return "BiaPy"
     return f"{part.images.name} and {part.masks.name}" + (" in folders for training and validation" if split else "")
@@ -175,6 +177,8 @@ def part_of(folder: Path) -> ImageAndMaskFolders | Fault:
         listing = list_folder(folder)
         if listing.images and not listing.folders:
             return ImageAndMaskFolders(folder, folder)
+    if not sides[0] and list_folder(folder).images:
+        sides[0] = [folder]  # the images lie beside the folder of their masks
     for side, names in zip(sides, (IMAGES, MASKS), strict=True):
         if len(side) > 1:
             remedy = "keep one of them, or put the others elsewhere"
@@ -182,7 +186,7 @@ def part_of(folder: Path) -> ImageAndMaskFolders | Fault:
             return Fault("ambiguous-folder", tuple(side), reason, remedy, named=len(side))
         if not side:
             return Fault("missing-folder", (folder / names[0][0],), "no such folder", _REMEDY + _found_in(folder))
-    images, masks = (_inner(side[0]) for side in sides)
+    images, masks = (_inner(side[0]) if side[0] != folder else folder for side in sides)
     return ImageAndMaskFolders(images, masks)
 
 

@@ -59,11 +59,8 @@ def find_image_folders(folder: Path) -> ImageFolders | None:
     if lacking:
         remedy = "put the mask beside it, as 'mask.png' or in a folder 'masks', or remove the folder"
         found.faults.append(Fault("image-without-mask", tuple(lacking), "has an image but no mask", remedy))
-    if masks:
-        arranged, kind = arrange(masks, found.faults)
-        found.masks.update(arranged)
-        return replace(found, layout=f"{found.layout}{kind}")
-    return replace(found, layout="a folder of images for each group")
+    found.masks.update(arrange(masks, found.faults))
+    return found if masks else replace(found, layout="a folder of images for each group")
 
 
 def _divided(part: ImageAndMaskFolders, listings: Sequence[Listing]) -> tuple[list[Path], list[Path]]:
@@ -78,7 +75,7 @@ def _holds_images(folder: Path) -> bool:
     return bool(list_folder(folder).images)
 
 
-def arrange(masks: Mapping[str, Sequence[Path]], faults: list[Fault]) -> tuple[dict[str, dict[str, Origin]], str]:
+def arrange(masks: Mapping[str, Sequence[Path]], faults: list[Fault]) -> dict[str, dict[str, Origin]]:
     """What the mask files of each image are: one for all classes, one for each class, or one for each object.
 
     Args:
@@ -86,10 +83,10 @@ def arrange(masks: Mapping[str, Sequence[Path]], faults: list[Fault]) -> tuple[d
         faults: where to put what is wrong.
 
     Returns:
-        Where the masks of each image are, by folder of a class, and what was found, in words.
+        Where the masks of each image are, by folder of a class.
     """
     if all(len(files) == 1 for files in masks.values()):
-        return {name: {"": files[0]} for name, files in masks.items()}, ""
+        return {name: {"": files[0]} for name, files in masks.items()}
     words = {name: [name_of(file.stem) or plain(file.stem) for file in files] for name, files in masks.items()}
     every = {word for found in words.values() for word in found}
     if all(word.replace("_", "").replace(" ", "").replace("-", "").isalpha() for word in every):
@@ -100,13 +97,11 @@ def arrange(masks: Mapping[str, Sequence[Path]], faults: list[Fault]) -> tuple[d
                 remedy = f"expected {files[0].with_stem(missing[0])}, all black where there is nothing of it"
                 faults.append(Fault("image-without-mask", (files[0].parent,), f"has no mask '{missing[0]}'", remedy))
                 del layers[name]
-        return layers, ", a file for each class"
+        return layers
     if len(masks) > 1 and len({frozenset(found) for found in words.values()}) == 1:
         first = next(iter(masks.values()))
         reason = f"the masks of every image are named {', '.join(sorted(every)[:4])}: classes, or objects?"
         remedy = "name them after the classes, such as nucleus.png, or put the objects into one mask, a number each"
         faults.append(Fault("ambiguous-pair", tuple(first), reason, remedy))
-        return {}, ""
-    objects = {name: {"": Objects(tuple(files))} for name, files in masks.items()}
-    kind = ", a file for each object: all are one class here (with instance_boundary, touching objects stay apart)"
-    return {name: dict(one) for name, one in objects.items()}, kind
+        return {}
+    return {name: {"": Objects(tuple(files))} for name, files in masks.items()}

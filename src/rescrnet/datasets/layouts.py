@@ -100,26 +100,47 @@ def look_through(folder: Path) -> Contents:
         if table := find_table(root):
             return _from_table(table)
         folders = find_folders(root)
-        if folders.layout == "unknown" and (contents := _from_image_folders(root)):
-            return contents
-        return _from_folders(folders, root)
+        contents = _from_image_folders(root) if folders.layout == "unknown" else None
+        contents = contents or _from_folders(folders, root)
+        return replace(contents, layout=f"{contents.layout}{_in_files(contents.split)}")
     except OSError as error:
         raise DataError(
             error.filename or folder, f"cannot be read ({error.strerror})", "correct its permissions"
         ) from None
 
 
+def _in_files(split: Split) -> str:
+    """What the masks are, where a mask has several files."""
+    origins = [origin for pair in (*split.train, *split.val) for origin in pair.masks.values()]
+    if any(isinstance(origin, Objects) for origin in origins):
+        return ", a mask for each object"
+    return ", a mask for each class" if len(origins) > len(split.train) + len(split.val) else ""
+
+
 def _from_table(table: Path) -> Contents:
     rows, faults = read_table(table)
     pairs: dict[str, list[Pair]] = {"train": [], "val": []}
+    names = _names_apart([row.image for row in rows])
     for row in rows:
-        expanded, more = _pages(Pair(image_stem(row.image), row.image, MaskFiles({"": row.mask}), row.group))
+        expanded, more = _pages(Pair(names[row.image], row.image, MaskFiles({"": row.mask}), row.group))
         pairs[row.split] += expanded
         faults += more
     if not rows and not faults:
         faults.append(Fault("no-images", (table,), "lists no images", "expected a row for each"))
     split = Split(pairs["train"], pairs["val"])
     return Contents("a table", split, faults + inconsistencies(split, table), [], table.parent)
+
+
+def _names_apart(images: Sequence[Path]) -> dict[Path, str]:
+    """The stem of each image, with the name of its folder where files in other folders have the same: ``wt-001``."""
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        by_stem[image_stem(image)].append(image)
+    return {
+        image: f"{image.parent.name}-{stem}" if len({one.parent for one in same}) > 1 else stem
+        for stem, same in by_stem.items()
+        for image in same
+    }
 
 
 def _from_image_folders(root: Path) -> Contents | None:
@@ -210,7 +231,7 @@ def _join_folders(images: list[Path], inside: dict[str, list[Path]]) -> tuple[li
     """Pair images with folders of masks that are named after them."""
     faults: list[Fault] = []
     by_name = {name_of(image.stem): image for image in images}
-    masks, _ = arrange({name_of(name): files for name, files in inside.items() if name_of(name) in by_name}, faults)
+    masks = arrange({name_of(name): files for name, files in inside.items() if name_of(name) in by_name}, faults)
     pairs = [Pair(image_stem(by_name[name]), by_name[name], MaskFiles(found)) for name, found in sorted(masks.items())]
     return pairs, faults
 

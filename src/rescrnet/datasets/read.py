@@ -19,7 +19,7 @@ from rescrnet.datasets.legends import Legend, find_legend
 from rescrnet.datasets.splits import on_both_sides
 from rescrnet.datasets.validation import groups_in, split_off
 from rescrnet.errors import DataError
-from rescrnet.images.whole import files_of, read_pixels
+from rescrnet.images.whole import Objects, files_of, read_pixels
 from rescrnet.intensity import match_channels, normalise_image
 from rescrnet.masks.declared import DatasetFile, declared_in
 from rescrnet.masks.infer import mask_table
@@ -287,6 +287,9 @@ def _understand(reading: Reading, *, keep: bool) -> None:
     except DataError as error:
         reading.faults.append(Fault.of("many-values", error))
         return
+    if any(isinstance(e.pair.masks.first, Objects) for e in sound) and not reading.description.instance_boundary:
+        remark = "the objects, a file each, are one class; 'instance_boundary: 2' keeps touching ones apart"
+        reading.table = replace(reading.table, remarks=(*reading.table.remarks, remark))
     for example in sound:
         try:
             indices = reading.table.decode(example.pair.masks)
