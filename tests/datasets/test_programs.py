@@ -9,6 +9,7 @@ from PIL import Image
 from rescrnet.datasets.layouts import find_pairs, look_through
 from rescrnet.errors import DataError
 from rescrnet.images.whole import Channels, files_of
+from rescrnet.masks.declared import DatasetFile
 from tests.support.folders import noise, save, stripes
 from tests.support.reading import load
 
@@ -156,6 +157,7 @@ def test_a_folder_for_each_image_and_a_file_for_each_object_as_in_the_data_scien
     data = load(tmp_path, "id2c")
     assert [sample.stem for sample in (*data.train, *data.val)] == ["id0a", "id1b", "id2c"]
     np.testing.assert_array_equal(data.val[0].mask, stripes(0, 1, 1, 1))
+    assert [entry.name for entry in data.classes] == ["background", "object"]
     assert data.notes == ["the objects, a file each, are one class; 'instance_boundary: 2' keeps touching ones apart"]
     data = load(tmp_path, "id2c", declared={"instance_boundary": 1})
     row = data.val[0].mask[6]
@@ -256,6 +258,8 @@ def test_a_rarer_name_of_a_folder_does_not_stand_in_the_way_of_masks(tmp_path):
     [
         (("train_images", "train_masks", "val_images", "val_masks", "test_images"), ["b"]),
         (("cell_images", "cell_masks", "", "", ""), []),
+        (("train", "train_masks", "", "", ""), []),
+        (("train", "train_masks", "val", "val_masks", "test"), ["b"]),
         (("images_train", "labels_train", "images_val", "labels_val", "labels_test"), ["b"]),
     ],
 )
@@ -268,6 +272,14 @@ def test_the_folders_of_a_split_may_say_it_in_their_names(tmp_path, layout, val)
         images(tmp_path / layout[4], ["t.png"])
     split = find_pairs(tmp_path)
     assert [[pair.stem for pair in part] for part in (split.train, split.val)] == [["a"], val]
+
+
+def test_images_and_masks_in_one_folder_to_train_and_one_to_validate(tmp_path):
+    for part, name in (("train", "a"), ("val", "b")):
+        images(tmp_path / part, [f"{name}.png"])
+        masks(tmp_path / part, [f"{name}_mask.png"])
+    split = find_pairs(tmp_path)
+    assert [[pair.stem for pair in part] for part in (split.train, split.val)] == [["a"], ["b"]]
 
 
 def test_images_beside_the_folder_of_their_masks(tmp_path):
@@ -359,6 +371,19 @@ def test_predicted_masks_beside_those_of_0_and_255_mean_the_same(tmp_path):
     assert [entry.value for entry in data.classes] == [0, [1, 255]]
     for sample in (*data.train, *data.val):
         np.testing.assert_array_equal(sample.mask, MASK)
+
+
+def test_corrected_predictions_score_a_model_that_was_trained_on_other_values(tmp_path):
+    images(tmp_path / "images", ["a.png", "b.png"])
+    masks(tmp_path / "masks", ["a.png", "b.png"])
+    trained = DatasetFile(classes=[{"name": "ground", "value": 0}, {"name": "cell", "value": 255}])
+    with pytest.raises(DataError, match="the masks hold values that belong to no class: 1"):
+        load(tmp_path, trained=trained)
+    legend(tmp_path / "masks", "ground", "cell")
+    np.testing.assert_array_equal(load(tmp_path, trained=trained).train[0].mask, MASK)
+    legend(tmp_path / "masks", "cell", "ground")
+    with pytest.raises(DataError, match="the masks hold values that belong to no class: 1"):
+        load(tmp_path, trained=trained)
 
 
 def test_a_legend_that_does_not_fit_the_masks_is_left_alone(tmp_path):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rescrnet.datasets.faults import Fault
+from rescrnet.datasets.names import is_mask_name
 from rescrnet.images.npy import holds_numbers
 from rescrnet.images.open import SUFFIXES
 from rescrnet.images.zarr_reader import is_zarr
@@ -135,7 +136,7 @@ def parts_of(folder: Path) -> tuple[Path, Path | None] | None:
 def find_folders(folder: Path) -> Folders:
     """Find the images and the masks of a dataset folder, whatever the case of the names of its folders."""
     split = parts_of(folder)
-    if split and (_candidates(split[0], IMAGES) or _key(split[0]) == "trainlocal"):
+    if split and (_candidates(split[0], IMAGES) or _key(split[0]) == "trainlocal" or _is_mixed(split[0])):
         return _split_folders(*split)
     part = part_of(folder)
     if isinstance(part, Fault):
@@ -200,12 +201,14 @@ def _found_in(folder: Path) -> str:
 
 
 def _by_first_words(folder: Path) -> Folders | None:
-    """``train_images`` and ``train_masks``, ``val_images`` and ``val_masks``; or ``cell_images`` and ``cell_masks``."""
+    """``train_images``, or ``train``, and ``train_masks``, the same for ``val``; ``cell_images`` and ``cell_masks``."""
     sides: list[dict[str, Path]] = []
+    folders = [path for path in _folders(folder) if not _is_test(path)]
     for names in (IMAGES, MASKS):
         words = rf"[ _.-]+({'|'.join(names[0])})|({'|'.join(names[0])})[ _.-]+"
-        found = [(re.sub(f"^(?:{words})|(?:{words})$", "", path.name.lower()), path) for path in _folders(folder)]
-        sides.append({rest: path for rest, path in found if rest != path.name.lower() and not _is_test(path)})
+        found = [(re.sub(f"^(?:{words})|(?:{words})$", "", path.name.lower()), path) for path in folders]
+        sides.append({rest: path for rest, path in found if rest != path.name.lower()})
+    sides[0] = {path.name.lower(): path for path in folders if list_folder(path).images} | sides[0]
     parts = {rest: ImageAndMaskFolders(sides[0][rest], sides[1][rest]) for rest in sides[0].keys() & sides[1].keys()}
     train = [rest for rest in parts if rest in TRAINING] or list(parts)
     val = [rest for rest in parts if rest in VALIDATION and rest not in train]
@@ -213,6 +216,12 @@ def _by_first_words(folder: Path) -> Folders | None:
         return None
     part = parts[train[0]]
     return Folders(_name(part), part, parts[val[0]] if val else None)
+
+
+def _is_mixed(folder: Path) -> bool:
+    """Whether images and masks lie in one folder."""
+    listing = list_folder(folder)
+    return not listing.folders and any(is_mask_name(file.stem) for file in listing.images)
 
 
 def _inner(folder: Path) -> Path:

@@ -48,7 +48,7 @@ def find_image_folders(folder: Path) -> ImageFolders | None:
             continue
         images, of_image = _divided(part, listings)
         found.foreign.extend(file for one in listings for file in one.foreign if file not in found.foreign)
-        if not of_image and not listings[1].folders:
+        if not images or (not of_image and not listings[1].folders):
             lacking.append(inside)
         elif len(images) == 1 and not listings[1].folders:
             found.images[inside.name], masks[inside.name] = images[0], of_image

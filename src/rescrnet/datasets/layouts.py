@@ -100,7 +100,8 @@ def look_through(folder: Path) -> Contents:
         if table := find_table(root):
             return _from_table(table)
         folders = find_folders(root)
-        contents = _from_image_folders(root) if folders.layout == "unknown" else None
+        missing = any(fault.check == "missing-folder" for fault in folders.faults)
+        contents = _from_image_folders(root) if missing and folders.layout == "unknown" else None
         contents = contents or _from_folders(folders, root)
         return replace(contents, layout=f"{contents.layout}{_in_files(contents.split)}")
     except OSError as error:

@@ -288,8 +288,7 @@ def _understand(reading: Reading, *, keep: bool) -> None:
         reading.faults.append(Fault.of("many-values", error))
         return
     if any(isinstance(e.pair.masks.first, Objects) for e in sound) and not reading.description.instance_boundary:
-        remark = "the objects, a file each, are one class; 'instance_boundary: 2' keeps touching ones apart"
-        reading.table = replace(reading.table, remarks=(*reading.table.remarks, remark))
+        reading.table = _of_objects(reading.table)
     for example in sound:
         try:
             indices = reading.table.decode(example.pair.masks)
@@ -298,6 +297,14 @@ def _understand(reading: Reading, *, keep: bool) -> None:
         else:
             example.classes = class_facts(indices, len(reading.table.classes))
             example.indices = indices if keep else None
+
+
+def _of_objects(table: MaskTable) -> MaskTable:
+    """The table of masks that have a file for each object, all of which are one class."""
+    remark = "the objects, a file each, are one class; 'instance_boundary: 2' keeps touching ones apart"
+    names = {"class 0": "background", "class 1": "object"}
+    classes = [entry.model_copy(update={"name": names.get(entry.name, entry.name)}) for entry in table.classes]
+    return replace(table, classes=classes, remarks=(*table.remarks, remark))
 
 
 def _table(reading: Reading, masks: Sequence[MaskFiles]) -> MaskTable:
