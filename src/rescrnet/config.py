@@ -90,8 +90,9 @@ class ResCRNetConfig(_AnyNetwork):
     """Dilation of each parallel branch: one list, or one list a block."""
     merge: Literal["concatenate", "sum"] = "concatenate"
     """How the parallel branches are joined before the shortcut is added."""
-    dropout: Fraction = 0.05
-    """Share of channels dropped after each convolutional block."""
+    dropout: Fraction | list[Fraction] = 0.05
+    """Share of channels dropped after each convolutional block: one number, or one number a block. Where it is one, the
+    stem of the denser variants keeps all of its channels."""
     lstm_filters: PositiveInt = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Fraction = 0.1
@@ -102,6 +103,7 @@ class ResCRNetConfig(_AnyNetwork):
         for kernels, dilations in zip(self.per_block("kernel_sizes"), self.per_block("dilations"), strict=True):
             if not kernels or len(kernels) != len(dilations):
                 raise ValueError(f"kernel_sizes {kernels} and dilations {dilations} must be as many, at least one")
+        self.per_block("dropout")
         widths = {
             filters * (len(kernels) if self.merge == "concatenate" else 1)
             for filters, kernels in zip(self.per_block("filters"), self.per_block("kernel_sizes"), strict=True)
@@ -112,10 +114,11 @@ class ResCRNetConfig(_AnyNetwork):
             )
         return self
 
-    def per_block(self, field: Literal["filters", "kernel_sizes", "dilations"]) -> list[Any]:
+    def per_block(self, field: Literal["filters", "kernel_sizes", "dilations", "dropout"]) -> list[Any]:
         """The setting ``field`` of each of the n blocks, spread out where one value serves all."""
         value = getattr(self, field)
-        shared = isinstance(value, int) or (field != "filters" and not isinstance(value[0] if value else 0, list))
+        listed = field in ("kernel_sizes", "dilations")  # a list in itself
+        shared = not isinstance(value, list) or (listed and not isinstance(value[0] if value else 0, list))
         if shared:
             return [value] * self.n
         if len(value) != self.n:
@@ -295,8 +298,9 @@ def validate(kind: type[Settings], values: Any, where: str) -> Settings:
 def _first_fault(kind: type[BaseModel], error: ValidationError) -> tuple[str, str]:
     """What was found, and what to do."""
     fault = error.errors()[0]
-    # Where one of several kinds of configuration was chosen, its name stands among the keys.
-    key = ".".join(str(part) for part in fault["loc"] if part not in ARCHITECTURES)
+    # Where one of several kinds of configuration or value was tried, its name stands among the keys.
+    kinds = (*ARCHITECTURES, "constrained-float", "constrained-int")
+    key = ".".join(str(part) for part in fault["loc"] if part not in kinds)
     if fault["type"] == "extra_forbidden":
         known = ", ".join(getattr(_section(kind, fault["loc"][:-1]), "model_fields", {}))
         return f"key '{key}' is unknown", f"known keys are {known}"

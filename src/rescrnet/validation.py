@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from pydantic import Field
@@ -53,4 +54,9 @@ def parse_validation(text: str) -> Validation:
     try:
         return Fraction(fraction=float(text))
     except ValueError:
-        return Names(names=[name.strip() for name in text.split(",")])
+        return Names(names=split_names(text))
+
+
+def split_names(text: str) -> list[str]:
+    """Names separated by commas; those in the brackets of a name, ``slide [x=0,y=512]``, do not separate."""
+    return [name.strip() for name in re.split(r",(?![^\[(]*[\])])", text)]

@@ -1,5 +1,7 @@
 """Groups of images stay on one side of the split, neighbours in one block."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from rescrnet.datasets.splits import groups_of, last_groups, natural, on_both_si
 from rescrnet.datasets.validation import split_off
 from rescrnet.errors import DataError
 from rescrnet.masks.declared import DatasetFile
+from rescrnet.validation import parse_validation
 from tests.support.folders import labelled, noise, save, shared, stripes
 from tests.support.reading import load
 
@@ -35,6 +38,10 @@ def test_the_tenth_section_comes_after_the_second():
         ("a_tile_3_4", "a"),
         ("a-Patch-012", "a"),
         ("a_crop2", "a"),
+        ("slide1 [d=2,x=512,y=0,w=512,h=512]", "slide1"),
+        ("slide1.svs [x=512,y=0,w=512,h=512]", "slide1.svs"),
+        ("slide 7 (2.00, x=5, y=0, w=5, h=5, z=1)", "slide 7"),
+        ("slide [x=5]", None),
         ("img_01", None),
         ("mouse_r1", None),
         ("img_x7", None),
@@ -56,6 +63,44 @@ def test_patches_of_a_single_image_are_not_split_unless_they_are_named():
     with pytest.raises(DataError, match=r"all images are patches of one image, 'img'.*--val a,b,c"):
         validating(*patches)
     assert validating(*patches, val=patches[3]) == patches[3:]
+
+
+def tile(x, y=0, slide="s"):
+    return f"{slide} [d=2,x={x},y={y},w=512,h=512]"
+
+
+def test_tiles_of_a_slide_stay_together_and_follow_their_place():
+    tiles = [tile(x, slide=slide) for slide in "stu" for x in (0, 512, 1024, 1536)]
+    assert validating(*tiles) == [one for one in tiles if one.startswith("u")]
+
+
+def test_tiles_of_a_single_slide_that_do_not_overlap_are_divided_at_its_end():
+    assert validating(*(tile(x) for x in (0, 512, 1024, 1536))) == [tile(1536)]
+    with pytest.raises(DataError, match="all images are patches of one image, 's'"):
+        validating(*(tile(x) for x in (0, 256, 512, 768)))
+
+
+def test_the_commas_in_the_name_of_a_tile_separate_no_names():
+    tiles = [tile(x) for x in (0, 512, 1024, 1536)]
+    assert validating(*tiles, val=f"{tiles[0]}, {tiles[3]}") == [tiles[0], tiles[3]]
+    assert str(parse_validation(tiles[0])) == tiles[0]
+
+
+def test_names_in_dataset_yaml_may_be_numbers_and_composed_otherwise():
+    stems = ["004", "005", "010", unicodedata.normalize("NFD", "Größe")]
+    assert validating(*stems, validation=["005"]) == ["005"]
+    assert validating(*stems, validation=["5"]) == ["005"]
+    assert validating(*stems, validation=[unicodedata.normalize("NFC", "Größe")]) == stems[3:]
+    groups = {"a": ["4", "5"], "b": ["10", "Größe"]}
+    assert validating(*stems, val="0.5", groups=groups) == ["010", stems[3]]
+    with pytest.raises(DataError, match="'5' is no image"):
+        validating("05", "005", "a", validation=["5"])
+
+
+def test_numbers_in_dataset_yaml_are_read_as_they_are_written(tmp_path):
+    labelled(tmp_path, ["004", "008", "010", "1e3"])
+    (tmp_path / "dataset.yaml").write_text("validation: [010, 1e3]\ngroups: {1: [004], 2: [008, 010]}\n")
+    assert [sample.stem for sample in load(tmp_path).val] == ["010", "1e3"]
 
 
 def test_animals_in_the_names_stay_together():

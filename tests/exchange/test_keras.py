@@ -15,6 +15,7 @@ from rescrnet.errors import ModelError, OutputError, UsageError
 from rescrnet.exchange.keras import import_keras, load_keras
 from rescrnet.model import ImportedFrom
 from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.variants import dropouts
 
 SMALL = {"n": 3, "m": 1, "filters": 2}
 
@@ -82,14 +83,15 @@ class KerasFile:
             branches = [self.add("Concatenate", "concatenate", branches, axis=-1)]
         return self.add("Add", "add", [shortcut, *branches])
 
-    def drop(self, x):
-        return self.add("SpatialDropout2D", "spatial_dropout2d", [x], rate=self.network.config.dropout)
+    def drop(self, x, index):
+        rate = dropouts(self.network.config)[index]
+        return self.add("SpatialDropout2D", "spatial_dropout2d", [x], rate=rate) if rate else x
 
     def body(self, x):
         name, n = self.network.config.architecture, self.network.config.n
-        outputs = [self.block(x, 0) if name != "res-cr-net" else self.drop(self.block(x, 0))]
+        outputs = [self.drop(self.block(x, 0), 0)]
         for index in range(1, n):
-            new = self.drop(self.block(outputs[-1], index))
+            new = self.drop(self.block(outputs[-1], index), index)
             if name == "very-dense":
                 new = self.add("Add", "add", [*outputs, new])
             elif name == "dense" and index == 2:  # the sum of two, then added by an operation
@@ -198,6 +200,11 @@ def file():
         {"kernel_sizes": [3, 9], "dilations": [2, 4]},
         {"kernel_sizes": [5], "dilations": [2]},
         {"n": 2, "filters": [2, 3], "kernel_sizes": [[3], [5, 3]], "dilations": [[1], [2, 3]]},
+        {"m": 0, "dropout": [0.05, 0.05, 0]},  # the authors' later models of lungs
+        {"m": 0, "n": 6, "dropout": [0.05] * 5 + [0], "in_channels": 3},
+        {"dropout": [0, 0.1, 0.2]},
+        {"dropout": 0},
+        {"architecture": "very-dense", "dropout": [0.1, 0, 0.1]},
         *({"architecture": name, "n": n} for name in ("res-cr-net", "dense", "very-dense") for n in (2, 3, 5)),
     ],
     ids=str,
@@ -407,6 +414,14 @@ def both(*changes):
     return lambda file: [change(file) for change in changes]
 
 
+def drop_twice(file):
+    """Dropout of what is dropped already, before the head."""
+    file.drop("spatial_dropout2d_2", 2)
+    again = file.layers.pop()
+    file.layers.insert(file.layers.index(file.layer("conv2d_3")), again)
+    read("conv2d_3", "spatial_dropout2d_3")(file)
+
+
 FAULTS = {
     "layer 'leaky_re_lu_5' has alpha 0.3; expected 0.1": set_("leaky_re_lu_5", alpha=0.3),
     "layer 'batch_normalization_4' has epsilon 1e-05; expected 0.001": set_("batch_normalization_4", epsilon=1e-5),
@@ -418,7 +433,10 @@ FAULTS = {
     "layer 'tf.math.reduce_sum' has axis 1; expected -1": lambda file: file.layer("tf.math.reduce_sum").update(
         inbound_nodes=[["add_3", 0, 0, {"axis": 1}]]
     ),
-    r"has different dropouts \(0.05, 0.5\); expected one": set_("spatial_dropout2d_1", rate=0.5),
+    r"its network: dropout: Input should be a valid number \(found \[0.05, 1.5, 0.05\]\)": set_(
+        "spatial_dropout2d_1", rate=1.5
+    ),
+    r"'spatial_dropout2d_3' \(SpatialDropout2D\) is out of place; expected the output of a residual": drop_twice,
     r"different values of dilation_rate in 'separable_conv2d' and 'separable_conv2d_1' \(1, 2\)": set_(
         "separable_conv2d_1", dilation_rate=[2, 2]
     ),
@@ -437,7 +455,7 @@ FAULTS = {
     ),
     r"has different inputs of branches before 'add_1' \(.*\); expected one": read("separable_conv2d_6", "input"),
     "expected it to read 'spatial_dropout2d', as the shortcut does": read("batch_normalization_4", "add"),
-    r"'spatial_dropout2d_1' \(Add\) .* expected blocks that are joined as in res-cr-net, dense or very-dense": both(
+    "out of place; expected blocks that are joined as in res-cr-net, dense or very-dense": both(
         become("spatial_dropout2d_1", "Add"), read("spatial_dropout2d_1", "spatial_dropout2d", "add_1")
     ),
     r"'spatial_dropout2d' \(ReLU\) .* expected the output of a residual block or a sum": become(

@@ -167,3 +167,16 @@ def test_settings_that_do_not_fit_are_named(settings, message):
     with pytest.raises(UsageError, match="network: ") as caught:
         ResCRNet(1, 3, **settings)
     assert message in str(caught.value)
+
+
+def test_a_dropout_for_each_block_is_followed_also_by_the_stem_of_a_dense_network():
+    def rates(**settings):
+        return [block.dropout for block in ResCRNet(1, 2, **SMALL, **settings).conv_blocks]
+
+    n = len(rates())
+    assert rates(dropout=0.2) == [0.2] * n
+    assert rates(architecture="dense", dropout=0.2) == [0.0] + [0.2] * (n - 1)
+    assert rates(dropout=[0.2] * (n - 1) + [0]) == [0.2] * (n - 1) + [0]
+    assert rates(architecture="dense", dropout=[0.2] * n) == [0.2] * n
+    with pytest.raises(UsageError, match=f"dropout is set for 1 blocks but n is {n}"):
+        rates(dropout=[0.1])

@@ -73,11 +73,11 @@ def _(data):
     save(data / "masks/cell/c.png", stripes(0, 255))
 
 
-@bad("same-name", "images/a.png", "elsewhere/a.png", says="'a' is the name of two images")
+@bad("same-name", "images/a.png", "images/a.tif", says="'a' is the name of two images")
 def _(data):
-    save(data / "elsewhere/a.png", image_of(mask_of(50), 50))
+    save(data / "images/a.tif", image_of(mask_of(50), 50))
     lines = ["image,mask,split", *(f"images/{s}.png,masks/{s}.png,train" for s in "abcd")]
-    (data / "table.csv").write_text("\n".join([*lines, "elsewhere/a.png,masks/a.png,val"]))
+    (data / "table.csv").write_text("\n".join([*lines, "images/a.tif,masks/a.png,val"]))
 
 
 @bad("missing-channel", "images/c_c1.png", says="channel 2 of 'c' is missing")

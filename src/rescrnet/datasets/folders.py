@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rescrnet.datasets.faults import Fault
+from rescrnet.datasets.names import is_mask_name
 from rescrnet.images.npy import holds_numbers
 from rescrnet.images.open import SUFFIXES
 from rescrnet.images.zarr_reader import is_zarr
 
-TRAINING = ("train_local", "train", "training")
-VALIDATION = ("val_local", "val", "validation", "valid")
-IMAGES = ("images", "image", "imgs", "img", "imagestr", "x", "raw")
-MASKS = ("masks", "mask", "msk", "labels", "label", "labelstr", "y", "gt", "annotations", "segmentations")
+TRAINING = ("trainlocal", "train", "training")
+VALIDATION = ("vallocal", "val", "validation", "valid")
+_TEST = ("test", "testing", "tests", "imagests", "labelsts")
 _INNER = ("img", "msk")  # the one folder inside, in the authors' layout
+
+# Names without case and separators; those of a later line count where there is none of an earlier one.
+IMAGES = (
+    ("images", "image", "imgs", "img", "imagestr", "x", "raw"),
+    ("jpegimages", "originals", "original", "originalimages", "rawimages", "inputs", "input", "photos"),
+)
+MASKS = (
+    (
+        *("masks", "mask", "msk", "msks", "labels", "label", "labelstr", "y", "gt", "gts", "annotations", "annotation"),
+        *("segmentations", "segmentation", "seg", "groundtruth", "groundtruths", "annotated", "anno", "annos"),
+        *("labelled", "labeled", "labelimages", "maskimages", "segmentationclass", "segmentationmasks"),
+    ),
+    ("manual", "binary", "bw", "target", "targets", "predictedmasks", "segmented", "truth"),
+)
+_REMEDY = "expected 'images' and 'masks', or 'train_local' and 'val_local' with both"
 
 
 @dataclass(frozen=True)
@@ -41,7 +57,7 @@ def list_folder(folder: Path) -> Listing:
     foreign: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
-            hidden = entry.name.startswith(".")
+            hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
             if not hidden and _is_image(entry):
                 images.append(entry.name)
             elif _is_folder(entry):
@@ -94,25 +110,46 @@ class Folders:
     faults: tuple[Fault, ...] = ()
 
 
+def unnested(folder: Path) -> Path:
+    """The folder that an archive was unpacked into: ``cells/cells``, where there is nothing else in it to train on."""
+    for _ in range(3):
+        listing = list_folder(folder)
+        inside = [path for path in listing.folders if not _is_test(path)]
+        ours = (*IMAGES[0], *IMAGES[1], *MASKS[0], *MASKS[1], *TRAINING)
+        described = any(path.suffix.lower() in (".csv", ".yaml", ".json") for path in listing.foreign)
+        if listing.images or described or len(inside) != 1 or _key(inside[0]) in ours or _key(inside[0]) == "data":
+            break
+        if not _holds_something(inside[0]):
+            break
+        folder = inside[0]
+    return folder
+
+
+def parts_of(folder: Path) -> tuple[Path, Path | None] | None:
+    """The folders for training and for validation, in the folder or in ``data`` inside it; none where it has none."""
+    for inside in (folder, *_children(folder, ("data",))[:1]):
+        if train := _children(inside, TRAINING):
+            return train[0], next(iter(_children(inside, VALIDATION)), None)
+    return None
+
+
 def find_folders(folder: Path) -> Folders:
     """Find the images and the masks of a dataset folder, whatever the case of the names of its folders."""
-    root = folder
-    for name in ("", "data"):
-        inside = _child(folder, (name,)) if name else folder
-        train = inside and _child(inside, TRAINING)
-        if inside and train and (_child(train, IMAGES) or train.name.lower() == "train_local"):
-            root = inside
-            return _split_folders(train, _child(inside, VALIDATION), root)
-    part = _part(folder)
-    return Folders(_name(part), None, None, (part,)) if isinstance(part, Fault) else Folders(_name(part), part)
+    split = parts_of(folder)
+    if split and (_candidates(split[0], IMAGES) or _key(split[0]) == "trainlocal" or _is_mixed(split[0])):
+        return _split_folders(*split)
+    part = part_of(folder)
+    if isinstance(part, Fault):
+        return _by_first_words(folder) or Folders("unknown", None, None, (part,))
+    return Folders(_name(part), part)
 
 
-def _split_folders(train: Path, val: Path | None, root: Path) -> Folders:
-    layout = "the authors'" if train.name.lower() == "train_local" else _name(_part(train), split=True)
-    parts = [_part(train), _part(val) if val else None]
+def _split_folders(train: Path, val: Path | None) -> Folders:
+    layout = "the authors'" if _key(train) == "trainlocal" else _name(part_of(train), split=True)
+    parts = [part_of(train), part_of(val) if val else None]
     faults = [part for part in parts if isinstance(part, Fault)]
-    if train.name.lower() == "train_local" and not val:
-        missing = root / "val_local"
+    if _key(train) == "trainlocal" and not val:
+        missing = train.parent / "val_local"
         remedy = "expected the validation images beside train_local"
         faults.append(Fault("missing-folder", (missing,), "no such folder", remedy))
     found = [part if isinstance(part, ImageAndMaskFolders) else None for part in parts]
@@ -127,22 +164,64 @@ def _name(part: ImageAndMaskFolders | Fault, *, split: bool = False) -> str:
         return "nnU-Net"
     if part.images == part.masks:
         return "images and masks in one folder"
+    if part.images == part.masks.parent:
+        return f"images beside their {part.masks.name}"
     if split and name in ("x", "raw"):
         return "BiaPy"
     return f"{part.images.name} and {part.masks.name}" + (" in folders for training and validation" if split else "")
 
 
-def _part(folder: Path) -> ImageAndMaskFolders | Fault:
-    sides = [_child_or_problem(folder, names) for names in (IMAGES, MASKS)]
-    if all(isinstance(side, Fault) and side.check == "missing-folder" for side in sides):
+def part_of(folder: Path) -> ImageAndMaskFolders | Fault:
+    """The folders of images and of masks in a folder, or why there are none."""
+    sides = [_candidates(folder, names) for names in (IMAGES, MASKS)]
+    if not any(sides):
         listing = list_folder(folder)
         if listing.images and not listing.folders:
             return ImageAndMaskFolders(folder, folder)
-    for side in sides:
-        if isinstance(side, Fault):
-            return side
-    images, masks = (_inner(side) for side in sides if isinstance(side, Path))
+    if not sides[0] and list_folder(folder).images:
+        sides[0] = [folder]  # the images lie beside the folder of their masks
+    for side, names in zip(sides, (IMAGES, MASKS), strict=True):
+        if len(side) > 1:
+            remedy = "keep one of them, or put the others elsewhere"
+            reason = f"either could hold the {names[0][0]}"
+            return Fault("ambiguous-folder", tuple(side), reason, remedy, named=len(side))
+        if not side:
+            return Fault("missing-folder", (folder / names[0][0],), "no such folder", _REMEDY + _found_in(folder))
+    images, masks = (_inner(side[0]) if side[0] != folder else folder for side in sides)
     return ImageAndMaskFolders(images, masks)
+
+
+def _found_in(folder: Path) -> str:
+    """What lies in a folder that is not understood, and what else would be."""
+    listing = list_folder(folder)
+    names = [path.name for path in listing.folders] or [path.name for path in (*listing.images, *listing.foreign)]
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    found = f"; found: {', '.join(names[:6])}{more}" if names else "; it is empty"
+    return f"{found}; rename them, or list the files in a CSV table with the columns image and mask"
+
+
+def _by_first_words(folder: Path) -> Folders | None:
+    """``train_images``, or ``train``, and ``train_masks``, the same for ``val``; ``cell_images`` and ``cell_masks``."""
+    sides: list[dict[str, Path]] = []
+    folders = [path for path in _folders(folder) if not _is_test(path)]
+    for names in (IMAGES, MASKS):
+        words = rf"[ _.-]+({'|'.join(names[0])})|({'|'.join(names[0])})[ _.-]+"
+        found = [(re.sub(f"^(?:{words})|(?:{words})$", "", path.name.lower()), path) for path in folders]
+        sides.append({rest: path for rest, path in found if rest != path.name.lower()})
+    sides[0] = {path.name.lower(): path for path in folders if list_folder(path).images} | sides[0]
+    parts = {rest: ImageAndMaskFolders(sides[0][rest], sides[1][rest]) for rest in sides[0].keys() & sides[1].keys()}
+    train = [rest for rest in parts if rest in TRAINING] or list(parts)
+    val = [rest for rest in parts if rest in VALIDATION and rest not in train]
+    if len(train) != 1 or len(val) > 1 or len(parts) > len(train) + len(val):
+        return None
+    part = parts[train[0]]
+    return Folders(_name(part), part, parts[val[0]] if val else None)
+
+
+def _is_mixed(folder: Path) -> bool:
+    """Whether images and masks lie in one folder."""
+    listing = list_folder(folder)
+    return not listing.folders and any(is_mask_name(file.stem) for file in listing.images)
 
 
 def _inner(folder: Path) -> Path:
@@ -152,21 +231,31 @@ def _inner(folder: Path) -> Path:
     return inside[0] if inside and not listing.images else folder
 
 
-def _child_or_problem(folder: Path, names: Sequence[str]) -> Path | Fault:
-    found = list(_children(folder, names))
-    if len(found) == 1:
-        return found[0]
-    if found:
-        remedy = "keep one of them, or put the others elsewhere"
-        return Fault("ambiguous-folder", tuple(found), f"either could hold the {names[0]}", remedy, named=len(found))
-    missing = folder / names[0]
-    remedy = "expected 'images' and 'masks', or 'train_local' and 'val_local' with both"
-    return Fault("missing-folder", (missing,), "no such folder", remedy)
+def _candidates(folder: Path, names: Sequence[Sequence[str]]) -> list[Path]:
+    """The folders of the first line of names that any with something in it has; else any of such a name."""
+    found = [_children(folder, line) for line in names]
+    filled = [[path for path in line if _holds_something(path)] for line in found]
+    return next((line for line in (*filled, *found) if line), [])
 
 
-def _child(folder: Path, names: Sequence[str]) -> Path | None:
-    return next(_children(folder, names), None)
+def _holds_something(folder: Path) -> bool:
+    listing = list_folder(folder)
+    return bool(listing.images or listing.folders)
 
 
-def _children(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    return (path for path in list_folder(folder).folders if path.name.lower() in names)
+def _folders(folder: Path) -> Sequence[Path]:
+    return list_folder(folder).folders
+
+
+def _children(folder: Path, names: Sequence[str]) -> list[Path]:
+    return [path for path in _folders(folder) if _key(path) in names]
+
+
+def _key(path: Path) -> str:
+    """The name of a folder without case and separators."""
+    return re.sub(r"[ _.-]", "", path.name.lower())
+
+
+def _is_test(path: Path) -> bool:
+    """Whether a folder holds images to test on, which do not train."""
+    return any(word in _TEST for word in re.split(r"[ _.-]", path.name.lower()))

@@ -8,13 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rescrnet.datasets.faults import Fault
-from rescrnet.datasets.folders import Folders, ImageAndMaskFolders, Listing, find_folders, list_folder
-from rescrnet.datasets.pairing import is_mask_name, pair_names, same_stem
+from rescrnet.datasets.folders import (
+    Folders,
+    ImageAndMaskFolders,
+    Listing,
+    find_folders,
+    list_folder,
+    parts_of,
+    unnested,
+)
+from rescrnet.datasets.image_folders import ImageFolders, arrange, find_image_folders
+from rescrnet.datasets.names import name_of
+from rescrnet.datasets.one_folder import divide
+from rescrnet.datasets.pairing import classes_in_names, pair_names, same_stem
 from rescrnet.datasets.tables import find_table, read_table
 from rescrnet.errors import DataError
-from rescrnet.images.channels import CHANNEL, NNUNET_CHANNEL, group_channels
+from rescrnet.images.channels import CHANNEL, NNUNET_CHANNEL, channel_of, group_channels
 from rescrnet.images.open import count_planes, image_stem
-from rescrnet.images.whole import Channels, Origin, Page, files_of
+from rescrnet.images.whole import Channels, Objects, Origin, Page, files_of
 from rescrnet.masks.stored import MaskFiles
 from rescrnet.wording import count
 
@@ -53,20 +64,23 @@ class Contents:
         layout: what the layout is called.
         split: the pairs; validation images where the layout has some.
         faults: what is wrong with the rest.
-        foreign: files in them that are no images; the first thousand of a folder.
+        foreign: files in them that are no images or masks; the first thousand of a folder.
+        root: the folder that holds the layout: the dataset's, or one inside it.
     """
 
     layout: str
     split: Split
     faults: list[Fault]
     foreign: list[Path]
+    root: Path
 
 
 def find_pairs(folder: Path) -> Split:
     """The pairs of a dataset folder.
 
     Understood without being told are the authors' layout, ``images`` and ``masks`` or ``labels``, nnU-Net's, BiaPy's,
-    a folder of binary masks for each class below ``masks``, images and masks in one folder, and a CSV table of them.
+    CVAT's, a folder or a file of binary masks for each class below ``masks``, images and masks in one folder, a folder
+    for each image, and a CSV table of them.
     Where the layout has no validation images, all pairs are for training; :func:`split_off` takes some.
 
     Raises :class:`DataError` where a folder is missing or empty, or an image or a mask has no partner or two.
@@ -82,27 +96,95 @@ def look_through(folder: Path) -> Contents:
     if not folder.is_dir():
         raise DataError(folder, "no such folder", "expected a folder of images and masks")
     try:
-        return _from_table(table) if (table := find_table(folder)) else _from_folders(find_folders(folder))
+        root = unnested(folder)
+        if table := find_table(root):
+            return _from_table(table)
+        folders = find_folders(root)
+        missing = any(fault.check == "missing-folder" for fault in folders.faults)
+        contents = _from_image_folders(root) if missing and folders.layout == "unknown" else None
+        contents = contents or _from_folders(folders, root)
+        return replace(contents, layout=f"{contents.layout}{_in_files(contents.split)}")
     except OSError as error:
         raise DataError(
             error.filename or folder, f"cannot be read ({error.strerror})", "correct its permissions"
         ) from None
 
 
+def _in_files(split: Split) -> str:
+    """What the masks are, where a mask has several files."""
+    origins = [origin for pair in (*split.train, *split.val) for origin in pair.masks.values()]
+    if any(isinstance(origin, Objects) for origin in origins):
+        return ", a mask for each object"
+    return ", a mask for each class" if len(origins) > len(split.train) + len(split.val) else ""
+
+
 def _from_table(table: Path) -> Contents:
     rows, faults = read_table(table)
     pairs: dict[str, list[Pair]] = {"train": [], "val": []}
+    names = _names_apart([row.image for row in rows])
     for row in rows:
-        expanded, more = _pages(Pair(image_stem(row.image), row.image, MaskFiles({"": row.mask}), row.group))
+        expanded, more = _pages(Pair(names[row.image], row.image, MaskFiles({"": row.mask}), row.group))
         pairs[row.split] += expanded
         faults += more
     if not rows and not faults:
         faults.append(Fault("no-images", (table,), "lists no images", "expected a row for each"))
     split = Split(pairs["train"], pairs["val"])
-    return Contents("a table", split, faults + inconsistencies(split, table), [])
+    return Contents("a table", split, faults + inconsistencies(split, table), [], table.parent)
 
 
-def _from_folders(folders: Folders) -> Contents:
+def _names_apart(images: Sequence[Path]) -> dict[Path, str]:
+    """The stem of each image, with the name of its folder where files in other folders have the same: ``wt-001``."""
+    by_stem: dict[str, list[Path]] = defaultdict(list)
+    for image in images:
+        by_stem[image_stem(image)].append(image)
+    return {
+        image: f"{image.parent.name}-{stem}" if len({one.parent for one in same}) > 1 else stem
+        for stem, same in by_stem.items()
+        for image in same
+    }
+
+
+def _from_image_folders(root: Path) -> Contents | None:
+    """A folder for each image, in ``train`` and ``val`` where there are such."""
+    split = parts_of(root)
+    found = [find_image_folders(part) if part else None for part in split or (root, None)]
+    if not found[0] or (split and split[1] and not found[1]):
+        return None
+    pairs: list[list[Pair]] = []
+    faults: list[Fault] = []
+    for part in found:
+        of_part, more = _pairs_of_image_folders(part) if part else ([], [])
+        pairs.append(of_part)
+        faults += more
+    both = Split(*pairs)
+    foreign = [file for part in found if part for file in part.foreign]
+    return Contents(found[0].layout, both, faults + inconsistencies(both, root), foreign, root)
+
+
+def _pairs_of_image_folders(found: ImageFolders) -> tuple[list[Pair], list[Fault]]:
+    pairs, faults = [], list(found.faults)
+    for name, masks in found.masks.items():
+        expanded, more = _pages(Pair(name, found.images[name], MaskFiles(masks)))
+        pairs += expanded
+        faults += more
+    for name, part in found.parts.items():
+        inside, more, _ = _pairs_in(part, {path: list_folder(path) for path in {part.images, part.masks}})
+        pairs += [replace(pair, stem=f"{name}-{pair.stem}", group=name) for pair in inside]
+        faults += more
+    return pairs, faults
+
+
+def with_numbered_objects(split: Split) -> Split:
+    """The pairs with the objects of masks that have a file for each of them numbered, so that they stay apart."""
+
+    def numbered(pair: Pair) -> Pair:
+        masks = {k: replace(o, numbered=True) if isinstance(o, Objects) else o for k, o in pair.masks.items()}
+        return replace(pair, masks=MaskFiles(masks)) if dict(pair.masks) != masks else pair
+
+    return Split([numbered(pair) for pair in split.train], [numbered(pair) for pair in split.val])
+
+
+def _from_folders(folders: Folders, root: Path) -> Contents:
     pairs: list[list[Pair]] = []
     faults = list(folders.faults)
     foreign: list[Path] = []
@@ -110,52 +192,72 @@ def _from_folders(folders: Folders) -> Contents:
         found: list[Pair] = []
         if part:
             listings = {path: list_folder(path) for path in dict.fromkeys((part.images, part.masks))}
-            found, more = _pairs_in(part, listings)
+            found, more, passed_over = _pairs_in(part, listings)
             faults += more
+            foreign += passed_over
             foreign += [file for listing in listings.values() for file in listing.foreign]
         pairs.append(found)
     split = Split(pairs[0], pairs[1])
     if folders.val:
         faults += inconsistencies(split, folders.val.images)
-    return Contents(folders.layout, split, faults, foreign)
+    return Contents(folders.layout, split, faults, foreign, root)
 
 
-def _pairs_in(part: ImageAndMaskFolders, listings: dict[Path, Listing]) -> tuple[list[Pair], list[Fault]]:
+def _pairs_in(part: ImageAndMaskFolders, listings: dict[Path, Listing]) -> tuple[list[Pair], list[Fault], list[Path]]:
+    """The pairs of a part, what is wrong with the rest, and what is passed over: overlays and the like."""
     images, listing = list(listings[part.images].images), listings[part.masks]
     singles, class_folders = list(listing.images), list(listing.folders)
     if part.images == part.masks:
-        singles = [file for file in images if is_mask_name(file.stem)]
-        images, class_folders = [file for file in images if not is_mask_name(file.stem)], []
+        images, singles = divide(images)
+        class_folders = []
     if not images:
         remedy = "expected PNG, TIFF, JPEG, BMP, NumPy or Zarr images"
-        return [], [Fault("no-images", (part.images,), "holds no images", remedy)]
+        if visible := [file.name for file in listings[part.images].foreign if not file.name.startswith(".")]:
+            remedy += f"; found: {', '.join(visible[:3])}{' …' if len(visible) > 3 else ''}, which are not read"
+        return [], [Fault("no-images", (part.images,), "holds no images", remedy)], []
     layers = {"": singles}
     if class_folders:
         inside = {path.name: list(list_folder(path).images) for path in class_folders}
+        if not singles and {name_of(name) for name in inside} >= {name_of(image.stem) for image in images}:
+            return *_join_folders(images, inside), []
         if not singles:
             layers = inside
         elif mixed := [name for name, files in inside.items() if files]:
             reason = f"holds both masks and folders of masks ({', '.join(mixed)})"
-            return [], [Fault("mixed-masks", (part.masks,), reason, "keep one kind")]
-    return _join(part, images, layers)
+            return [], [Fault("mixed-masks", (part.masks,), reason, "keep one kind")], []
+    return _join(part, images, layers, listing.foreign)
+
+
+def _join_folders(images: list[Path], inside: dict[str, list[Path]]) -> tuple[list[Pair], list[Fault]]:
+    """Pair images with folders of masks that are named after them."""
+    faults: list[Fault] = []
+    by_name = {name_of(image.stem): image for image in images}
+    masks = arrange({name_of(name): files for name, files in inside.items() if name_of(name) in by_name}, faults)
+    pairs = [Pair(image_stem(by_name[name]), by_name[name], MaskFiles(found)) for name, found in sorted(masks.items())]
+    return pairs, faults
 
 
 def _join(
-    part: ImageAndMaskFolders, images: list[Path], layers: dict[str, list[Path]]
-) -> tuple[list[Pair], list[Fault]]:
+    part: ImageAndMaskFolders, images: list[Path], layers: dict[str, list[Path]], beside: Sequence[Path]
+) -> tuple[list[Pair], list[Fault], list[Path]]:
     """Pair images with the masks in every layer."""
     faults: list[Fault] = []
+    passed_over: list[Path] = []
     masks: dict[Path, dict[str, Path]] = defaultdict(dict)
     channels, uneven = _channels(images, layers, nnunet=part.images.name.lower() == "imagestr")
     faults += uneven
     named = {path.with_name(name + path.suffix): path for name, (path, *_) in channels.items()} or dict(
         zip(images, images, strict=True)
     )
+    in_folders = set(layers) != {""}
+    if not in_folders:
+        layers = classes_in_names(list(named), layers[""]) or layers
     for layer, files in layers.items():
-        paired, more = pair_names(list(named), files, part.masks / layer)
-        real = [replace(fault, files=tuple(named.get(file, file) for file in fault.files)) for fault in more]
+        paired = pair_names(list(named), files, part.masks / layer if in_folders else part.masks, beside)
+        real = [replace(fault, files=tuple(named.get(file, file) for file in fault.files)) for fault in paired.faults]
         faults += [fault for fault in real if fault not in faults]
-        for image, mask in paired.items():
+        passed_over += [named.get(file, file) for file in paired.passed_over]
+        for image, mask in paired.pairs.items():
             masks[image][layer] = mask
     pairs = []
     for image, found in sorted(masks.items()):
@@ -166,7 +268,7 @@ def _join(
             expanded, more = _pages(Pair(image_stem(image), origin, masks_of_image))
             pairs += expanded
             faults += more
-    return pairs, faults
+    return pairs, faults, passed_over
 
 
 def _channels(
@@ -179,7 +281,7 @@ def _channels(
     pattern = NNUNET_CHANNEL if nnunet else CHANNEL
     numbered = group_channels(images, pattern)
     if not numbered or (
-        not nnunet and any(pattern.fullmatch(mask.stem) for files in layers.values() for mask in files)
+        not nnunet and any(channel_of(name_of(mask.stem)) for files in layers.values() for mask in files)
     ):
         return {}, []
     files = {name: [numbers[n] for n in sorted(numbers)] for name, numbers in numbered.items()}

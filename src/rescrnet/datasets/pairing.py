@@ -2,63 +2,139 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rescrnet.datasets.faults import Fault
+from rescrnet.datasets.names import between, by_product, name_of, plain
 
-_AFFIXES = (
-    "masks|mask|msk|labels|label|labelled|labeled|lbl|segmentations|segmentation|seg|annotations|annotation|"
-    "groundtruth|gt|cp|images|image|img|raw|ome"
-)
-_AFFIX = re.compile(rf"(?:^(?:{_AFFIXES})[ _.-]+|[ _.-]+(?:{_AFFIXES})$)")
-_MASK = re.compile(r"(?:^|[ _.-])(?:masks?|msk|label(?:s|led|ed)?|lbl|seg(?:mentations?)?|annotations?|gt)(?:$|[ _.-])")
+_rarer_name_of = partial(name_of, rarer=True)
+_KEYS: tuple[Callable[[str], str], ...] = (str, plain, name_of, _rarer_name_of)
+_TRIED = 20  # images from which is learnt what all masks have before or after the names of their images
 
-
-def name_of(stem: str) -> str:
-    """What is left of a file's stem without case and without words such as ``mask``, ``label``, ``img`` or ``ome``."""
-    name, before = unicodedata.normalize("NFC", stem).casefold(), None
-    while name != before:
-        before, name = name, _AFFIX.sub("", name, count=1)
-    return name
+_PROGRAMS = {
+    ".json": "annotations of LabelMe or COCO",
+    ".geojson": "annotations of QuPath",
+    ".zip": "regions of ImageJ",
+    ".roi": "a region of ImageJ",
+    ".xml": "annotations of CVAT or Pascal VOC",
+}
 
 
-def is_mask_name(stem: str) -> bool:
-    """Whether a stem says of itself that it is a mask, as ``cell-labels`` does."""
-    return _MASK.search(stem.casefold()) is not None
+@dataclass(frozen=True)
+class Paired:
+    """What belongs together.
+
+    Attributes:
+        pairs: the mask of each image.
+        faults: one for each image or mask without a partner, or with two.
+        passed_over: what programs make beside masks, such as overlays.
+    """
+
+    pairs: dict[Path, Path]
+    faults: list[Fault]
+    passed_over: list[Path]
 
 
-_KEYS: tuple[Callable[[str], str], ...] = (str, str.casefold, name_of)
-
-
-def pair_names(
-    images: Sequence[Path], masks: Sequence[Path], masks_folder: Path
-) -> tuple[dict[Path, Path], list[Fault]]:
+def pair_names(images: Sequence[Path], masks: Sequence[Path], folder: Path, beside: Sequence[Path] = ()) -> Paired:
     """Pair files whose stems are alike: the same, or but for case, or but for words such as ``mask``.
 
-    Returns:
-        The mask of each image, and a fault for each image or mask without a partner or with two.
+    What is then left is paired if all masks have the same before or after the names of their images: ``a_x``, ``b_x``.
+
+    Args:
+        images: the files of the images.
+        masks: the files of the masks.
+        folder: where a mask would be expected.
+        beside: other files there, which cannot be masks; named where an image has no mask.
     """
     pairs: dict[Path, Path] = {}
     images_left, masks_left = list(images), list(masks)
     for key in _KEYS:
-        left, right = _grouped(images_left, key), _grouped(masks_left, key)
-        for name in left.keys() & right.keys():
-            if len(left[name]) == len(right[name]) == 1:
-                pairs[left[name][0]] = right[name][0]
-        taken = set(pairs.values())
-        images_left = [file for file in images_left if file not in pairs]
-        masks_left = [file for file in masks_left if file not in taken]
-    faults, named = _ambiguities(images, masks)
-    images_left, masks_left = ([f for f in files if f not in named] for files in (images_left, masks_left))
-    faults += _without_partner(images_left, "image-without-mask", "has no mask", masks_folder)
+        pairs |= _alike(images_left, masks_left, key)
+        images_left, masks_left = _left(images, masks, pairs)
+    known = {name_of(image.stem) for image in images}
+    passed_over = {file for file in (*images_left, *masks_left) if _is_beside(file, known)}
+    images_left, masks_left = ([f for f in files if f not in passed_over] for files in (images_left, masks_left))
+    pairs |= _by_affix(images_left, masks_left)
+    faults, named = _ambiguities(images, [mask for mask in masks if mask not in passed_over], pairs)
+    images_left, masks_left = _left(images, masks, pairs)
+    images_left, masks_left = (
+        [file for file in files if file not in named and file not in passed_over] for files in (images_left, masks_left)
+    )
+    faults += _without_mask(images_left, folder, [*beside, *passed_over])
     if images:
         faults += _without_partner(masks_left, "mask-without-image", "has no image", images[0].parent)
     kept = {image: mask for image, mask in pairs.items() if image not in named and mask not in named}
-    return kept, faults
+    return Paired(kept, faults, sorted(passed_over))
+
+
+def classes_in_names(images: Sequence[Path], masks: Sequence[Path]) -> dict[str, list[Path]]:
+    """The masks of each class where their names tell it: ``a_nucleus`` and ``a_membrane`` of the image ``a``.
+
+    Nothing where not every mask says one of several classes, or most of the images lack one of them.
+    """
+    known = {name_of(image.stem) for image in images}
+    found: dict[str, dict[str, Path]] = defaultdict(dict)
+    for mask in masks:
+        name = name_of(mask.stem)
+        image = max((one for one in _parts(name) if one in known), key=len, default="")
+        if not image or name == image:
+            return {}
+        word = "".join(between(image, name) or ()).strip(" _.-")
+        if not word.replace(" ", "").isalpha() or image in found[word] or not name_of(word, rarer=True):
+            return {}
+        found[word][image] = mask
+    if len(found) < 2 or any(2 * len(files) < len(known) for files in found.values()):
+        return {}
+    return {word: list(files.values()) for word, files in sorted(found.items())}
+
+
+def _parts(name: str) -> Iterable[str]:
+    """What a name begins or ends with, up to a separator."""
+    places = [place for place, letter in enumerate(name) if letter in " _.-"]
+    return [part for place in places for part in (name[:place], name[place + 1 :])] + [name]
+
+
+def _alike(images: Iterable[Path], masks: Iterable[Path], key: Callable[[str], str]) -> dict[Path, Path]:
+    left, right = _grouped(images, key), _grouped(masks, key)
+    both = (name for name in left.keys() & right.keys() if len(left[name]) == len(right[name]) == 1)
+    return {left[name][0]: right[name][0] for name in both}
+
+
+def _left(images: Sequence[Path], masks: Sequence[Path], pairs: Mapping[Path, Path]) -> tuple[list[Path], list[Path]]:
+    taken = set(pairs.values())
+    return [file for file in images if file not in pairs], [file for file in masks if file not in taken]
+
+
+def _is_beside(file: Path, known: set[str]) -> bool:
+    made = by_product(file.stem)
+    return made is not None and made[0] in known
+
+
+def _by_affix(images: Sequence[Path], masks: Sequence[Path]) -> dict[Path, Path]:
+    """Pair by what all masks, or all images, have before or after the name of the other, if it is one thing alone."""
+    sides = [_grouped(files, _rarer_name_of) for files in (images, masks)]
+    ours, theirs = ({name: files[0] for name, files in side.items() if len(files) == 1} for side in sides)
+    tried: set[tuple[bool, str, str]] = set()
+    for name in list(ours)[:_TRIED]:
+        for other in theirs:
+            if around := between(name, other):
+                tried.add((True, *around))
+            elif around := between(other, name):
+                tried.add((False, *around))
+    found: list[dict[Path, Path]] = []
+    for of_mask, before, after in tried:
+        shorter, longer = (ours, theirs) if of_mask else (theirs, ours)
+        names = [(name, f"{before}{name}{after}") for name in shorter]
+        both = [(shorter[name], longer[affixed]) for name, affixed in names if affixed in longer]
+        alone = len(images) == len(masks) == 1 and any(letter.isalpha() for letter in before + after)
+        if len(both) > 1 or alone:
+            found.append(dict(both if of_mask else [(image, mask) for mask, image in both]))
+    found.sort(key=len, reverse=True)
+    return found[0] if found and (len(found) == 1 or len(found[0]) > len(found[1])) else {}
 
 
 def _grouped(files: Iterable[Path], key: Callable[[str], str]) -> Mapping[str, list[Path]]:
@@ -68,8 +144,10 @@ def _grouped(files: Iterable[Path], key: Callable[[str], str]) -> Mapping[str, l
     return groups
 
 
-def _ambiguities(images: Sequence[Path], masks: Sequence[Path]) -> tuple[list[Fault], set[Path]]:
-    """Files of one name that do not pair off by their exact stems."""
+def _ambiguities(
+    images: Sequence[Path], masks: Sequence[Path], pairs: Mapping[Path, Path]
+) -> tuple[list[Fault], set[Path]]:
+    """Files of one name that do not pair off by their exact stems, and masks that fit one image beside others."""
     by_image, by_mask = _grouped(images, name_of), _grouped(masks, name_of)
     faults: list[Fault] = []
     for name, group in by_image.items():
@@ -81,7 +159,19 @@ def _ambiguities(images: Sequence[Path], masks: Sequence[Path]) -> tuple[list[Fa
         else:
             faults += [_ambiguous(files) for files in (group, others) if len(files) > 1 and others]
     faults += same_stem(images, faults) + same_stem(masks, faults)
-    return faults, {file for fault in faults for file in fault.files}
+    named = {file for fault in faults for file in fault.files}
+    images_left, masks_left = _left(images, masks, pairs)
+    by_name = {_rarer_name_of(image.stem): image for image in images_left if image not in named}
+    candidates: dict[Path, list[Path]] = defaultdict(list)
+    for mask in masks_left:
+        fitting = [by_name[part] for part in _parts(_rarer_name_of(mask.stem)) if part in by_name]
+        if mask not in named and fitting:
+            candidates[max(fitting, key=lambda image: len(image.stem))].append(mask)
+    for image, several in candidates.items():
+        if len(several) > 1:
+            faults.append(_ambiguous(several))
+            named |= {image, *several}
+    return faults, named
 
 
 def same_stem(files: Iterable[Path], known: Iterable[Fault] = ()) -> list[Fault]:
@@ -95,6 +185,35 @@ def _ambiguous(files: Sequence[Path]) -> Fault:
     first, second = sorted(files)[:2]
     reason = "two files of one stem" if first.stem == second.stem else "either could be meant by one name"
     return Fault("ambiguous-pair", tuple(sorted(files)), reason, "remove or rename one", named=2)
+
+
+def _without_mask(images: Sequence[Path], folder: Path, beside: Sequence[Path]) -> list[Fault]:
+    """Images without a mask, apart those for which something else lies there that cannot be one."""
+    there: dict[str, Path] = {}
+    for file in beside:
+        made = by_product(file.stem)
+        there.setdefault(made[0] if made else name_of(file.stem), file)
+    found = {image: there[name] for image in images if (name := name_of(image.stem)) in there}
+    faults = _without_partner([i for i in images if i not in found], "image-without-mask", "has no mask", folder)
+    kinds = Counter(_why_no_mask(file) for file in found.values())
+    for why in kinds:
+        concerned = tuple(sorted(image for image, file in found.items() if _why_no_mask(file) == why))
+        reason = "has no mask"
+        faults.append(Fault("image-without-mask", concerned, reason, f"{found[concerned[0]]} is there, but {why}"))
+    return faults
+
+
+def _why_no_mask(file: Path) -> str:
+    """Why a file that lies where a mask is expected cannot be one, and how to get one."""
+    made = by_product(file.stem)
+    if made and "probabilities" in made[1]:
+        return "probabilities are no classes; export the segmentation instead (ilastik: Simple Segmentation)"
+    if made:
+        return f"'{made[1]}' is no mask; put the mask beside it"
+    suffix = file.suffix.lower()
+    if suffix in _PROGRAMS:
+        return f"it holds {_PROGRAMS[suffix]}, not pixels; export them from there as masks, PNG or TIFF"
+    return f"'{suffix or file.name}' is not read; save it as PNG or TIFF"
 
 
 def _without_partner(files: Sequence[Path], check: str, reason: str, folder: Path) -> list[Fault]:

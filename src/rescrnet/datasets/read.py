@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,14 +14,16 @@ from rescrnet.classes import IGNORE, ClassEntry
 from rescrnet.datasets.dataset import Dataset, Sample
 from rescrnet.datasets.facts import ClassFacts, ImageFacts, MaskFacts, class_facts, image_facts, mask_facts
 from rescrnet.datasets.faults import Fault
-from rescrnet.datasets.layouts import Pair, Split, look_through
+from rescrnet.datasets.layouts import Pair, Split, look_through, with_numbered_objects
+from rescrnet.datasets.legends import Legend, find_legend
 from rescrnet.datasets.splits import on_both_sides
 from rescrnet.datasets.validation import groups_in, split_off
 from rescrnet.errors import DataError
-from rescrnet.images.whole import files_of, read_pixels
+from rescrnet.images.whole import Objects, files_of, read_pixels
 from rescrnet.intensity import match_channels, normalise_image
 from rescrnet.masks.declared import DatasetFile, declared_in
 from rescrnet.masks.infer import mask_table
+from rescrnet.masks.stored import MaskFiles
 from rescrnet.masks.table import MaskTable
 
 Part = Literal["train", "val"]
@@ -82,6 +84,7 @@ class Reading:
         split: all pairs.
         examples: the pairs that were read; all of them, or some of very many.
         description: what its masks mean, as it and the caller say.
+        legend: what else lies beside the masks and may say it.
         table: how the masks are read; None where they are not understood.
         own_validation: whether the layout itself says which images validate.
         groups: what each image was taken from, by its stem.
@@ -95,6 +98,7 @@ class Reading:
     split: Split
     examples: list[Example]
     description: DatasetFile = field(default_factory=DatasetFile)
+    legend: Legend | None = None
     table: MaskTable | None = None
     own_validation: bool = False
     groups: Mapping[str, str] = field(default_factory=dict)
@@ -185,7 +189,10 @@ def read_dataset(
     contents = look_through(folder)
     reading = Reading(folder, contents.layout, list(contents.faults), contents.foreign, contents.split, [])
     reading.own_validation, reading.channels = bool(contents.split.val), channels or 0
-    _describe(reading, declared or {}, trained)
+    _describe(reading, declared or {}, trained, contents.root)
+    if reading.description.instance_boundary:
+        reading.split = with_numbered_objects(reading.split)
+    reading.legend = _legend(reading, contents.root, trained)
     if trained is None:
         _split(reading, val)
     parts: list[tuple[Part, Pair]] = [("train", pair) for pair in reading.split.train]
@@ -203,9 +210,9 @@ def read_dataset(
     return reading
 
 
-def _describe(reading: Reading, declared: Mapping[str, Any], trained: DatasetFile | None) -> None:
+def _describe(reading: Reading, declared: Mapping[str, Any], trained: DatasetFile | None, root: Path) -> None:
     try:
-        own = declared_in(reading.folder) or DatasetFile()
+        own = declared_in(reading.folder) or declared_in(root) or DatasetFile()
     except DataError as error:
         reading.faults.append(Fault.of("description", error))
         own = DatasetFile()
@@ -219,6 +226,18 @@ def _describe(reading: Reading, declared: Mapping[str, Any], trained: DatasetFil
         own = DatasetFile()
     said = {key: getattr(own, key) for key in own.model_fields_set}
     reading.description = trained.model_copy(update=said)
+
+
+def _legend(reading: Reading, root: Path, trained: DatasetFile | None) -> Legend | None:
+    """What lies beside the masks, where nothing is declared, or where it names the classes of the trained model."""
+    pairs = [*reading.split.train, *reading.split.val]
+    if not pairs or reading.description.instance_boundary or (reading.description.classes and trained is None):
+        return None
+    beside = [files_of(origin)[0].parent for origin in pairs[0].masks.values()]
+    legend = find_legend([*beside, root])
+    if legend and trained and _names(legend.readings[0]) != _names(reading.description.classes):
+        return None
+    return legend
 
 
 def _names(classes: Sequence[ClassEntry]) -> str:
@@ -265,10 +284,12 @@ def _understand(reading: Reading, *, keep: bool) -> None:
     if not sound or any(fault.check == "description" for fault in reading.faults):
         return
     try:
-        reading.table = mask_table([example.pair.masks for example in sound], reading.description, reading.folder)
+        reading.table = _table(reading, [example.pair.masks for example in sound])
     except DataError as error:
         reading.faults.append(Fault.of("many-values", error))
         return
+    if any(isinstance(e.pair.masks.first, Objects) for e in sound) and not reading.description.instance_boundary:
+        reading.table = _of_objects(reading.table)
     for example in sound:
         try:
             indices = reading.table.decode(example.pair.masks)
@@ -277,6 +298,37 @@ def _understand(reading: Reading, *, keep: bool) -> None:
         else:
             example.classes = class_facts(indices, len(reading.table.classes))
             example.indices = indices if keep else None
+
+
+def _of_objects(table: MaskTable) -> MaskTable:
+    """The table of masks that have a file for each object, all of which are one class."""
+    remark = "the objects, a file each, are one class; 'instance_boundary: 2' keeps touching ones apart"
+    names = {"class 0": "background", "class 1": "object"}
+    classes = [entry.model_copy(update={"name": names.get(entry.name, entry.name)}) for entry in table.classes]
+    return replace(table, classes=classes, remarks=(*table.remarks, remark))
+
+
+def _table(reading: Reading, masks: Sequence[MaskFiles]) -> MaskTable:
+    """How the masks are read: as is declared, or as a legend beside them says if they hold what it says."""
+    readings = reading.legend.readings if reading.legend else ()
+    if reading.description.classes:  # of a trained model: the legend may mean other values by its names
+        try:
+            return mask_table(masks, reading.description, reading.folder)
+        except DataError:
+            if not readings:
+                raise
+    for classes in readings:
+        try:
+            description = reading.description.model_copy(update={"classes": classes})
+            table = mask_table(masks, description, reading.folder)
+        except DataError:
+            continue
+        there = [entry for entry in table.classes if any(table.counts.get(c) for c in table.codes_of(entry))]
+        kept = there if len(there) > 1 and not reading.description.classes else table.classes
+        remark = f"the classes are those of {reading.legend.file}" if reading.legend else ""
+        reading.description = reading.description.model_copy(update={"classes": kept})
+        return replace(table, classes=kept, remarks=(*table.remarks, remark))
+    return mask_table(masks, reading.description, reading.folder)
 
 
 def shares(classes: Sequence[ClassFacts]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 _ANIMALS = "sub|subject|animal|mouse|rat|rabbit|pig|patient|donor|specimen"
 _ANIMAL = re.compile(rf"(?:^|[ _.-])(?P<group>(?:{_ANIMALS})[ _-]?[a-z]*[ _-]?\d+)", re.IGNORECASE)
@@ -17,6 +17,8 @@ _PATCH = re.compile(
     re.IGNORECASE,
 )
 
+_TILE = re.compile(r"(?P<group>.+?)[ _.-]*[\[(](?P<place>[^\])]*\bx=\d[^\])]*)[\])].*", re.IGNORECASE)  # QuPath
+
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     """A key that sorts names as people count: ``z2`` before ``z10``."""
@@ -26,8 +28,25 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 
 def patch_of(stem: str) -> str | None:
     """The image that a patch was cut from, as its name tells: ``img_01`` for ``img_01_x0_y512``; none for others."""
-    found = _PATCH.fullmatch(stem)
+    found = _PATCH.fullmatch(stem) or (_TILE.fullmatch(stem) if _box(stem) else None)
     return found["group"] if found else None
+
+
+def _box(stem: str) -> tuple[int, int, int, int] | None:
+    """Where in its slide a tile lies, as QuPath writes it, ``[d=2,x=512,y=0,w=512,h=512]``: x, y, width, height."""
+    found = _TILE.fullmatch(stem)
+    values = dict(re.findall(r"\b([xywh])=(\d+)", found["place"].lower())) if found else {}
+    return (int(values["x"]), int(values["y"]), int(values["w"]), int(values["h"])) if len(values) == 4 else None
+
+
+def are_apart(some: Iterable[str], others: Iterable[str]) -> bool:
+    """Whether names say where all tiles lie, and none of ``some`` overlaps one of ``others``."""
+    boxes, rest = [_box(stem) for stem in some], [_box(stem) for stem in others]
+    return all(a and b and not _overlap(a, b) for a in boxes for b in rest)
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return all(a[axis] < b[axis] + b[axis + 2] and b[axis] < a[axis] + a[axis + 2] for axis in (0, 1))
 
 
 def groups_of(stems: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:

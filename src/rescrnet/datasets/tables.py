@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,8 @@ def find_table(folder: Path) -> Path | None:
 def read_table(path: Path) -> tuple[list[TableRow], list[Fault]]:
     """The rows of a table with the columns ``image``, ``mask`` and, if wanted, ``group`` and ``split``.
 
-    Paths are relative to the table. A ``split`` is ``train``, ``val``, or empty for training; rows for ``test`` are
-    left out. What cannot be used is a fault.
+    Paths are relative to the table, with slashes or backslashes. A ``split`` is ``train``, ``val``, or empty for
+    training; rows for ``test`` are left out. What cannot be used is a fault.
     """
     header, lines = _read(path)
     rows: list[TableRow] = []
@@ -58,10 +59,10 @@ def read_table(path: Path) -> tuple[list[TableRow], list[Fault]]:
         if wrong:
             faults.append(Fault("table-row", (path,), *wrong, place=f", line {number}"))
             continue
-        image = path.parent / cells["image"]
+        image = _file(path.parent, cells["image"])
         seen[image] = number
         split = _SPLITS[cells.get("split", "").lower()]
-        rows.append(TableRow(image, path.parent / cells["mask"], cells.get("group", ""), split))
+        rows.append(TableRow(image, _file(path.parent, cells["mask"]), cells.get("group", ""), split))
     return rows, faults
 
 
@@ -72,17 +73,27 @@ def _fault(path: Path, cells: Mapping[str, str], seen: Mapping[Path, int]) -> tu
         if not name:
             return f"names no {column}", "fill it in, or remove the line"
         try:
-            file = path.parent / name
-            there = "\0" not in name and (file.is_file() or is_zarr(file))
+            there = "\0" not in name and _is_there(_file(path.parent, name))
         except OSError:  # too long for a name
             there = False
         if not there:
             return f"there is no file '{name}'", f"expected a {column} relative to the table"
     if (split := cells.get("split", "").lower()) not in _SPLITS:
         return f"split '{split}' is unknown", "expected train, val or test"
-    if line := seen.get(path.parent / cells["image"]):
+    if line := seen.get(_file(path.parent, cells["image"])):
         return f"'{cells['image']}' is in line {line} too", "list each image once"
     return None
+
+
+def _file(folder: Path, name: str) -> Path:
+    """The file of a name, which Windows may have written with backslashes, or another system with other umlauts."""
+    forms = [name, *(unicodedata.normalize(form, name.replace("\\", "/")) for form in ("NFC", "NFD"))]
+    files = [folder / form for form in (*forms, name.replace("\\", "/"))]
+    return next((file for file in files if _is_there(file)), files[0])
+
+
+def _is_there(file: Path) -> bool:
+    return file.is_file() or is_zarr(file)
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:

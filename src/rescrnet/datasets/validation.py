@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from rescrnet.datasets.layouts import Pair, Split, find_pairs, inconsistencies
-from rescrnet.datasets.splits import groups_of, last_groups, patch_of
+from rescrnet.datasets.splits import are_apart, groups_of, last_groups, patch_of
 from rescrnet.errors import DataError, UsageError
 from rescrnet.masks.declared import DatasetFile
+from rescrnet.validation import split_names
 
 DEFAULT_VALIDATION = "0.25"
 
@@ -55,8 +57,17 @@ def groups_in(pairs: Sequence[Pair], description: DatasetFile) -> dict[str, str]
 
 
 def _meant(name: str, known: Collection[str]) -> str:
-    """The name of an image as it is known: ``cell.ome``, of ``cell.ome.tif``, is ``cell``."""
-    return name if name in known else name.removesuffix(".ome")
+    """The name of an image as it is known: ``cell.ome``, of ``cell.ome.tif``, is ``cell``, and ``5`` may be ``005``.
+
+    Its letters may be composed in another way, as a Mac does; what could be two images is neither.
+    """
+    if name in known:
+        return name
+    name = name.removesuffix(".ome")
+    alike = [stem for stem in known if unicodedata.normalize("NFC", stem) == unicodedata.normalize("NFC", name)]
+    if name.isdecimal() and not alike:
+        alike = [stem for stem in known if stem.isdecimal() and int(stem) == int(name)]
+    return alike[0] if len(alike) == 1 else name
 
 
 def _listed(pairs: Sequence[Pair], names: Sequence[str]) -> set[str]:
@@ -73,7 +84,7 @@ def _listed(pairs: Sequence[Pair], names: Sequence[str]) -> set[str]:
 
 def _chosen(pairs: Sequence[Pair], val: str, description: DatasetFile) -> set[str]:
     stems = [pair.stem for pair in pairs]
-    names = {_meant(name.strip(), stems) for name in val.split(",")}
+    names = {_meant(name, stems) for name in split_names(val)}
     unknown = sorted(names - set(stems))
     if not unknown:  # before fractions, since images may be named like numbers
         if len(names) == len(stems):
@@ -98,11 +109,12 @@ def _chosen(pairs: Sequence[Pair], val: str, description: DatasetFile) -> set[st
     groups = groups_in(pairs, description)
     if len(set(groups.values())) > 1:
         return last_groups(groups, fraction)
-    if patch_of(stems[0]):
+    last = last_groups({stem: stem for stem in stems}, fraction)
+    if patch_of(stems[0]) and not are_apart(last, set(stems) - last):
         raise DataError(
             pairs[0].image,
             f"all images are patches of one image, '{groups[stems[0]]}', and a fraction of them would validate on what "
             "was trained on",
             "name the patches of one end with --val a,b,c, or add another image",
         )
-    return last_groups({stem: stem for stem in stems}, fraction)  # one stack: its last sections
+    return last  # one stack: its last sections; one slide: the tiles of its end

@@ -8,15 +8,15 @@ from itertools import takewhile
 from math import isclose
 from typing import Any
 
-from rescrnet.config import Variant
+from rescrnet.config import ResCRNetConfig, Variant
 from rescrnet.errors import ModelError
 from rescrnet.exchange.keras_file import Layer, mismatch, read_layers
 from rescrnet.exchange.keras_plan import BlockLayers, HeadLayers, Plan, network_config
-from rescrnet.nn.variants import VARIANTS, drops_stem, join
+from rescrnet.nn.variants import VARIANTS, dropouts, join
 from rescrnet.wording import one_line
 
-# What a tensor is the sum of: outputs of blocks by their place, each dropped out or not, and how often.
-Terms = Counter[tuple[int, bool]]
+# What a tensor is the sum of: outputs of blocks by their place, each with the dropout after it, and how often.
+Terms = Counter[tuple[int, float]]
 
 # What our network has built in, by Keras' class and setting.
 _BUILT_IN: dict[str, dict[str, Any]] = {
@@ -64,16 +64,13 @@ def _plan(graph: _Graph) -> Plan:
     projection, lstm = graph[heads[0].projection], _inner_lstm(graph, heads[0])
     return Plan(
         config=network_config(
-            architecture=_read_variant(graph, sums, [*sources, features]),
+            **_read_joins(graph, sums, [*sources, features]),
             n=len(blocks),
             m=len(heads) if lstm else 0,
             filters=[graph[block.branches[0][2]].setting("filters") for block in blocks],
             kernel_sizes=[_sides(graph, block, "kernel_size") for block in blocks],
             dilations=[_sides(graph, block, "dilation_rate") for block in blocks],
             merge=_the_only(merges, "ways to join branches"),
-            dropout=_the_only(
-                [layer.setting("rate") for layer in graph.of_kind("SpatialDropout2D")] or [0], "dropouts"
-            ),
             **({"lstm_filters": lstm["filters"], "recurrent_dropout": lstm["recurrent_dropout"]} if lstm else {}),
         ),
         in_channels=_channels(graph),
@@ -202,21 +199,30 @@ def _read_block(graph: _Graph, output: str) -> tuple[BlockLayers, str, str]:
     return BlockLayers(shared, branches, (shortcut, norms[0])), source, merge
 
 
-def _read_variant(graph: _Graph, sums: Sequence[str], sources: Sequence[str]) -> Variant:
-    """How the blocks are joined: ``sources`` are the tensors that they read, and that the head reads."""
+def _read_joins(graph: _Graph, sums: Sequence[str], sources: Sequence[str]) -> dict[str, Any]:
+    """The variant and the dropout: ``sources`` are the tensors that the blocks read, and that the head reads.
+
+    Any block may be without dropout, as the last one in the authors' networks without ConvLSTMs. Where two variants
+    would do, as with two blocks, it is the one in which a single dropout tells them all.
+    """
     if graph[sources[0]].kind != "InputLayer":
         raise _differs(graph[sources[0]], "the input")
     terms = _sums_of_blocks(graph, sums)
     missing = next((name for name in sources[1:] if name not in terms), None)
     if missing:
         raise _differs(graph[missing], "the output of a residual block or a sum of such")
-    joined = [terms[name] for name in sources[1:]]
+    joined, rates = [terms[name] for name in sources[1:]], _dropouts(graph, sums)
     agreeing = {}  # by variant, how many blocks in a row are joined as in it
     for variant in VARIANTS:
-        pairs = zip(joined, _expected_terms(variant, len(sums)), strict=True)
+        pairs = zip(joined, _expected_terms(variant, rates), strict=True)
         agreeing[variant] = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
-        if agreeing[variant] == len(sums):
-            return variant
+    found = [
+        {"architecture": variant, "dropout": _in_short(variant, rates)}
+        for variant in VARIANTS
+        if agreeing[variant] == len(sums)
+    ]
+    if found:
+        return min(found, key=lambda settings: isinstance(settings["dropout"], list))
     first = graph[sources[1 + max(agreeing.values())]]
     raise _differs(first, "blocks that are joined as in res-cr-net, dense or very-dense")
 
@@ -226,21 +232,33 @@ def _sums_of_blocks(graph: _Graph, sums: Sequence[str]) -> dict[str, Terms]:
     for name, layer in graph.layers.items():
         inputs = [terms[name] for name in layer.inputs if name in terms]
         if name in sums:
-            terms[name] = Counter({(sums.index(name), False): 1})
+            terms[name] = Counter({(sums.index(name), 0.0): 1})
         elif len(inputs) != len(layer.inputs) or not inputs:
             continue
-        elif layer.kind == "SpatialDropout2D":
-            terms[name] = Counter({(block, True): often for (block, _), often in inputs[0].items()})
+        elif layer.kind == "SpatialDropout2D" and layer.inputs[0] in sums:
+            terms[name] = Counter({(sums.index(layer.inputs[0]), layer.setting("rate")): 1})
         elif layer.kind == "Add" and (len(inputs) > 1 or layer.arguments.get("y") == 0):  # Python's sum() adds 0
             terms[name] = sum(inputs, Counter())
     return terms
 
 
-def _expected_terms(variant: Variant, n: int) -> Iterator[Terms]:
-    """What the tensors after each of ``n`` blocks are the sums of in our network."""
+def _dropouts(graph: _Graph, sums: Sequence[str]) -> list[float]:
+    """The dropout after each block; 0 where there is none."""
+    rates = {layer.inputs[0]: layer.setting("rate") for layer in graph.of_kind("SpatialDropout2D")}
+    return [rates.get(name, 0.0) for name in sums]
+
+
+def _in_short(variant: Variant, rates: Sequence[float]) -> float | list[float]:
+    """The dropouts as one number, where that says the same in a network of this variant."""
+    short = ResCRNetConfig.model_construct(architecture=variant, n=len(rates), dropout=rates[-1])
+    return rates[-1] if dropouts(short) == rates else list(rates)
+
+
+def _expected_terms(variant: Variant, rates: Sequence[float]) -> Iterator[Terms]:
+    """What the tensors after each block are the sums of in our network, by the dropout after each."""
     state: tuple[Terms, ...] = (Counter(),)
-    for block in range(n):
-        state = join(variant, block, Counter([(block, block > 0 or drops_stem(variant))]), state[-1])
+    for block, rate in enumerate(rates):
+        state = join(variant, block, Counter([(block, rate)]), state[-1])
         yield state[0]
 
 

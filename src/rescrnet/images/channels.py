@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tifffile
 from numpy.typing import NDArray
 
 from rescrnet.errors import DataError
@@ -17,19 +18,37 @@ from rescrnet.images.npy import Index
 from rescrnet.images.open import image_stem, open_image
 from rescrnet.images.stack import Axis, Source, Stack, make_stack
 
-CHANNEL = re.compile(r"(?P<name>.+?)[ _.-]+(?:c|ch|channel)[ _-]?(?P<number>\d{1,4})", re.IGNORECASE)
+CHANNEL = re.compile(
+    r"(?P<name>.+?)[ _.-]+(?:(?:c|ch|channel)[ _-]?(?P<number>\d{1,4})|w(?P<wavelength>\d))", re.IGNORECASE
+)
 NNUNET_CHANNEL = re.compile(r"(?P<name>.+)_(?P<number>\d{4})")
+_FIJI_CHANNEL = re.compile(r"c(?P<number>\d)-(?P<name>.+)", re.IGNORECASE)  # "Split Channels"
+_CHANNEL_INSIDE = re.compile(  # Micro-Manager
+    r"(?P<name>.+?)[ _.-]+(?:ch|channel)[ _-]?(?P<number>\d{1,4})(?P<rest>[ _.-].+)", re.IGNORECASE
+)
 
 
 def group_channels(files: Iterable[Path], pattern: re.Pattern[str] = CHANNEL) -> dict[str, dict[int, Path]]:
     """The file of each channel by its number, by the name of the image; nothing where a file has no such name."""
     numbered: dict[str, dict[int, Path]] = defaultdict(dict)
     for file in files:
-        match = pattern.fullmatch(image_stem(file))
-        if not match:
+        channel = channel_of(image_stem(file), pattern)
+        if not channel:
             return {}
-        numbered[match["name"]][int(match["number"])] = file
+        numbered[channel[0]][channel[1]] = file
     return dict(numbered)
+
+
+def channel_of(stem: str, pattern: re.Pattern[str] = CHANNEL) -> tuple[str, int] | None:
+    """The name of the image and the number of the channel that a stem says: ``cell_c1``, ``C1-cell``; else none."""
+    stem = re.sub(r"\.(?:tiff?|png)$", "", stem, flags=re.IGNORECASE)  # Fiji: "C1-cell.tif.png"
+    for tried in (pattern, *((_FIJI_CHANNEL, _CHANNEL_INSIDE) if pattern is CHANNEL else ())):
+        if match := tried.fullmatch(stem):
+            found = match.groupdict()
+            name, _, suffix = found["name"].rpartition(".")
+            name = name if suffix.lower() in ("tif", "tiff") else found["name"]
+            return name + (found.get("rest") or ""), int(found["number"] or found["wavelength"])
+    return None
 
 
 class _JoinedChannels:
@@ -51,6 +70,8 @@ class _JoinedChannels:
 def open_channels(files: Sequence[Path]) -> Stack:
     """Grey files, one for each channel, as one image. Raises :class:`DataError` where they do not fit together."""
     stacks = [open_image(file) for file in files]
+    if _are_one_set(files, stacks):
+        return stacks[0]
     first = stacks[0][0].source
     for file, stack in zip(files, stacks, strict=True):
         source = stack[0].source
@@ -72,6 +93,22 @@ def open_channels(files: Sequence[Path]) -> Stack:
         form=stacks[0].form,
     )
     return replace(joined, kind=stacks[0].kind, separate=True)
+
+
+def _are_one_set(files: Sequence[Path], stacks: Sequence[Stack]) -> bool:
+    """Whether each file says of itself that it and the others are one image: OME-TIFFs that share their metadata."""
+    if any(len(stack) > 1 or stack[0].source.shape[-1] != len(files) for stack in stacks):
+        return False
+    heads = [_description(file) for file in files]
+    return all(f'FileName="{file.name}"' in head for file in files for head in heads)
+
+
+def _description(file: Path) -> str:
+    try:
+        with tifffile.TiffFile(file) as tiff:
+            return tiff.pages.first.description
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return ""
 
 
 def _shape(stack: Stack) -> tuple[int, ...]:

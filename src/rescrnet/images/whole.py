@@ -39,13 +39,25 @@ class Channels:
         return f"{self.files[0]} (and {len(self.files) - 1} more channels)"
 
 
-Origin = Path | Page | Channels
-"""Where an image or a mask lies: the only plane of a file, one of several, or a file for each channel."""
+@dataclass(frozen=True)
+class Objects:
+    """A mask whose objects are files of their own, each binary: numbered from 1 in their order, or all of them 1."""
+
+    files: tuple[Path, ...]
+    numbered: bool = False
+
+    def __str__(self) -> str:
+        more = f" (and {len(self.files) - 1} more objects)" if len(self.files) > 1 else ""
+        return f"{self.files[0]}{more}"
+
+
+Origin = Path | Page | Channels | Objects
+"""Where an image or a mask lies: the only plane of a file, one of several, or a file for each channel or object."""
 
 
 def files_of(origin: Origin) -> tuple[Path, ...]:
     """The files that an image is read from."""
-    if isinstance(origin, Channels):
+    if isinstance(origin, Channels | Objects):
         return origin.files
     return (origin.path if isinstance(origin, Page) else origin,)
 
@@ -79,6 +91,8 @@ class Pixels:
 
 def open_origin(origin: Origin, *, indices: bool = False) -> tuple[Stack, Plane]:
     """The image that holds a plane, and the plane. Raises :class:`DataError` where it is not one readable image."""
+    if isinstance(origin, Objects):
+        raise DataError(origin, "is a file for each object", "expected one image")
     if isinstance(origin, Channels):
         stack = open_channels(origin.files)
         return stack, stack[0]
@@ -116,6 +130,8 @@ def read_pixels(origin: Origin, *, indices: bool = False) -> Pixels:
     Raises:
         DataError: it is not one readable 2-D image, or claims to be larger than is sensible.
     """
+    if isinstance(origin, Objects):
+        return _read_objects(origin)
     stack, (_, source) = open_origin(origin, indices=indices)
     height, width, channels = source.shape
     nbytes = height * width * (channels + source.alpha) * source.dtype.itemsize
@@ -126,6 +142,24 @@ def read_pixels(origin: Origin, *, indices: bool = False) -> Pixels:
     return Pixels(
         np.ascontiguousarray(values), source.alpha, stack.separate, source.palette, stack.form, pixel_size(stack.axes)
     )
+
+
+def _read_objects(origin: Objects) -> Pixels:
+    """The objects as one mask, YX; a pixel of two objects is of the later one."""
+    numbers: NDArray[Any] | None = None
+    for number, file in enumerate(origin.files, start=1):
+        pixels = read_pixels(file, indices=True)
+        values = pixels.colours.max(-1)
+        if numbers is None:
+            numbers = np.zeros(values.shape, np.uint16)
+        if values.shape != numbers.shape:
+            found = f"is {values.shape[1]} × {values.shape[0]} but {origin.files[0]} is {numbers.shape[1]} × "
+            raise DataError(file, f"{found}{numbers.shape[0]}", "the objects of an image must have one size")
+        numbers[values > values.max() // 2] = number
+    if numbers is None:
+        raise ValueError("there is no object")
+    merged = numbers if origin.numbered else (numbers > 0).astype(np.uint8)
+    return Pixels(merged, False, False, None, pixels.form, pixels.pixel_size)
 
 
 def read_image(origin: Origin) -> NDArray[np.float32]:

@@ -35,13 +35,16 @@ class DatasetFile(MaskDeclaration):
         if not path.is_file():
             return None
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            values = yaml.safe_load(text)
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(path, f"is not valid YAML ({one_line(error)})", "correct it") from None
         if not isinstance(values, dict):
             raise DataError(
                 path, "is no dataset.yaml", "expected keys such as 'classes:', with a name and a value for each"
             )
+        as_text = yaml.load(text, yaml.BaseLoader)  # names may look like numbers: 004
+        values |= {key: as_text[key] for key in ("groups", "validation") if values.get(key)}
         try:
             return validate(cls, values, where=str(path))
         except UsageError as error:

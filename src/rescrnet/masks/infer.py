@@ -83,6 +83,8 @@ def mask_table(masks: Sequence[Mapping[str, Origin]], declared: DatasetFile | No
     reader = MaskReader.fit(stored, INDEX_LIMIT)
     if any(255 in entry.values for entry in declared.classes):
         reader = replace(reader, one=255)
+    if not reader.layers and _by_colour(declared) and all(files.labels(files.first).palette for files in stored):
+        reader = replace(reader, palette=True, colour=True)  # what an index stands for is declared, not the index
     seen = _Seen.of(_as_asked(reader, declared, where), stored)
     ignore, remarks = tuple(as_list(declared.ignore)), tuple[str, ...]()
     if not declared.classes and not ignore and (void := _void(seen)):
@@ -106,6 +108,11 @@ def mask_table(masks: Sequence[Mapping[str, Origin]], declared: DatasetFile | No
     counts = {code: n for code, n in seen.counts.items() if code in areas} if smooth else labelled(seen.counts)
     classes = coloured(_infer(seen, counts, where))
     return _checked(replace(table, classes=classes, antialiased=smooth), where)
+
+
+def _by_colour(declared: DatasetFile) -> bool:
+    values = [value for entry in declared.classes for value in entry.values]
+    return bool(values) and all(isinstance(value, str) and value.startswith("#") for value in values)
 
 
 def _checked(table: MaskTable, where: Path) -> MaskTable:
@@ -155,8 +162,9 @@ def _refuse_mixture(seen: _Seen, last: int) -> None:
     raise DataError(
         other,
         f"holds class indices, but {one} holds {last} beside one other value at most",
-        "expected one encoding in all masks; renumber one of them, or, "
-        f"if {last} is unlabelled, say 'ignore: {last}' in dataset.yaml",
+        "expected one encoding in all masks; if both mean the same class, say in dataset.yaml "
+        f"'classes: [{{name: background, value: 0}}, {{name: object, value: [1, {last}]}}]'; "
+        f"if {last} is unlabelled, 'ignore: {last}'",
     )
 
 

@@ -47,6 +47,10 @@ class MaskTable:
         named = [(self.reader.code_of(value), place) for place, e in enumerate(self.classes) for value in e.values]
         return {code: place for code, place in named if code is not None}
 
+    def codes_of(self, entry: ClassEntry) -> list[int]:
+        """The codes that a class names."""
+        return [code for value in entry.values if (code := self.reader.code_of(value)) is not None]
+
     @property
     def strays(self) -> dict[int, int]:
         """Pixels of the codes that no class names."""

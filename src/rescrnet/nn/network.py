@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from rescrnet.config import ResCRNetConfig, Variant, validate
 from rescrnet.nn.blocks import LSTMResBlock, Projection
 from rescrnet.nn.fused import FusedConvResBlock
-from rescrnet.nn.variants import drops_stem, join
+from rescrnet.nn.variants import dropouts, join
 
 
 class ResCRNet(nn.Module):
@@ -36,12 +36,8 @@ class ResCRNet(nn.Module):
 
         blocks, width = [], in_channels
         columns = (config.per_block("filters"), config.per_block("kernel_sizes"), config.per_block("dilations"))
-        for index, (filters, kernel_sizes, dilations) in enumerate(zip(*columns, strict=True)):
-            stem = index == 0
-            dropout = config.dropout if not stem or drops_stem(self.variant) else 0.0
-            block = FusedConvResBlock(
-                width, filters, kernel_sizes, dilations, merge=config.merge, dropout=dropout, stem=stem
-            )
+        for index, (*sizes, dropout) in enumerate(zip(*columns, dropouts(config), strict=True)):
+            block = FusedConvResBlock(width, *sizes, merge=config.merge, dropout=dropout, stem=index == 0)
             blocks.append(block)
             width = block.out_channels
         self.blocks = nn.ModuleList(blocks)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from rescrnet.config import Variant
+from rescrnet.config import ResCRNetConfig, Variant
 
 T = TypeVar("T")
 
@@ -30,9 +30,12 @@ def join(variant: Variant, index: int, output: T, total: T) -> tuple[T, ...]:
     return joined
 
 
-def drops_stem(variant: Variant) -> bool:
-    """Whether the stem has the dropout of the other blocks; the denser networks keep all of its channels."""
-    return variant == "res-cr-net"
+def dropouts(config: ResCRNetConfig) -> list[float]:
+    """The dropout after each block. A single one is not for the stem of the denser networks."""
+    rates: list[float] = config.per_block("dropout")
+    if not isinstance(config.dropout, list) and config.architecture != "res-cr-net":
+        rates[0] = 0.0
+    return rates
 
 
 def _chain(index: int, output: Any, total: Any) -> tuple[Any, ...]:

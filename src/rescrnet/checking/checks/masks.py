@@ -113,7 +113,9 @@ def mixed_values(reading: Reading) -> Iterator[Fault]:
         fewer = len(layers[True]) <= len(layers[False])
         listed = [", ".join(map(str, sorted(values[kind])[:4])) for kind in (fewer, not fewer)]
         reason = f"holds {listed[0]} beside 0, other masks hold {listed[1]}"
-        yield from faults(_files(layers[fewer]), reason, "give each class one value in all masks")
+        both = sorted(values[True] | values[False])
+        same = f"; if they mean the same, say in dataset.yaml 'value: {both}'" if len(both) == 2 else ""
+        yield from faults(_files(layers[fewer]), reason, f"give each class one value in all masks{same}")
 
 
 @check(Severity.error)
