@@ -107,7 +107,11 @@ def test_folders_of_binary_masks_are_a_dataset(tmp_path):
     for stem in "ab":
         save(tmp_path / f"images/{stem}.png", noise())
         save(tmp_path / f"masks/cell/{stem}.png", stripes(0, 255))
-        save(tmp_path / f"masks/wall/{stem}.tif", stripes(True, False, False, False, dtype=bool))
+        save(
+            tmp_path / f"masks/wall/{stem}.tif",
+            stripes(True, False, False, False, dtype=bool),
+            photometric="minisblack",
+        )
     data = load(tmp_path)
     assert [entry.name for entry in data.classes] == ["background", "cell", "wall"]
     np.testing.assert_array_equal(data.train[0].mask, stripes(2, 0, 1, 1))

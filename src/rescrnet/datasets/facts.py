@@ -40,6 +40,8 @@ class ImageFacts:
         saturated: share of the pixels with the largest value, where that is the largest of the type.
         not_finite: values that are NaN or infinite.
         grey: whether the channels of an RGB image are equal.
+        white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
+        half_clear: share of pixels that are neither opaque nor wholly transparent.
         digest: of the pixels; equal images have equal digests.
         reduced: the image in grey, its longest side 128, YX float32.
     """
@@ -57,6 +59,8 @@ class ImageFacts:
     saturated: float
     not_finite: int
     grey: bool
+    white_is_zero: bool
+    half_clear: float
     digest: str
     reduced: NDArray[np.float32] = field(repr=False)
 
@@ -73,6 +77,7 @@ class MaskFacts:
         palette: whether the values stand for colours of a palette.
         values: pixels of every value; colours as 0xRRGGBB.
         colour: whether the channels differ.
+        white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
         digest: of the pixels.
     """
 
@@ -83,6 +88,7 @@ class MaskFacts:
     palette: bool
     values: Counter[int]
     colour: bool
+    white_is_zero: bool
     digest: str
 
 
@@ -126,9 +132,16 @@ def image_facts(pixels: Pixels) -> ImageFacts:
         saturated=saturated,
         not_finite=int(finite.size - finite.sum()),
         grey=colours.shape[2] == 3 and bool((colours == colours[..., :1]).all()),
+        white_is_zero=pixels.white_is_zero,
+        half_clear=_half_clear(pixels.values[..., -1]) if pixels.alpha else 0.0,
         digest=_digest(colours),
         reduced=reduced(unit.mean(-1) if unit.shape[-1] > 1 else unit[..., 0]),
     )
+
+
+def _half_clear(alpha: NDArray[Any]) -> float:
+    top = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
+    return float(((alpha > 0) & (alpha < top)).mean())
 
 
 def _range(known: NDArray[Any]) -> tuple[float, float, float, int]:
@@ -167,6 +180,7 @@ def mask_facts(pixels: Pixels, file: Origin) -> MaskFacts:
         palette=pixels.palette is not None and pixels.form == "PNG",
         values=_count(values),
         colour=colour,
+        white_is_zero=pixels.white_is_zero,
         digest=_digest(colours),
     )
 

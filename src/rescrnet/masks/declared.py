@@ -60,7 +60,7 @@ def declared_in(folder: Path) -> DatasetFile | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(path, f"is not valid JSON ({one_line(error)})") from None
+        raise DataError(path, f"is not valid JSON ({one_line(error)})", "correct it") from None
     if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
         return None  # something else's dataset.json
     try:
