@@ -42,7 +42,8 @@ def show_finding(finding: Finding, console: Console) -> None:
     style = _STYLES[finding.severity]
     head = f"[{style}]{finding.severity.name}[/] {finding.check.name}: {escape(finding.reason)}"
     console.print(head, highlight=False, soft_wrap=True)
-    fix = " (--fix does)" if finding.check.fixable and finding.severity is not Severity.info else ""
+    does = "leaves it out" if finding.check.leaves_out else "does"
+    fix = f" (--fix {does})" if finding.check.fixable and finding.severity is not Severity.info else ""
     console.print(f"    {escape(finding.remedy)}{fix}", highlight=False, soft_wrap=True)
     for file in finding.files[:_MOST_FILES]:
         console.print(f"    {escape(file)}", style="dim", highlight=False, soft_wrap=True)

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from rescrnet.images.whole import Origin, Pixels
 from rescrnet.intensity import normalise_image
+from rescrnet.no_data import filled, no_data
 
 _SAMPLE = 1_000_000  # pixels that percentiles and numbers of values are taken from
 _MANY = 257  # values that are not told apart from more
@@ -39,6 +40,7 @@ class ImageFacts:
         values: how many different values there are, 257 for more.
         saturated: share of the pixels with the largest value, where that is the largest of the type.
         not_finite: values that are NaN or infinite.
+        no_data: values that say that there are no data, such as -9999; they are in none of the other numbers.
         grey: whether the channels of an RGB image are equal.
         white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
         half_clear: share of pixels that are neither opaque nor wholly transparent.
@@ -58,6 +60,7 @@ class ImageFacts:
     values: int
     saturated: float
     not_finite: int
+    no_data: int
     grey: bool
     white_is_zero: bool
     half_clear: float
@@ -116,8 +119,9 @@ def image_facts(pixels: Pixels) -> ImageFacts:
     """What is kept of an image."""
     colours = pixels.colours
     finite = np.isfinite(colours) if colours.dtype.kind == "f" else np.ones(1, bool)
-    unit = normalise_image(colours if finite.all() else np.where(finite, colours, 0), alpha=False)
-    low, high, saturated, values = _range(colours if finite.all() else colours[finite])
+    unit = filled(normalise_image(colours if finite.all() else np.where(finite, colours, 0), alpha=False))
+    known = finite if (missing := no_data(colours)) is None else finite & ~missing
+    low, high, saturated, values = _range(colours if known.all() else colours[known])
     return ImageFacts(
         size=(colours.shape[0], colours.shape[1]),
         channels=colours.shape[2],
@@ -131,6 +135,7 @@ def image_facts(pixels: Pixels) -> ImageFacts:
         values=values,
         saturated=saturated,
         not_finite=int(finite.size - finite.sum()),
+        no_data=0 if missing is None else int(missing.sum()),
         grey=colours.shape[2] == 3 and bool((colours == colours[..., :1]).all()),
         white_is_zero=pixels.white_is_zero,
         half_clear=_half_clear(pixels.values[..., -1]) if pixels.alpha else 0.0,

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rescrnet.errors import DataError
+from rescrnet.images.foreign import foreign_among, foreign_form
 from rescrnet.images.npy import RawArray, holds_numbers
 from rescrnet.images.picture import open_picture
 from rescrnet.images.stack import ArrayLike, Axis, Stack, default_axes, make_stack
@@ -79,6 +80,8 @@ def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, 
         raise DataError(path, "has one level, 0", f"there is no level {level}")
     if form == "NumPy":
         return replace(wrap(RawArray.open(path), name=str(path)), path=path, form=form)
+    if (not form or path.suffix.lower() == ".nd2") and (foreign := foreign_form(path)):
+        raise DataError(path, f"is of a form that is not read: {foreign.name}", foreign.remedy)
     return open_picture(path, indices=indices)
 
 
@@ -141,12 +144,18 @@ def image_stem(path: Path) -> str:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """What :func:`open_image` can open directly in ``folder``, sorted by name; hidden files are left out."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and (_is_named_image(path) if path.is_file() else is_zarr(path))
-    )
+    """What :func:`open_image` can open directly in ``folder``, sorted by name; hidden files are left out.
+
+    Raises :class:`DataError` where it can open nothing, but there are images in a form that is not read.
+    """
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    images = [path for path in visible if (_is_named_image(path) if path.is_file() else is_zarr(path))]
+    foreign = {} if images else foreign_among(visible)
+    for form, files in foreign.items():
+        if not form.annotations:
+            more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
+            raise DataError(files[0], f"is of a form that is not read: {form.name}{more}", form.remedy)
+    return images
 
 
 def _is_named_image(path: Path) -> bool:

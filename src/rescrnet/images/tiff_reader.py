@@ -94,6 +94,9 @@ class TiffArray:
         photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)
         if photometric in _PRINT_COLOURS:
             raise DataError(path, f"is stored as {photometric.name}", "expected grey or RGB; convert it")
+        page_shape = tuple(self._keyframe.shape)
+        if not self._raw and self.shape[-len(page_shape) :] != page_shape:
+            raise DataError(path, f"has pages of shape {page_shape} in a stack of {self.shape}", "save it anew")
         self._kept: tuple[int, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -13,6 +13,7 @@ from rescrnet.images.picture import Palette
 from rescrnet.images.whole import Origin, Pixels, read_pixels
 from rescrnet.masks.edges import Mixtures
 
+_UNLABELLED = -1  # as other programs write it
 STRAYS = 1e-2  # more than this share of pixels that make no sense is refused
 
 
@@ -51,8 +52,8 @@ class Labels:
 def labels_of(pixels: Pixels, origin: Origin) -> Labels:
     """A mask from its pixels, palette images as their indices.
 
-    Pixels that are NaN or at least half transparent are unlabelled. Raises :class:`DataError` for fractions, negative
-    values, colours of more than 8 bits, and a mask that is mostly half transparent.
+    Pixels that are NaN, -1 or at least half transparent are unlabelled. Raises :class:`DataError` for fractions, other
+    negative values, colours of more than 8 bits, and a mask that is mostly half transparent.
     """
     array, unlabelled = pixels.values, np.zeros(pixels.values.shape[:2], bool)
     if array.dtype.kind == "f":
@@ -65,6 +66,9 @@ def labels_of(pixels: Pixels, origin: Origin) -> Labels:
     deep = array.dtype.kind in "iu" and array.dtype.itemsize > 1
     if array.ndim == 3 and array.shape[-1] == 3 and deep and not _is_grey(array):
         raise DataError(origin, f"is a colour mask of {array.dtype}", "expected 8 bits a channel; convert it")
+    if array.dtype.kind == "i" and array.ndim == 2 and int(array.min()) == _UNLABELLED:
+        unlabelled |= array == _UNLABELLED
+        array = np.maximum(array, 0)
     if array.dtype.kind == "i" and int(array.min()) < 0:
         raise DataError(origin, "the mask holds negative values", "expected whole numbers from 0; renumber them")
     return Labels(_narrowed(array), unlabelled if unlabelled.any() else None, pixels.palette, pixels.separate)

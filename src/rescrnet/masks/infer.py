@@ -120,6 +120,8 @@ def _checked(table: MaskTable, where: Path) -> MaskTable:
 
 def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskReader:
     """The reader with what is declared about unlabelled pixels and objects."""
+    ground = not reader.names and any("background" in entry.values for entry in declared.classes)
+    reader = replace(reader, ground=ground)
     codes = []
     for value in as_list(declared.ignore):
         code = reader.code_of(value)

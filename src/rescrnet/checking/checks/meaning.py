@@ -67,8 +67,12 @@ def part_unlabelled(reading: Reading) -> Iterator[Fault]:
 def too_few_classes(reading: Reading) -> Iterator[Fault]:
     """The masks show a single class; a network learns to tell at least two apart."""
     if reading.table and len(reading.table.classes) < 2:
-        remedy = "label a second class, such as the background; transparent pixels count as unlabelled"
-        yield from faults([reading.folder], f"the masks show one class, '{reading.class_names[0]}'", remedy)
+        name, entry = reading.class_names[0], reading.table.classes[0]
+        remedy = "label a second class, such as the background"
+        if any(facts.unlabelled for _, facts in reading.labelled) and not reading.table.ignore:
+            line = f"classes: [{{name: background}}, {{name: {name}, value: {entry.values[0]!r}}}]"
+            remedy = f"if transparent pixels are the background, write dataset.yaml with '{line}'; else {remedy}"
+        yield from faults([reading.folder], f"the masks show one class, '{name}'", remedy)
 
 
 @check(Severity.info)
