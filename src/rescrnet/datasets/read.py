@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -209,7 +210,7 @@ def _describe(reading: Reading, declared: Mapping[str, Any], trained: DatasetFil
         reading.faults.append(Fault.of("description", error))
         own = DatasetFile()
     if trained is None:
-        reading.description = own.model_copy(update=dict(declared))
+        reading.description = _with_real_names(own.model_copy(update=dict(declared)), reading.split)
         return
     if own.classes and [entry.name for entry in own.classes] != [entry.name for entry in trained.classes]:
         fault = f"names the classes {_names(own.classes)}, the model {_names(trained.classes)}"
@@ -218,6 +219,18 @@ def _describe(reading: Reading, declared: Mapping[str, Any], trained: DatasetFil
         own = DatasetFile()
     said = {key: getattr(own, key) for key in own.model_fields_set}
     reading.description = trained.model_copy(update=said)
+
+
+def _with_real_names(description: DatasetFile, split: Split) -> DatasetFile:
+    """The description with the names of images as the files have them: an ü may be one character or two."""
+    stems = {pair.stem for pair in (*split.train, *split.val)}
+    composed = {normalize("NFC", stem): stem for stem in stems}
+
+    def real(names: Sequence[str]) -> list[str]:
+        return [name if name in stems else composed.get(normalize("NFC", name), name) for name in names]
+
+    groups = {group: real(names) for group, names in description.groups.items()}
+    return description.model_copy(update={"validation": real(description.validation), "groups": groups})
 
 
 def _names(classes: Sequence[ClassEntry]) -> str:

@@ -14,7 +14,6 @@ from rescrnet.masks.infer import INDEX_LIMIT
 from rescrnet.masks.table import MaskTable
 from rescrnet.wording import size
 
-
 _ROUNDED = 2  # pixels that a size is off where it was rounded
 
 
