@@ -482,6 +482,12 @@ def _(data):
     save(mask(data), 255 - read(mask(data)))
 
 
+@bad("contrast-differs", "images/a.png", "images/b.png", "images/c.png", says="than the rest here, and the other way")
+def _(data):
+    for stem in "abc":
+        save(image(data, stem), 255 - read(image(data, stem)))
+
+
 @bad("mask-of-another-image", "masks/c.png", "masks/d.png", says=r"fits d\.png better than its own image")
 def _(data):
     first, second = read(mask(data)), read(mask(data, "d"))
