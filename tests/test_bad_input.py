@@ -97,7 +97,7 @@ SPOILT = {
     "two masks of one stem": (_save("masks/b.bmp", noise()), r"masks/b\.bmp and .*b\.png: two files of one stem"),
     "sizes differ": (
         _save("masks/b.png", stripes(0, 128, 255, shape=(40, 47))),
-        r"masks/b\.png: is 40×47, its image 40×48; crop neither; find the mask that belongs to the image",
+        r"masks/b\.png: is 40×47, its image 40×48: an export rounded its size; export it anew",
     ),
     "truncated image": (_truncate("images/b.png"), r"images/b\.png: cannot be read .* cut short"),
     "truncated mask": (_truncate("masks/b.png"), r"masks/b\.png: cannot be read .* cut short"),

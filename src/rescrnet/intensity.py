@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.errors import DataError
+from rescrnet.no_data import NO_DATA, no_data
 from rescrnet.records import Record
 from rescrnet.wording import count
 
@@ -27,11 +28,13 @@ class IntensityScaling(Record):
     def fit(cls, images: Iterable[NDArray[np.float32]], method: str) -> IntensityScaling:
         """Fit to images (YXC float32): ``unit``, ``standard`` or ``percentile`` (see the configuration)."""
         sample = sampled([image.reshape(-1, image.shape[-1]) for image in images])
+        if (known := (sample != NO_DATA).all(1)).any():
+            sample = sample if known.all() else sample[known]
         if method == "standard":
             low, spread = sample.mean(0, dtype=np.float64), sample.std(0, dtype=np.float64)
         elif method == "percentile":
             low, high = percentiles(sample, (0.5, 99.5))
-            spread = high - low
+            spread = np.where(high > low, high, sample.max(0)) - low  # nearly all pixels are equal in a sparse field
         else:
             low, spread = np.zeros(sample.shape[1]), np.ones(sample.shape[1])
         spread = np.where(spread > 0, spread, 1.0)
@@ -40,7 +43,11 @@ class IntensityScaling(Record):
     def apply(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """YXC float32 normalised to [0, 1] → YXC float32 as the network sees it."""
         offset, scale = np.array(self.offset, np.float32), np.array(self.scale, np.float32)
-        return (image - offset) / scale
+        scaled = (image - offset) / scale
+        missing = image == NO_DATA
+        if missing.any():
+            scaled[missing] = 0
+        return scaled
 
 
 def sampled(images: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -77,9 +84,17 @@ def without_alpha(array: NDArray[Any], alpha: bool | None = None) -> NDArray[Any
 
 
 def normalise(array: NDArray[Any]) -> NDArray[np.float32]:
-    """Normalise to [0, 1]: integers divided by the largest value of their type, floats as they are; float32."""
+    """Normalise to [0, 1]: integers divided by the largest value of their type, floats as they are; float32.
+
+    What marks pixels without data, such as -9999, becomes :data:`NO_DATA`.
+    """
     scale = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1
-    return np.ascontiguousarray(array, dtype=np.float32) / np.float32(scale)
+    missing = no_data(array)
+    if missing is None:
+        return np.ascontiguousarray(array, dtype=np.float32) / np.float32(scale)
+    unit = np.ascontiguousarray(np.where(missing, 0, array), dtype=np.float32) / np.float32(scale)
+    unit[missing] = NO_DATA
+    return unit
 
 
 def check_finite(image: NDArray[np.float32], name: object) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from rescrnet.intensity import percentiles, sampled
+from rescrnet.no_data import NO_DATA, filled
 from rescrnet.records import Record
 
 _PERCENTS = (0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
@@ -94,6 +95,8 @@ def _range(levels: Iterable[float]) -> str:
 
 def _sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
     pixels = image.reshape(-1, image.shape[-1])
+    if (known := (pixels != NO_DATA).all(1)).any() and not known.all():
+        pixels = pixels[known]
     return pixels[:: max(1, len(pixels) // _PIXELS)]
 
 
@@ -105,7 +108,7 @@ def _levels(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
 def _asymmetry(image: NDArray[np.float32]) -> NDArray[np.float64]:
     """For each channel, from -1 to 1, how much farther detail reaches to the bright than to the dark side."""
     top, left = (max(0, (n - _SIDE) // 2) for n in image.shape[:2])
-    part = image[top : top + _SIDE, left : left + _SIDE]
+    part = filled(image[top : top + _SIDE, left : left + _SIDE])
     detail = part - gaussian_filter(part, (_DETAIL, _DETAIL, 0))
     low, high = np.percentile(detail, (2, 98), axis=(0, 1))
     return np.asarray((high + low) / np.maximum(high - low, 1e-9), dtype=np.float64)

@@ -42,7 +42,8 @@ def show_finding(finding: Finding, console: Console) -> None:
     """Print a finding: how much it matters, which check it is, what was found, what to do, and in which files."""
     head = Text.assemble((finding.severity.name, _STYLES[finding.severity]), f" {finding.check.name}: {finding.reason}")
     _print(console, head)
-    fix = " (--fix does)" if finding.check.fixable and finding.severity is not Severity.info else ""
+    does = "leaves it out" if finding.check.leaves_out else "does"
+    fix = f" (--fix {does})" if finding.check.fixable and finding.severity is not Severity.info else ""
     _print(console, f"    {finding.remedy}{fix}")
     for file in finding.files[:_MOST_FILES]:
         _print(console, f"    {file}", style="dim")
