@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+import rescrnet
 from rescrnet.checking.check import check, load_dataset
 from rescrnet.checking.terminal import show
 from rescrnet.cli import _print_scores
 from rescrnet.scoring.counts import Counts
 from rescrnet.scoring.evaluate import Evaluation
-from rescrnet.training.progress import ProgressBar
+from rescrnet.training.progress import ProgressBar, ProgressReporter
+from tests.support.configs import tiny
 from tests.support.folders import labelled, noise, save, stripes
 
 CLASSES = ["Tumor [/b]", "[red]Zelle[/red]", "α :smile: [link=x]", "one_word_that_is_longer_than_columns_are"]
@@ -75,3 +77,18 @@ def test_output_into_a_file_of_any_encoding_is_written(data, tmp_path, encoding)
     assert ended.returncode == 1  # an image without a mask
     assert b"Traceback" not in text
     assert b"training would refuse it" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_names_that_are_no_text_go_all_the_way(tmp_path):
+    for seed, stem in enumerate((b"a", b"b\xff", b"c", b"d\xfe")):
+        for kind, picture in (("images", noise((32, 32), seed=seed)), ("masks", stripes(0, 1, 2, shape=(32, 32)))):
+            save(tmp_path / "data" / kind / os.fsdecode(stem + b".png"), picture)
+    model = rescrnet.train(tmp_path / "data", tmp_path / "run", tiny(training__epochs=1), progress=ProgressReporter())
+    assert model.card.trained.val == [r"d\xfe"]
+    rescrnet.evaluate(model, tmp_path / "data", tmp_path / "scores")
+    assert r"d\xfe,class 0" in (tmp_path / "scores/scores.csv").read_text(encoding="utf-8")
+    assert rescrnet.report(tmp_path / "run").is_file()
+    rescrnet.resume(tmp_path / "data", tmp_path / "run", epochs=2, progress=ProgressReporter())
+    masks = rescrnet.predict_files(model, [tmp_path / "data/images"], tmp_path / "out")
+    assert [os.fsencode(mask.name) for mask in masks] == [b"a.png", b"b\xff.png", b"c.png", b"d\xfe.png"]

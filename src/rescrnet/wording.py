@@ -10,6 +10,11 @@ def one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def as_text(name: str) -> str:
+    """A name that can be written anywhere: bytes of a file name that are no UTF-8 become ``\\xff``, all else stays."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def count(number: int, noun: str) -> str:
     """``"1 image"``, ``"3 images"``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -10,6 +10,7 @@ from typing import Any
 
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Reading
+from rescrnet.wording import as_text
 
 Find = Callable[[Reading], Iterator[Fault]]
 
@@ -128,5 +129,4 @@ def faults(files: Iterable[object], found: str, remedy: str) -> Iterator[Fault]:
 
 def printable(name: object) -> str:
     """A file's name with the bytes that are no UTF-8, and control characters, written out, so that it can be shown."""
-    text = str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in as_text(str(name)))

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rescrnet.atomic import check_free, write_atomically, write_folder
+from rescrnet.atomic import PARTIAL, check_free, write_atomically, write_folder
 from rescrnet.errors import DataError, OutputError, RescrnetError, RescrnetWarning, UsageError
 from rescrnet.inference.file import FilePrediction
 from rescrnet.inference.inputs import LEGEND, Input, Inputs, find_inputs, join_channels
@@ -36,7 +36,7 @@ def warn_of(image: str, error: RescrnetError) -> None:
 
 def predict_files(
     model: SegmentationModel,
-    inputs: Iterable[str | Path] | Inputs,
+    inputs: str | Path | Iterable[str | Path] | Inputs,
     out: str | Path,
     write: WriteOptions | None = None,
     *,
@@ -219,9 +219,11 @@ def _remove_others(folder: Path, written: set[Path]) -> None:
     """Remove from a temporary folder the results of images that an interrupted call had and this one has not."""
     above = {parent for path in written for parent in path.parents}
     for path in folder.iterdir():
-        if path in written or path.name.startswith((".", MANIFEST)) or path.name in (LEGEND, FAILED):
+        if path.suffix == PARTIAL:
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+        elif path in written or path.name.startswith((".", MANIFEST)) or path.name in (LEGEND, FAILED):
             continue
-        if path in above:
+        elif path in above:
             _remove_others(path, written)
         else:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -59,7 +59,7 @@ class Inputs:
     left_out: dict[Path, int]
 
 
-def find_inputs(inputs: Iterable[str | Path], *, recursive: bool = False) -> Inputs:
+def find_inputs(inputs: str | Path | Iterable[str | Path], *, recursive: bool = False) -> Inputs:
     """The images that ``inputs``, files, folders and patterns such as ``*.tif``, mean.
 
     Of a folder they are those that lie in it, and where none does, those in its sub-folders. Results are named by the
@@ -72,6 +72,7 @@ def find_inputs(inputs: Iterable[str | Path], *, recursive: bool = False) -> Inp
     Raises:
         DataError: there are no images at all.
     """
+    inputs = [inputs] if isinstance(inputs, (str, Path)) else inputs
     found: dict[Path, Input] = {}
     left_out: dict[Path, int] = {}
     for path in _expanded(map(Path, inputs)):

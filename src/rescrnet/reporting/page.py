@@ -23,6 +23,7 @@ from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.scoring.evaluate import Evaluation, Split, evaluate
 from rescrnet.training.folder import RunDataset, RunFolder, RunRecord
 from rescrnet.validation import Folder
+from rescrnet.wording import as_text
 
 MOST_IMAGES = 12
 """More images than this are not all shown: half of these are then the worst, half the best."""
@@ -86,7 +87,7 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
         colours=[*model.colours, UNLABELLED],
     )
     path = folder.path / "report.html"
-    write_atomically(path, lambda partial: partial.write_text(html, encoding="utf-8"))
+    write_atomically(path, lambda partial: partial.write_text(as_text(html), encoding="utf-8"))
     return path
 
 

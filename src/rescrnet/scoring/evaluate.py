@@ -22,6 +22,7 @@ from rescrnet.errors import DataError, RescrnetWarning
 from rescrnet.masks.declared import DatasetFile
 from rescrnet.model import SegmentationModel
 from rescrnet.scoring.counts import Counts, ratio
+from rescrnet.wording import as_text
 
 Split = Literal["val", "train", "all"]
 
@@ -67,7 +68,7 @@ class Evaluation:
         writer.writerow(["image", "class", *names])
         for stem, counts in [*self.images.items(), ("all images", self.counts)]:
             for name, scores in zip(self.classes, counts.per_class(), strict=True):
-                writer.writerow([stem, name, *("" if scores[key] is None else scores[key] for key in names)])
+                writer.writerow([as_text(stem), name, *("" if scores[key] is None else scores[key] for key in names)])
         return text.getvalue()
 
     def write(self, folder: Path) -> None:
@@ -126,21 +127,26 @@ def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[S
         return dataset.val if split == "val" else dataset.train
     provenance = card.trained
     known = [] if provenance is None else provenance.val if split == "val" else provenance.train
-    stems = {stem.removesuffix(".ome") for stem in known}
-    chosen = [sample for sample in everything if sample.stem.removesuffix(".ome") in stems]
+    stems = {_known_as(stem) for stem in known}
+    chosen = [sample for sample in everything if _known_as(sample.stem) in stems]
     if not chosen:
         raise DataError(
             data,
             f"has no '{split}' images, and none of its images are those that the model was trained with",
             "expected the training dataset, or --split all",
         )
-    if missing := stems - {sample.stem.removesuffix(".ome") for sample in chosen}:
+    if missing := stems - {_known_as(sample.stem) for sample in chosen}:
         raise DataError(
             data,
             f"lacks {len(missing)} of the {len(stems)} '{split}' images of the model, {', '.join(sorted(missing))}",
             "expected the training dataset, or --split all for those that are there",
         )
     return chosen
+
+
+def _known_as(stem: str) -> str:
+    """What models know an image by; earlier versions kept the ``.ome`` of a stem."""
+    return as_text(stem).removesuffix(".ome")
 
 
 def _count(

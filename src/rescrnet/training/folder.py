@@ -27,6 +27,7 @@ from rescrnet.model import BEST, LAST, read_safetensors
 from rescrnet.records import Record
 from rescrnet.training.hardware import Hardware
 from rescrnet.validation import Validation, parse_validation
+from rescrnet.wording import as_text
 
 Row = dict[str, float]
 """A line of the history: an epoch."""
@@ -79,7 +80,7 @@ class Environment(Record):
             python=platform.python_version(),
             platform=platform.platform(),
             threads=torch.get_num_threads(),
-            command=[Path(sys.argv[0]).name, *sys.argv[1:]],
+            command=[as_text(part) for part in (Path(sys.argv[0]).name, *sys.argv[1:])],
             started=datetime.now(UTC).replace(microsecond=0),
             **versions,
         )

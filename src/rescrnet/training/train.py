@@ -32,6 +32,7 @@ from rescrnet.training.processes import check_main_starts_again, stop_if_trial
 from rescrnet.training.progress import ProgressBar, ProgressReporter
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
+from rescrnet.wording import as_text
 
 
 def train(
@@ -196,9 +197,9 @@ def card_for(dataset: Dataset, config: Config) -> ModelCard:
         pixel_size=dataset.pixel_size,
         resize=config.data.resize,
         provenance=TrainedOn(
-            dataset=dataset.folder.resolve().name,
-            train=[sample.stem for sample in dataset.train],
-            val=[sample.stem for sample in dataset.val],
+            dataset=as_text(dataset.folder.resolve().name),
+            train=[as_text(sample.stem) for sample in dataset.train],
+            val=[as_text(sample.stem) for sample in dataset.val],
             config=config,
             rescrnet=version("rescrnet"),
             torch=torch.__version__,
@@ -209,14 +210,14 @@ def card_for(dataset: Dataset, config: Config) -> ModelCard:
 def _described(dataset: Dataset, validation: Validation | None) -> RunDataset:
     """What the run folder says of the dataset."""
     return RunDataset(
-        folder=str(dataset.folder.resolve()),
+        folder=as_text(str(dataset.folder.resolve())),
         validation=validation,
-        train=[sample.stem for sample in dataset.train],
-        val=[sample.stem for sample in dataset.val],
+        train=[as_text(sample.stem) for sample in dataset.train],
+        val=[as_text(sample.stem) for sample in dataset.val],
         channels=dataset.channels,
         classes=dataset.classes,
         table=dataset.table.rows(),
-        notes=dataset.notes,
+        notes=[as_text(note) for note in dataset.notes],
     )
 
 
