@@ -1,4 +1,4 @@
-"""Masks that were resized smoothly or saved as JPEG: the classes that they mean, or a refusal, never a dozen classes."""
+"""Masks that were resized smoothly or saved as JPEG: the classes that they mean, or a refusal, never a dozen."""
 
 from __future__ import annotations
 
