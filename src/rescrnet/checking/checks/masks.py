@@ -15,6 +15,17 @@ from rescrnet.masks.table import MaskTable
 from rescrnet.wording import size
 
 _ROUNDED = 2  # pixels that a size is off where it was rounded
+_DIFFERS = {
+    "other": ("", "crop neither; find the mask that belongs to the image"),
+    "rounded": (
+        ": an export rounded its size",
+        "export it anew at the size of the image, or crop or pad the side where pixels are missing",
+    ),
+    "barred": (
+        ": does the image have an info bar that the mask has not?",
+        "crop the bar off the image, so that both have one size",
+    ),
+}
 
 
 def _files(masks: Iterable[MaskFacts]) -> list[Origin]:
@@ -59,14 +70,12 @@ def mask_resized(reading: Reading) -> Iterator[Fault]:
 def mask_size_differs(reading: Reading) -> Iterator[Fault]:
     """A mask has another size than its image, so that no pixel of it is where it belongs. The corrected copy leaves
     the image out; it would have to guess at which side pixels are missing."""
-    for mask, sizes in _of_other_size(reading, "other"):
-        yield from faults([mask.file], sizes, "crop neither; find the mask that belongs to the image")
-    for mask, sizes in _of_other_size(reading, "rounded"):
-        remedy = "export it anew at the size of the image, or crop or pad the side where pixels are missing"
-        yield from faults([mask.file], f"{sizes}: an export rounded its size", remedy)
-    for mask, sizes in _of_other_size(reading, "barred"):
-        remedy = "crop the bar off the image, so that both have one size"
-        yield from faults([mask.file], f"{sizes}: does the image have an info bar that the mask has not?", remedy)
+    for way, (why, remedy) in _DIFFERS.items():
+        alike: dict[str, list[Origin]] = defaultdict(list)
+        for mask, sizes in _of_other_size(reading, way):
+            alike[sizes].append(mask.file)
+        for sizes, files in alike.items():
+            yield from faults(files, f"{sizes}{why}", remedy)
 
 
 @check(Severity.warning, fixable=True)
@@ -85,7 +94,9 @@ def soft_edges(reading: Reading) -> Iterator[Fault]:
     if reading.table:
         masks = [mask for _, mask in reading.masks if mask.form != "JPEG" and _has_soft_edges(mask, reading.table)]
         yield from faults(
-            _files(masks), "has smooth edges, with values between the classes", "draw without antialiasing"
+            _files(masks),
+            "has smooth edges, with values between the classes",
+            "draw without antialiasing, and resize masks without interpolation",
         )
 
 
