@@ -73,7 +73,7 @@ def test_names_of_programs_and_people_pair(tmp_path, image, mask):
     ]
 
 
-@pytest.mark.parametrize("mask", ["Mask of {}.tif", "{}_bw.tif", "{}_ground_truth.tif", "{}_L.tif"])
+@pytest.mark.parametrize("mask", ["Mask of {}.tif", "{}_bw.tif", "{}_ground_truth.tif", "{}_L.tif", "{}-1.tif"])
 def test_they_pair_in_one_folder_too(tmp_path, mask):
     images(tmp_path, ["a.tif", "b.tif"])
     masks(tmp_path, [mask.format(name) for name in "ab"])
@@ -120,6 +120,12 @@ def test_qupaths_tiles_of_equal_stems_are_told_apart_by_what_they_hold(tmp_path,
     images(tmp_path, [f"{name}{suffix}" for name in names])
     masks(tmp_path, [f"{name}.png" for name in names])
     assert pairs(tmp_path) == {name: ([f"{name}{suffix}"], [f"{name}.png"]) for name in names}
+
+
+def test_a_second_picture_of_a_longer_name_is_no_mask(tmp_path):
+    images(tmp_path, ["a.tif", "a-1.tif", "b.tif", "b-1.tif"])
+    with pytest.raises(DataError, match="has no mask"):
+        find_pairs(tmp_path)
 
 
 def test_two_pictures_of_one_stem_are_not_taken_for_image_and_mask(tmp_path):
@@ -338,6 +344,29 @@ def test_an_export_of_cvat_is_read_with_the_classes_that_occur(tmp_path, indexed
     assert [(entry.name, entry.value) for entry in data.classes] == [("background", "#000000"), ("nucleus", "#fa3253")]
     np.testing.assert_array_equal(data.train[0].mask, MASK)
     assert data.notes == [f"the classes are those of {tmp_path}/labelmap.txt"]
+
+
+def test_an_export_of_labelme_to_voc_is_read_with_its_names(tmp_path):
+    images(tmp_path / "JPEGImages", ["a.jpg", "b.jpg"])
+    for name in "ab":
+        masks(tmp_path / "SegmentationClassPNG", [f"{name}.png"])
+        (tmp_path / "SegmentationClass").mkdir(exist_ok=True)
+        np.save(tmp_path / f"SegmentationClass/{name}.npy", MASK)
+        images(tmp_path / "SegmentationClassVisualization", [f"{name}.jpg"])
+    (tmp_path / "class_names.txt").write_text("__ignore__\n_background_\nnucleus\nvessel\n")
+    data = load(tmp_path)
+    assert [entry.name for entry in data.classes] == ["background", "nucleus"]
+    assert data.train[0].mask.shape == MASK.shape
+
+
+def test_an_export_of_roboflow_is_read_with_its_names(tmp_path):
+    for part, name in (("train", "a"), ("train", "b"), ("valid", "c")):
+        images(tmp_path / part, [f"{name}_png.rf.0f3.jpg"])
+        masks(tmp_path / part, [f"{name}_png.rf.0f3_mask.png"])
+        (tmp_path / part / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, nucleus\n")
+    data = load(tmp_path)
+    assert [entry.name for entry in data.classes] == ["background", "nucleus"]
+    assert (len(data.train), len(data.val)) == (2, 1)
 
 
 def legend(folder, *names):
