@@ -172,6 +172,18 @@ def test_a_folder_for_each_image_and_a_file_for_each_object_as_in_the_data_scien
     assert (row[7:9] == 2).all(), "the border between touching objects is a boundary"
 
 
+def test_objects_of_another_folder_to_validate_on_stay_apart_too(tmp_path):
+    for part, names in (("one", "ab"), ("two", "cd")):
+        for name in names:
+            save(tmp_path / part / name / "images/x.png", noise(seed=ord(name)))
+            for place in range(1 + (name in "bd")):
+                file = tmp_path / part / name / f"masks/{place}{name}1.png"
+                save(file, (stripes(0, 1, 2, 0) == place + 1) * np.uint8(255))
+    data = load(tmp_path / "one", str(tmp_path / "two"), declared={"instance_boundary": 1})
+    assert [sample.stem for sample in data.val] == ["c", "d"]
+    assert (data.val[1].mask[5, 7:9] == 2).all()
+
+
 def test_a_folder_of_objects_for_each_image_inside_masks(tmp_path):
     for name in "ab":
         save(tmp_path / f"images/{name}.png", noise(seed=ord(name)))
@@ -295,14 +307,13 @@ def test_images_beside_the_folder_of_their_masks(tmp_path):
 
 
 def test_an_unpacked_archive_may_lie_in_a_folder_of_its_own(tmp_path):
-    images(tmp_path / "cells/cells/images", ["a.png"])
-    masks(tmp_path / "cells/cells/masks", ["a.png"])
-    (tmp_path / "cells/cells/dataset.yaml").write_text(
-        "classes: [{name: ground, value: 0}, {name: cell, value: 1}]\nallow_single_class: true\n"
-    )
+    images(tmp_path / "cells/cells/images", ["a.png", "b.png"])
+    masks(tmp_path / "cells/cells/masks", ["a.png", "b.png"])
+    (tmp_path / "cells/cells/dataset.yaml").write_text("classes: [{name: ground, value: 0}, {name: cell, value: 1}]\n")
     (tmp_path / "__MACOSX/cells").mkdir(parents=True)
     (tmp_path / "cells/.DS_Store").touch()
-    assert pairs(tmp_path) == {"a": (["cells/cells/images/a.png"], ["cells/cells/masks/a.png"])}
+    assert pairs(tmp_path)["a"] == (["cells/cells/images/a.png"], ["cells/cells/masks/a.png"])
+    assert [entry.name for entry in load(tmp_path).classes] == ["ground", "cell"]
 
 
 @pytest.mark.parametrize(("folders", "found"), [(("pics", "drawn"), "drawn, pics"), (("A", "x y"), "A, x y")])
