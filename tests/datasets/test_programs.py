@@ -122,6 +122,13 @@ def test_qupaths_tiles_of_equal_stems_are_told_apart_by_what_they_hold(tmp_path,
     assert pairs(tmp_path) == {name: ([f"{name}{suffix}"], [f"{name}.png"]) for name in names}
 
 
+def test_masks_of_images_that_are_there_twice_are_not_said_to_have_none(tmp_path):
+    images(tmp_path / "images", ["a.png", "a.jpg", "b.png"])
+    masks(tmp_path / "masks", ["a.png", "b.png"])
+    found = look_through(tmp_path)
+    assert [(fault.check, len(fault.files)) for fault in found.faults] == [("ambiguous-pair", 2)]
+
+
 def test_a_second_picture_of_a_longer_name_is_no_mask(tmp_path):
     images(tmp_path, ["a.tif", "a-1.tif", "b.tif", "b-1.tif"])
     with pytest.raises(DataError, match="has no mask"):
