@@ -29,13 +29,14 @@ except SystemExit as end:
 """
 TRAIN = """
 import time; started = time.perf_counter()
-import sys, rescrnet
+import inspect, sys, rescrnet
 class Stop(Exception): pass
-class Display:
+class Reporter:
     def __getattr__(self, name): return lambda *_: None
     def begin(self, *_): raise Stop
+name = "progress" if "progress" in inspect.signature(rescrnet.train).parameters else "display"  # of older checkouts
 try:
-    rescrnet.train(sys.argv[1], sys.argv[2], rescrnet.configure("laptop"), progress=Display())
+    rescrnet.train(sys.argv[1], sys.argv[2], rescrnet.configure("laptop"), **{name: Reporter()})
 except Stop: pass
 """
 END = """

@@ -5,14 +5,20 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import rescrnet
 from rescrnet.classes import MaskDeclaration
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
-from rescrnet.model import ModelCard
+from rescrnet.images.whole import read_pixels
+from rescrnet.model import ModelCard, SegmentationModel
+from tests.support.pictures import model_of
+
+unlike = pytest.mark.filterwarnings("ignore:.*lie far from those of the training")
 
 
+@unlike
 def test_save_and_load_is_exact(model, tmp_path):
     model.save(tmp_path / "copy.safetensors")
     copy = rescrnet.load(tmp_path / "copy.safetensors")
@@ -44,6 +50,7 @@ def test_a_run_folder_means_its_best_model(run):
         assert torch.equal(best[name], value)
 
 
+@unlike
 def test_prediction_takes_every_type_that_means_the_same_image(model):
     grey = np.arange(20 * 30, dtype=np.uint16).reshape(20, 30) % 256
     expected = model.predict(grey.astype(np.uint8))
@@ -128,3 +135,68 @@ def test_an_image_far_from_those_of_training_is_warned_of_by_name(model):
         RescrnetWarning, match=r"^dark\.tif: the intensities, .* lie far from .*the prediction may be wrong"
     ):
         model.warn_if_out_of_distribution(image, "dark.tif")
+
+
+@pytest.fixture
+def image(dataset):
+    return read_pixels(sorted((dataset / "val_local/images/img").iterdir())[0]).values
+
+
+PREDICT = {"predict": SegmentationModel.predict, "predict_array": rescrnet.predict_array}
+each_way = pytest.mark.parametrize("predict", PREDICT.values(), ids=PREDICT)
+
+
+@each_way
+def test_an_image_like_those_of_training_is_not_warned_of(model, image, predict):
+    predict(model, image)
+    predict(model, image / 255)
+
+
+@each_way
+@pytest.mark.parametrize(
+    ("convert", "says"),
+    [
+        (lambda a: a.astype(float), r"floats are taken as they are, and these reach \d+: divide them by 255"),
+        (lambda a: a.astype(np.float32) * 257, "divide them by 65535, or pass integers"),
+        (lambda a: a.astype(np.int64), r"int64 is divided by 9223372036854775807.*write image.astype\('uint8'\)"),
+        (lambda a: a.astype(np.int32) * 16, r"int32 is divided by 2147483647.*write image.astype\('uint16'\)"),
+        (lambda a: a.astype(np.uint16), r"uint16 is divided by 65535.*write image.astype\('uint8'\)"),
+        (lambda a: a // 16, r"look at it$"),
+    ],
+    ids=["float 0-255", "float 0-65535", "int64", "int32 of 12 bits", "uint16 of 8 bits", "dark"],
+)
+def test_an_array_whose_type_hides_its_intensities_is_warned_of_with_the_cause(model, image, predict, convert, says):
+    with pytest.warns(RescrnetWarning, match=f"image: the intensities, .*{says}") as warned:
+        predict(model, convert(image))
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 50), (3, 40, 50)])
+def test_channels_that_come_first_are_recognised(model, shape):
+    with pytest.raises(DataError, match=r"image: has shape .*; channels come last: write numpy\.moveaxis"):
+        model.predict(np.zeros(shape, np.uint8))
+
+
+def test_channels_that_come_first_are_recognised_in_an_array_of_any_size():
+    with pytest.raises(DataError, match=r"shape \(3, 40, 50\), and the model expects 3 channels; channels come last"):
+        rescrnet.predict_array(model_of(channels=3), np.zeros((3, 40, 50), np.uint8))
+    assert rescrnet.predict_array(model_of(), np.zeros((3, 40, 50), np.uint8)).shape == (3, 40, 50)  # pages
+
+
+@each_way
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ([[1, 2], [3, 4]], r"image: is a list; expected an array .*write numpy\.asarray\(image\)"),
+        ("cell.png", r"image: is a path, cell\.png; use rescrnet\.predict_files"),
+        (Image.new("L", (4, 4)), r"image: is a PIL image; .*write numpy\.asarray\(image\)"),
+        (torch.zeros(4, 4), r"image: is a PyTorch tensor; .*write image\.cpu\(\)\.numpy\(\)"),
+        (None, "image: is of type NoneType; expected an array"),
+        (np.array([["a"]]), "image: holds <U1 values; expected integers or floats"),
+    ],
+    ids=["list", "path", "PIL", "tensor", "None", "text"],
+)
+def test_what_is_no_array_is_one_line(model, predict, value, says):
+    with pytest.raises((DataError, UsageError), match=says) as caught:
+        predict(model, value)
+    assert "\n" not in str(caught.value)

@@ -83,10 +83,15 @@ def cannot_be_written(path: Path, error: Exception) -> OutputError:
     return OutputError(path, f"cannot be written ({getattr(error, 'strerror', None) or one_line(error)})", remedy)
 
 
-def check_free(folder: Path) -> None:
-    """Raise :class:`OutputError` where ``folder`` exists and is not an empty folder."""
+def check_free(folder: Path, unfinished: str | None = None) -> None:
+    """Raise :class:`OutputError` where ``folder`` exists and is not an empty folder.
+
+    One that holds a file of the name ``unfinished`` is free for whoever finishes it.
+    """
     try:
         is_folder = folder.is_dir()
+        if unfinished and (folder / unfinished).is_file():
+            return
         if is_folder and any(path.name != _WITHIN for path in folder.iterdir()):
             raise OutputError(folder, "already holds files", "choose a new folder, or remove it first")
         if not is_folder and folder.exists():
@@ -97,7 +102,9 @@ def check_free(folder: Path) -> None:
         raise OutputError(folder, f"cannot be used ({error.strerror})", "choose another folder") from None
 
 
-def write_folder(folder: Path, write: Callable[[Path], object], *, resumable: bool = False) -> None:
+def write_folder(
+    folder: Path, write: Callable[[Path], object], *, resumable: bool = False, unfinished: str | None = None
+) -> None:
     """Let ``write`` fill a new folder at a temporary path, then give it its name.
 
     A second process that is to write the same folder is refused while the first one does. An empty folder stays
@@ -108,21 +115,26 @@ def write_folder(folder: Path, write: Callable[[Path], object], *, resumable: bo
         write: called with the temporary path, an empty folder.
         resumable: ``write`` itself decides what becomes of unfinished work: it is handed the temporary folder as an
             interrupted call left it, and what it leaves there when it fails stays. Otherwise a failure leaves nothing.
+        unfinished: a file of this name in ``folder`` says that a part of it is missing: then ``write`` is handed the
+            folder itself, to which it adds files atomically.
 
     Raises:
         OutputError: ``folder`` holds files already or cannot be written.
     """
-    check_free(folder)
+    check_free(folder, unfinished)
     folder = folder.absolute()  # "." has no name of its own
     partial = folder / _WITHIN if folder.exists() else _partial_name(folder)
+    if unfinished and (folder / unfinished).is_file():
+        partial, resumable = folder, True
     try:
         with _locked(partial):
             try:
                 if not resumable:
                     _empty(partial)
                 write(partial)
-                check_free(folder)  # still
-                _give_name(partial, folder)
+                if partial != folder:
+                    check_free(folder)  # still
+                    _give_name(partial, folder)
             except BaseException:
                 if not resumable:
                     _empty(partial)

@@ -31,7 +31,7 @@ class ClassEntry(Record):
     name: str = Field(min_length=1)
     value: MaskValues = Field(default_factory=list)
     """Grey values or indices, colours ``"#rrggbb"``, or the folder of binary masks; the name where left out.
-    ``"background"`` is what no folder covers."""
+    ``"background"`` is what no folder covers, or what is transparent in single masks."""
     color: str = Field(default="", pattern="^(#[0-9a-fA-F]{6})?$")
     """``"#rrggbb"``, in which the class is shown; one of the palette where left out."""
 
@@ -62,8 +62,8 @@ class MaskDeclaration(Record):
     classes: list[ClassEntry] = Field(default=[], max_length=255)
     """The classes in the order of their indices; inferred from the masks where left out."""
     ignore: MaskValues = []
-    """Values of unlabelled pixels: numbers, colours "#rrggbb", or background. Transparent pixels and NaN are unlabelled
-    by themselves."""
+    """Values of unlabelled pixels: numbers, colours "#rrggbb", or background. Transparent pixels, NaN and -1 are
+    unlabelled by themselves."""
     instance_boundary: PositiveInt | None = None
     """The masks number objects: make background, interior and boundary of them, the boundary this many pixels wide."""
 

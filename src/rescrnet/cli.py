@@ -6,6 +6,7 @@ import errno
 import sys
 import warnings
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -13,7 +14,7 @@ import typer
 
 from rescrnet import __version__
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
-from rescrnet.wording import count
+from rescrnet.wording import count, one_line
 
 if TYPE_CHECKING:
     from rescrnet.checking.check import Checked
@@ -180,40 +181,65 @@ def predict(
     label: Annotated[str | None, typer.Option(help="Put masks into the OME-Zarr images, as labels/NAME.")] = None,
     level: Annotated[int, typer.Option(min=0, help="Of an image pyramid, 0 the finest.")] = 0,
     fill_missing: Annotated[bool, typer.Option("--fill-missing", help="Take missing chunks for empty.")] = False,
+    rescale: Annotated[bool, typer.Option("--rescale", help="See images at the training images' pixel size.")] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Sub-folders, also beside images.")] = False,
     memory: Annotated[str | None, typer.Option(help="A process's most, as 1GB; else half of what is free.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Folder for large images; else beside the results.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine.")] = None,
     dask: Annotated[str | None, typer.Option(help="Address of a running Dask scheduler.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Segment images of any size: a class-index mask for each, and classes.json."""
+    """Segment images of any size: a class-index mask for each, and classes.json.
+
+    Those that cannot be segmented are left out and listed in failed.csv; the same command then does what is missing.
+    """
     if workers is not None and dask is not None:
         raise UsageError("--workers, --dask: give one of them; a Dask scheduler has workers of its own")
 
     from rescrnet.atomic import check_free
     from rescrnet.inference.budget import default_budget, parse_bytes
     from rescrnet.inference.cluster import executor
-    from rescrnet.inference.folder import find_inputs, predict_files
+    from rescrnet.inference.folder import FAILED, predict_files
+    from rescrnet.inference.inputs import describe_left_out, find_inputs, join_channels
+    from rescrnet.inference.journal import MANIFEST
     from rescrnet.inference.options import ReadOptions, WriteOptions
     from rescrnet.inference.progress import progress
     from rescrnet.inference.resources import Resources
     from rescrnet.model import load
     from rescrnet.ops.buffers import keep_freed_memory
 
-    check_free(out)
+    check_free(out, MANIFEST)
     allowed = parse_bytes(memory) if memory is not None else default_budget()
-    files, loaded = find_inputs(inputs), load(model, device)
+    found, loaded = find_inputs(inputs, recursive=recursive), load(model, device)
+    for note in describe_left_out(found.left_out):
+        typer.echo(f"note: {note}", err=True)
+    images = join_channels(found.images, loaded.card.in_channels)
     keep_freed_memory()
-    write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing)
+    write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing, rescale)
+    failures: list[str] = []
+
+    def failed(image: str, error: RescrnetError) -> None:
+        failures.append(image)
+        typer.echo(f"rescrnet: {one_line(error)}", err=True)
+
     try:
-        with executor(workers, dask) as running, progress(len(files)) as advance:
+        with executor(workers, dask) as running, progress(len(images)) as advance:
             resources = Resources(allowed, scratch=scratch, executor=running)
-            masks = predict_files(loaded, files, out, write, read=read, resources=resources, advance=advance)
+            masks = predict_files(
+                loaded, found, out, write, read=read, resources=resources, advance=advance, failed=failed
+            )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
     where = out if label is None else f"labels/{label} of the images"
-    typer.echo(f"{len(masks)} mask{'s' * (len(masks) > 1)} in {where}")
+    typer.echo(f"{count(len(masks), 'mask')} in {where}")
+    if failures:
+        typer.echo(
+            f"rescrnet: {len(failures)} of {count(len(images), 'image')} could not be predicted, {out / FAILED} says "
+            "why; mend them, and the same command does what is missing",
+            err=True,
+        )
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -222,6 +248,7 @@ def evaluate(
     data: Data,
     out: Out,
     split: Annotated[SplitName, typer.Option(help="Which images to score.")] = SplitName.val,
+    rescale: Annotated[bool, typer.Option("--rescale", help="See images at the training images' pixel size.")] = False,
     device: Device = "auto",
 ) -> None:
     """Score a model on labelled images: scores.json and scores.csv."""
@@ -230,7 +257,7 @@ def evaluate(
     from rescrnet.scoring.evaluate import evaluate as evaluate_model
 
     check_free(out)
-    _print_scores(evaluate_model(load(model, device), data, out, split.value))
+    _print_scores(evaluate_model(load(model, device), data, out, split.value, rescale=rescale))
     typer.echo(f"scores in {out}")
 
 
@@ -315,6 +342,7 @@ def _expected(checked: Checked) -> Estimate | None:
 def _print_scores(evaluation: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     def text(value: Any) -> str:
         return "–" if value is None else f"{value:.3f}"
@@ -324,13 +352,17 @@ def _print_scores(evaluation: Evaluation) -> None:
     pooled.add_row(*map(text, evaluation.counts.pooled().values()))
     console.print(pooled)
     names = ("iou", "dice", "precision", "recall")
-    classes = Table("class", *names)
+    classes = Table()
+    for column in ("class", *names):
+        classes.add_column(column, overflow="fold")
     for name, scores in zip(evaluation.classes, evaluation.counts.per_class(), strict=True):
-        classes.add_row(name, *(text(scores[key]) for key in names))
+        classes.add_row(Text(name), *(text(scores[key]) for key in names))
     console.print(classes)
 
 
 def _print_info(model: SegmentationModel) -> None:
+    from rescrnet.model import in_micrometres
+
     card = model.card
     parameters = sum(p.numel() for p in model.network.parameters() if p.requires_grad)
     blocks = [f"{key} = {getattr(card.network, key)}" for key in ("n", "m") if hasattr(card.network, key)]
@@ -339,6 +371,7 @@ def _print_info(model: SegmentationModel) -> None:
         "network": ", ".join([card.network.architecture, *blocks, f"{parameters:,} parameters"]),
         "image channels": card.in_channels,
         "intensity scaling": card.intensity.method,
+        "pixel size": in_micrometres(card.pixel_size) if card.pixel_size else "unknown",
         "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",
         "classes": ", ".join(f"{index} {name}" for index, name in enumerate(model.classes)),
         "trained on": f"{trained.dataset}, {count(len(trained.train), 'image')}" if trained else "–",
@@ -359,6 +392,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 def main() -> None:
     """Run the command line. What a user can mend ends in one line on standard error and a non-zero exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a redirected console may have an encoding that lacks ×, or a name
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", RescrnetWarning)  # the same of another file is news
     try:

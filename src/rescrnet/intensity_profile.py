@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from rescrnet.intensity import percentiles, sampled
+from rescrnet.no_data import NO_DATA, filled
 from rescrnet.records import Record
 
 _PERCENTS = (0.1, 1, 5, 10, 25, 50, 75, 90, 95, 99, 99.9)
@@ -51,15 +53,18 @@ class IntensityProfile(Record):
     @classmethod
     def fit(cls, images: Iterable[NDArray[np.float32]]) -> IntensityProfile:
         """Summarise images, YXC float32 normalised to [0, 1] by the range of their file type."""
-        sampled = [(_sample(image), _asymmetry(image)) for image in images]
-        together = _levels(np.concatenate([pixels for pixels, _ in sampled]))
+        samples, single, sides = [], [], []
+        for image in images:
+            samples.append(_sample(image))
+            single.append(_levels(samples[-1]))
+            sides.append(_asymmetry(image))
         channels = []
-        for place, levels in enumerate(together):
+        for place, levels in enumerate(_levels(sampled(samples))):
             known = Channel(levels=tuple(levels.tolist()), spread=0, asymmetry=(0, 0))
-            spread = max(known.distance(_levels(pixels)[place]) for pixels, _ in sampled)
-            sides = [float(asymmetry[place]) for _, asymmetry in sampled]
-            channels.append(known.model_copy(update={"spread": spread, "asymmetry": (min(sides), max(sides))}))
-        return cls(images=len(sampled), channels=tuple(channels))
+            spread = max(known.distance(own[place]) for own in single)
+            extremes = [float(asymmetry[place]) for asymmetry in sides]
+            channels.append(known.model_copy(update={"spread": spread, "asymmetry": (min(extremes), max(extremes))}))
+        return cls(images=len(samples), channels=tuple(channels))
 
     def out_of_distribution(self, image: NDArray[np.float32]) -> str | None:
         """What is far outside of the training images about ``image``, in words; none where nothing is.
@@ -90,18 +95,20 @@ def _range(levels: Iterable[float]) -> str:
 
 def _sample(image: NDArray[np.float32]) -> NDArray[np.float32]:
     pixels = image.reshape(-1, image.shape[-1])
+    if (known := (pixels != NO_DATA).all(1)).any() and not known.all():
+        pixels = pixels[known]
     return pixels[:: max(1, len(pixels) // _PIXELS)]
 
 
 def _levels(pixels: NDArray[np.float32]) -> NDArray[np.float64]:
     """Percentiles of pixels (n, C): (C, levels)."""
-    return np.percentile(pixels.astype(np.float64), _PERCENTS, axis=0).T
+    return percentiles(pixels, _PERCENTS).T
 
 
 def _asymmetry(image: NDArray[np.float32]) -> NDArray[np.float64]:
     """For each channel, from -1 to 1, how much farther detail reaches to the bright than to the dark side."""
     top, left = (max(0, (n - _SIDE) // 2) for n in image.shape[:2])
-    part = image[top : top + _SIDE, left : left + _SIDE]
+    part = filled(image[top : top + _SIDE, left : left + _SIDE])
     detail = part - gaussian_filter(part, (_DETAIL, _DETAIL, 0))
     low, high = np.percentile(detail, (2, 98), axis=(0, 1))
     return np.asarray((high + low) / np.maximum(high - low, 1e-9), dtype=np.float64)

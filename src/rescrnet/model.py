@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, PositiveInt, ValidationError, field_validator
+from pydantic import BeforeValidator, PositiveFloat, PositiveInt, ValidationError, field_validator
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -22,14 +22,16 @@ from rescrnet.atomic import write_atomically
 from rescrnet.classes import ClassEntry, MaskDeclaration
 from rescrnet.config import Config, NetworkConfig
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
+from rescrnet.images.array_like import channels_come_first, check_array, why_unlike
 from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.nn.build import Initialization, Network, build_network
 from rescrnet.records import Record
-from rescrnet.wording import one_line
+from rescrnet.wording import count, one_line
 
 FORMAT = 3
 _OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
+_MAGNIFIED = 1.5 - 1e-6  # the factor from which on another size of a pixel is warned of
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -83,6 +85,8 @@ class ModelCard(Record):
     intensity: IntensityScaling
     intensity_profile: IntensityProfile | None = None
     """Of the training images; models that were imported, or trained before there was one, have none."""
+    pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Of the training images, their median: down and across, in micrometres; None where their files do not say."""
     resize: tuple[int, int] | None = None
     provenance: Provenance = None
     """Where the weights come from; None where nobody knows."""
@@ -145,45 +149,117 @@ class SegmentationModel:
         self.network.to(self._device)
         return self
 
-    def predict(self, image: NDArray[Any], name: object = "image") -> NDArray[np.float32]:
+    def predict(
+        self, image: NDArray[Any], name: object = "image", seen: tuple[int, int] | None = None
+    ) -> NDArray[np.float32]:
         """Class probabilities of one image, the whole of it at once.
 
         Args:
             image: YX, or YXC with the model's number of channels (alpha is left out). Integers are divided by the
                 largest value of their type; floats are taken as they are.
             name: what to call the image in messages.
+            seen: rows and columns in which the network sees the image, where not its own; see
+                :meth:`size_in_training`. The result has the size of the image.
 
         Returns:
             (classes, Y, X) float32; the probabilities of a pixel sum to 1.
 
         Raises:
             DataError: the shape or the channels do not fit, or a value is NaN or infinite.
-        """
-        if image.ndim not in (2, 3) or 0 in image.shape:
-            raise DataError(name, f"has shape {image.shape}, expected one image, YX or YXC")
-        exact = image.ndim == 3 and image.shape[-1] == self.card.in_channels
-        normalised = normalise_image(image, alpha=False if exact else None)
-        matched = match_channels(normalised, self.card.in_channels, name)
-        check_finite(matched, name)
-        return self.predict_normalised(matched)
+            UsageError: it is no array, but a path, a list, or the image of another library.
 
-    def predict_normalised(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Class probabilities (classes, Y, X) of an image YXC normalised to [0, 1], with the model's channels."""
+        Warns, as the command line does, of intensities far from those of the training images.
+        """
+        check_array(image, name)
+        shape, channels = tuple(image.shape), self.card.in_channels
+        if len(shape) == 3 and channels_come_first(shape, channels):
+            raise DataError(
+                name,
+                f"has shape {shape}, {count(shape[-1], 'channel')} at the end, expected {channels}",
+                "channels come last: write numpy.moveaxis(image, 0, -1)",
+            )
+        if len(shape) not in (2, 3) or 0 in shape:
+            raise DataError(name, f"has shape {shape}, expected one image, YX or YXC")
+        stored = np.asarray(image)
+        exact = stored.ndim == 3 and shape[-1] == channels
+        normalised = normalise_image(stored, alpha=False if exact else None)
+        matched = match_channels(normalised, channels, name)
+        check_finite(matched, name)
+        self.warn_if_out_of_distribution(matched, name, stored)
+        return self.predict_normalised(matched, seen)
+
+    def predict_normalised(
+        self, image: NDArray[np.float32], seen: tuple[int, int] | None = None
+    ) -> NDArray[np.float32]:
+        """Class probabilities (classes, Y, X) of an image YXC normalised to [0, 1], with the model's channels.
+
+        ``seen`` is the size in which the network sees it, where that is not its own.
+        """
         self.network.eval()
         with torch.inference_mode():
             x = self.tensor(image).to(self._device)
-            logits = self.network(_resized(x, self.card.resize))
+            logits = self.network(_resized(x, self.card.resize or seen))
             probabilities = _resized(logits.float().softmax(1), (image.shape[0], image.shape[1]))
         return np.asarray(probabilities[0].cpu().numpy(), dtype=np.float32)
 
-    def warn_if_out_of_distribution(self, image: NDArray[np.float32], name: object) -> None:
+    def warn_if_out_of_distribution(
+        self, image: NDArray[np.float32], name: object, stored: NDArray[Any] | None = None
+    ) -> None:
         """Warn of an image, YXC normalised to [0, 1], whose intensities lie far outside those of the training images.
 
-        A :class:`~rescrnet.errors.RescrnetWarning` names it. Of a large image a part that stands for it will do.
+        A :class:`~rescrnet.errors.RescrnetWarning` names it. Of a large image a part that stands for it will do. Where
+        its array is given as it was ``stored``, the warning says whether the type of its values is the cause.
         """
-        if self.card.intensity_profile and (reason := self.card.intensity_profile.out_of_distribution(image)):
-            message = f"{name}: {reason}; the prediction may be wrong: look at it"
-            warnings.warn(message, RescrnetWarning, stacklevel=2)
+        profile = self.card.intensity_profile
+        if profile and (reason := profile.out_of_distribution(image)):
+            why = "" if stored is None else why_unlike(stored, max(channel.levels[-1] for channel in profile.channels))
+            message = f"{name}: {reason}; the prediction may be wrong: look at it{why}"
+            warnings.warn(message, RescrnetWarning, stacklevel=3)
+
+    def warn_if_magnified(self, pixel_size: tuple[float, float] | None, name: object) -> None:
+        """Warn of an image whose pixels are at least 1.5 times as large, or as small, as those of the training images.
+
+        Nothing is said where a size is unknown, or where all images are resized to one size anyway.
+        """
+        known = self.card.pixel_size
+        if known is None or pixel_size is None or self.card.resize:
+            return
+        factor = max(max(here / there, there / here) for here, there in zip(pixel_size, known, strict=True))
+        if factor < _MAGNIFIED:
+            return
+        message = (
+            f"{name}: its pixels are {in_micrometres(pixel_size)}, those of the training images "
+            f"{in_micrometres(known)}: structures differ in size by a factor of {factor:.2g}; the prediction may be "
+            "wrong: look at it, or try --rescale, which predicts at the pixel size of training"
+        )
+        warnings.warn(message, RescrnetWarning, stacklevel=3)
+
+    def size_in_training(
+        self, size: tuple[int, int], pixel_size: tuple[float, float] | None, name: object
+    ) -> tuple[int, int]:
+        """How many rows and columns an image has at the pixel size of the training images.
+
+        Raises :class:`UsageError` where the model does not know that, and :class:`DataError` where the image does not.
+        """
+        known = self.check_rescalable()
+        if pixel_size is None:
+            raise DataError(
+                name, "does not say how large its pixels are", "save it with its pixel size, or leave --rescale out"
+            )
+        rows, columns = (
+            max(1, round(length * here / there)) for length, here, there in zip(size, pixel_size, known, strict=True)
+        )
+        return rows, columns
+
+    def check_rescalable(self) -> tuple[float, float]:
+        """The pixel size of the training images. Raises :class:`UsageError` where none can be predicted at."""
+        if self.card.resize:
+            raise UsageError("--rescale", "the model resizes all images to one size anyway", "leave it out")
+        if self.card.pixel_size is None:
+            raise UsageError(
+                "--rescale", "the model does not know the pixel size of its training images", "leave it out"
+            )
+        return self.card.pixel_size
 
     def tensor(self, image: NDArray[np.float32]) -> Tensor:
         """An image, YXC normalised to [0, 1] → what the network reads, (1, C, Y, X)."""
@@ -264,6 +340,12 @@ def pick_device(name: str) -> torch.device:
         here = ", ".join(d for d, there in available.items() if there)
         raise UsageError(f"--device {name}", "this machine or this PyTorch has none", f"available: {here}")
     return torch.device(name)
+
+
+def in_micrometres(pixel_size: Sequence[float]) -> str:
+    """``"0.1 µm"``, or ``"0.1 × 0.2 µm"`` where height and width differ."""
+    down, across = (f"{length:.3g}" for length in pixel_size)
+    return f"{down} µm" if down == across else f"{down} × {across} µm"
 
 
 def _resized(x: Tensor, size: Sequence[int] | None) -> Tensor:

@@ -40,7 +40,9 @@ def test_an_error_is_shown_with_file_and_remedy_and_exit_code_one(run, tmp_path)
     (data / "masks/c.png").unlink()
     code, out, _ = run("check", data)
     assert code == 1
-    assert re.search(r"error image-without-mask: has no mask\n +expected .*\(--fix does\)\n +.*images/c\.png\n", out)
+    assert re.search(
+        r"error image-without-mask: has no mask\n +expected .*\(--fix leaves it out\)\n +.*images/c\.png\n", out
+    )
     assert "training would refuse it: 1 error, no warnings, no notes" in out
     assert "training with" not in out
 

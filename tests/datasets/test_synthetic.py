@@ -202,7 +202,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("size", [(63, 64), (64, 63)])
 def test_a_size_below_64_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"{size[0]} × {size[1]} is too small; choose at least 64"):
+    with pytest.raises(UsageError, match=f"{size[0]} × {size[1]}: is too small; choose at least 64"):
         write_dataset("em", tmp_path / "sample", size=size)
     assert list(tmp_path.iterdir()) == []
 
@@ -215,10 +215,10 @@ def test_a_count_below_one_is_refused(train: int, val: int, tmp_path: Path) -> N
 
 
 def test_a_negative_seed_is_refused() -> None:
-    with pytest.raises(UsageError, match="seed -1 is negative"):
+    with pytest.raises(UsageError, match="seed -1: is negative"):
         draw("em", 64, 64, seed=-1)
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(UsageError, match="'xray' is unknown; choose one of: em, fm"):
+    with pytest.raises(UsageError, match="'xray': is unknown; choose one of: em, fm"):
         draw("xray", 64, 64, seed=0)  # type: ignore[arg-type]

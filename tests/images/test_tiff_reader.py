@@ -73,7 +73,9 @@ def test_separate_channels_are_never_taken_for_alpha(tmp_path):
 
 def test_bits_and_palettes_are_read_as_stored(tmp_path):
     bits = noise(GREY) > 99
-    np.testing.assert_array_equal(planes(save(tmp_path / "b.tif", bits))[0, ..., 0], bits[5:37, 7:50])
+    np.testing.assert_array_equal(
+        planes(save(tmp_path / "b.tif", bits, photometric="minisblack"))[0, ..., 0], bits[5:37, 7:50]
+    )
     colours = noise((3, 256), np.uint16)
     path = save(tmp_path / "p.tif", noise(GREY), photometric="palette", colormap=colours)
     np.testing.assert_array_equal(planes(path)[0, ..., 0], noise(GREY)[5:37, 7:50])

@@ -68,7 +68,7 @@ def test_every_way_of_writing_a_tiff_gives_the_same_array(tmp_path, how, dtype):
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, bool])
 def test_floats_and_bits_in_a_tiff_are_read(tmp_path, dtype):
     array = (noise() / 255 > 0.5).astype(dtype)
-    found = read(save(tmp_path / "a.tif", array))
+    found = read(save(tmp_path / "a.tif", array, photometric="minisblack"))
     assert found.dtype == dtype
     np.testing.assert_array_equal(found, array)
 

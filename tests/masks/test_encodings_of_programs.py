@@ -37,8 +37,8 @@ def indexed(path, mask, *palette, **how):
         ([stripes(1, 2, 0)], DatasetFile(ignore=0), "0"),
         ([stripes(0, 128, 77), stripes(0, 128, 78)], DatasetFile(ignore=[77, 78]), "77, 78"),
         ([stripes(RED, BLUE, WHITE)], DatasetFile(ignore="#ffffff"), "#ffffff"),
-        ([stripes((*RED, 255), (*BLUE, 255), (*RED, 0))], None, "transparent or NaN"),
-        ([stripes((0, 255), (9, 255), (9, 0))], None, "transparent or NaN"),
+        ([stripes((*RED, 255), (*BLUE, 255), (*RED, 0))], None, "transparent, NaN or -1"),
+        ([stripes((0, 255), (9, 255), (9, 0))], None, "transparent, NaN or -1"),
     ],
     ids=["255", "65535", "zero", "two values", "a colour", "transparent colours", "transparent grey"],
 )

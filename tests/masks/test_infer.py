@@ -86,10 +86,12 @@ def test_a_mask_of_many_grey_values_is_refused_with_values_counts_and_remedy(tmp
         table_of(tmp_path, noise())
 
 
-def test_a_jpeg_mask_is_refused(tmp_path):
-    file = save(tmp_path / "a.jpg", np.kron(noise((10, 10)) // 128 * 255, np.ones((9, 9), np.uint8)))
-    with pytest.raises(DataError, match="JPEG masks cannot be used"):
-        mask_table([{"": file}], None, tmp_path)
+def test_a_jpeg_mask_is_read_as_the_classes_that_it_means(tmp_path):
+    classes = np.kron(noise((10, 10)) // 128, np.ones((9, 9), np.uint8))
+    file = save(tmp_path / "a.jpg", 255 * classes)
+    table = mask_table([{"": file}], None, tmp_path)
+    np.testing.assert_array_equal(table.decode({"": file}), classes)
+    assert "antialiased edges" in table.notes()[0]
 
 
 def test_colours_that_are_no_channel_are_refused_with_an_example_that_mends_it(tmp_path):

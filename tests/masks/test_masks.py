@@ -47,7 +47,7 @@ def test_an_opaque_alpha_channel_is_left_out(tmp_path, shape):
     [
         ("a.tif", stripes(0, 0.5, dtype=np.float32), "holds fractions; expected whole numbers"),
         ("a.tif", stripes(0, np.inf, dtype=np.float32), "holds fractions; expected whole numbers"),
-        ("a.tif", stripes(-1, 1, dtype=np.int16), "holds negative values; expected whole numbers from 0"),
+        ("a.tif", stripes(-2, 1, dtype=np.int16), "holds negative values; expected whole numbers from 0"),
         ("a.png", stripes(RED, BLUE, dtype=np.uint16), "is a colour mask of uint16; expected 8 bits a channel"),
         (
             "a.png",

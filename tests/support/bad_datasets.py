@@ -52,6 +52,18 @@ def _(data):
         file.unlink()
 
 
+@bad("form-not-read", "masks/c.czi", says="Zeiss CZI")
+def _(data):
+    mask(data).unlink()
+    (data / "masks/c.czi").write_bytes(b"ZISRAWFILE" + bytes(99))
+
+
+@bad("form-not-read", "images/c.json", says="annotations of LabelMe")
+def _(data):
+    mask(data).unlink()
+    (data / "images/c.json").write_text('{"version": "5.0", "shapes": [], "imagePath": "c.png"}', encoding="utf-8")
+
+
 @bad("image-without-mask", "images/c.png", "images/d.png", says="has no mask")
 def _(data):
     mask(data).unlink()
@@ -195,6 +207,40 @@ def _(data):
 def _(data):
     pixels = read(image(data))
     save(image(data), np.stack([pixels, np.full_like(pixels, 255)], axis=-1))
+
+
+@bad("alpha-is-a-channel", "images/c.png", says="its alpha channel is left out, but holds an image")
+def _(data):
+    save(image(data), np.stack([read(image(data))] * 4, axis=-1))
+
+
+@bad("no-data", "images/c.tif", says="pixels without data, marked by a value such as -9999")
+def _(data):
+    for stem in "abcdefgh":
+        pixels = read(image(data, stem)).astype(np.float32) / 255
+        if stem == "c":
+            pixels[:3] = -9999
+        image(data, stem).unlink()
+        save(data / f"images/{stem}.tif", pixels)
+
+
+@bad("mixed-polarity", "images/c.tif", says="is stored with white as zero, other images with black as zero")
+def _(data):
+    save(data / "images/c.tif", 255 - read(image(data)), photometric="miniswhite")
+    image(data).unlink()
+
+
+@bad("mixed-polarity", "masks/c.tif", says="is stored with white as zero, other masks with black as zero")
+def _(data):
+    save(data / "masks/c.tif", 255 - read(mask(data)), photometric="miniswhite")
+    mask(data).unlink()
+
+
+@bad("white-is-zero", "images/a.tif", says="is stored with white as zero, and read as viewers show it")
+def _(data):
+    for stem in "abcdefgh":
+        save(data / f"images/{stem}.tif", 255 - read(image(data, stem)), photometric="miniswhite")
+        image(data, stem).unlink()
 
 
 @bad("grey-as-rgb", "images/c.png", says="is stored as RGB, but is grey")
@@ -434,6 +480,12 @@ def _(data):
     for seed, stem in enumerate("abcdefgh"):
         save(mask(data, stem), np.where(mask_of(seed) > 1, 255, 0).astype(np.uint8))
     save(mask(data), 255 - read(mask(data)))
+
+
+@bad("contrast-differs", "images/a.png", "images/b.png", "images/c.png", says="than the rest here, and the other way")
+def _(data):
+    for stem in "abc":
+        save(image(data, stem), 255 - read(image(data, stem)))
 
 
 @bad("mask-of-another-image", "masks/c.png", "masks/d.png", says=r"fits d\.png better than its own image")

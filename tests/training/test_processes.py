@@ -1,5 +1,8 @@
 """Two processes: what equals one process, and what does not."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -75,3 +78,51 @@ def test_what_a_process_raises_reaches_the_user_as_one_line(cells, tmp_path):
     with pytest.raises(RescrnetError, match="the loss became") as caught:
         rescrnet.train(cells, tmp_path / "run", config, hardware=rescrnet.Hardware(device="cpu", devices=2))
     assert "\n" not in str(caught.value)
+
+
+TRAIN = """
+import sys
+from rescrnet.errors import UsageError
+from rescrnet.training.processes import check_main_starts_again, stop_if_trial
+
+def train():
+    stop_if_trial()
+    check_main_starts_again()
+    print("trained")
+"""
+
+
+def end(*command, **how):
+    ended = subprocess.run([sys.executable, *map(str, command)], capture_output=True, text=True, timeout=60, **how)
+    return ended.returncode, ended.stdout, ended.stderr.splitlines()
+
+
+def test_a_script_that_trains_wherever_it_is_imported_is_told_so_and_ends(tmp_path):
+    script = tmp_path / "go.py"
+    script.write_text(f"{TRAIN}\ntrain()")
+    code, _, err = end(script)
+    assert code == 1
+    assert "devices: every process imports the script, which would train again in each; put all" in err[-1]
+    assert "if __name__ == '__main__':" in err[-1]
+    code, _, err = end("-", input=script.read_text())
+    assert (code, "the processes cannot import the script <stdin>; save it as a file" in err[-1]) == (1, True)
+
+
+def test_a_script_that_asks_whether_it_is_the_main_one_trains(tmp_path):
+    script = tmp_path / "go.py"
+    script.write_text(f"{TRAIN}\nif __name__ == '__main__':\n    train()")
+    assert end(script) == (0, "trained\n", [])
+    assert end("-c", f"{TRAIN}\ntrain()") == (0, "trained\n", [])
+
+
+def test_training_on_several_processes_makes_the_trial_first(cells, tmp_path, monkeypatch):
+    def refuse():
+        raise UsageError("devices", "refused")
+
+    monkeypatch.setattr("rescrnet.training.train.check_main_starts_again", refuse)
+    with pytest.raises(UsageError, match="devices: refused"):
+        rescrnet.train(cells, tmp_path / "run", CONFIG, hardware=rescrnet.Hardware(device="cpu", devices=2))
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("RESCRNET_TRIAL", "1")
+    with pytest.raises(SystemExit, match="1"):
+        rescrnet.train(cells, tmp_path / "run", CONFIG)

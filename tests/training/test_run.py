@@ -19,6 +19,9 @@ from rescrnet.training.recalibrate import recalibrate
 from rescrnet.training.train import card_for
 from tests.support.configs import tiny
 
+# Made up images are far from those of training, as is warned of; test_model.py has the warning.
+pytestmark = pytest.mark.filterwarnings("ignore:.*lie far from those of the training")
+
 
 def test_the_run_folder_is_enough_to_repeat_the_run(cells, tmp_path):
     rescrnet.train(cells, tmp_path / "run", tiny())

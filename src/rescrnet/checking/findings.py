@@ -31,6 +31,7 @@ class Check:
         severity: how much its findings matter.
         explanation: what it looks for.
         fixable: whether ``--fix`` sees to it.
+        leaves_out: whether it does so by leaving the image out.
         essential: whether without it the dataset cannot be used at all; other errors only keep it from being trained
             on.
         find: the faults that it finds in a dataset.
@@ -40,6 +41,7 @@ class Check:
     severity: Severity
     explanation: str
     fixable: bool
+    leaves_out: bool
     essential: bool
     find: Callable[[Reading], Iterable[Fault]]
 
@@ -91,18 +93,28 @@ CHECKS: dict[str, Check] = {}
 
 
 def enter(
-    name: str, severity: Severity, explanation: str, find: Find, *, fixable: bool = False, essential: bool = False
+    name: str,
+    severity: Severity,
+    explanation: str,
+    find: Find,
+    *,
+    fixable: bool = False,
+    leaves_out: bool = False,
+    essential: bool = False,
 ) -> None:
     """Enter a check; its explanation is its documentation."""
-    CHECKS[name] = Check(name, severity, explanation, fixable, essential, find)
+    CHECKS[name] = Check(name, severity, explanation, fixable or leaves_out, leaves_out, essential, find)
 
 
-def check(severity: Severity, *, fixable: bool = False, essential: bool = False) -> Callable[[Find], Find]:
+def check(
+    severity: Severity, *, fixable: bool = False, leaves_out: bool = False, essential: bool = False
+) -> Callable[[Find], Find]:
     """Enter a function among the checks, under its name with hyphens; its docstring is the explanation."""
 
     def decorate(find: Find) -> Find:
         explanation = " ".join(inspect.getdoc(find).split())  # type: ignore[union-attr]
-        enter(find.__name__.replace("_", "-"), severity, explanation, find, fixable=fixable, essential=essential)
+        name = find.__name__.replace("_", "-")
+        enter(name, severity, explanation, find, fixable=fixable, leaves_out=leaves_out, essential=essential)
         return find
 
     return decorate

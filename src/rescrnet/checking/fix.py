@@ -164,8 +164,9 @@ def _unusable(example: Example, table: MaskTable) -> str:
 
 
 def _is_scaled(mask: tuple[int, int], image: tuple[int, int]) -> bool:
-    ratios = [m / i for m, i in zip(mask, image, strict=True)]
-    return abs(ratios[0] / ratios[1] - 1) < 0.02
+    """Whether a mask is an enlarged or reduced version; one that is merely cut off is not to be stretched."""
+    down, across = (m / i for m, i in zip(mask, image, strict=True))
+    return abs(down / across - 1) < 0.02 and abs(down - 1) > 0.1
 
 
 def _fitted(mask: NDArray[np.uint8], example: Example) -> NDArray[np.uint8]:

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter, uniform_filter
 
+from rescrnet.no_data import filled
+
 _SIDE = 96  # of a thinned-out image, about
 _LEAST_SHARE = 0.1  # of the smaller image: a narrower overlap is not looked for
 _CANDIDATE = 0.3  # correlation of thinned-out images from which on the full ones are compared
 _SAME = 0.7  # of full images that show the same place: measured 0.76 with noise and JPEG, 0.54 where they do not
 _WINDOW = 384  # side of the part of an overlap that is compared in full
 _DETAIL = 8  # pixels: what varies more slowly is no detail of a full image
+_FEWEST = 150  # pixels that carry an overlap's detail: a few bright spots on nothing fit each other by chance
 _MOST_PAIRS = 50_000
 
 Floats = NDArray[np.float32]
@@ -86,7 +89,8 @@ def find_overlaps(images: Sequence[NDArray[Any]]) -> list[Overlap]:
 
 
 def _grey(image: NDArray[Any]) -> Floats:
-    return np.asarray(image if image.ndim == 2 else image.mean(-1), dtype=np.float32)
+    known = filled(np.asarray(image, dtype=np.float32))
+    return known if known.ndim == 2 else np.asarray(known.mean(-1), dtype=np.float32)
 
 
 def _thinned(image: Floats, factor: int) -> Floats:
@@ -101,7 +105,7 @@ def _thinned(image: Floats, factor: int) -> Floats:
 def _even(image: Floats, sigma: float) -> Floats:
     """The image without its slow changes, of unit deviation everywhere: zero mean, so that products correlate."""
     high = image - gaussian_filter(image, sigma, mode="reflect")
-    spread = np.sqrt(uniform_filter(high**2, max(3, round(4 * sigma)), mode="reflect"))
+    spread = np.sqrt(np.maximum(uniform_filter(high**2, max(3, round(4 * sigma)), mode="reflect"), 0))
     even = high / np.maximum(spread, 1e-3 * float(high.std()) + 1e-12)
     return np.asarray((even - even.mean()) / (even.std() + 1e-12), dtype=np.float32)
 
@@ -117,9 +121,17 @@ def _compared(i: int, j: int, grey: Sequence[Floats], rough: tuple[int, int], fa
     template = _even(first[rows, columns], _DETAIL)
     field = _even(second[tops[0] : rows.stop - rough[0] + margin, tops[1] : columns.stop - rough[1] + margin], _DETAIL)
     place, correlation = _best_match(template, field)
+    if _carrying(template) < _FEWEST:
+        correlation = 0.0
     shift = (rows.start - tops[0] - place[0], columns.start - tops[1] - place[1])
     common = [max(0, high - low) for low, high in map(_common, first.shape, second.shape, shift)]
     return Overlap(i, j, shift, common[0] * common[1] / min(first.size, second.size), correlation)
+
+
+def _carrying(image: Floats) -> float:
+    """How many pixels the detail of an image is spread over: all of them, or a few that stand out."""
+    squares = image.astype(np.float64) ** 2
+    return float(squares.sum() ** 2 / max(float((squares**2).sum()), 1e-12))
 
 
 def _common(n: int, m: int, shift: int) -> tuple[int, int]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import Finding, Severity
@@ -20,34 +20,40 @@ _STYLES = {Severity.error: "bold red", Severity.warning: "yellow", Severity.info
 
 def show(checked: Checked, console: Console) -> None:
     """Print what the dataset is, its images, its classes, and all findings, the worst first."""
-    console.print(in_one_line(checked.reading), highlight=False, markup=False, soft_wrap=True)
+    _print(console, in_one_line(checked.reading))
     rows, classes = image_rows(checked.reading), class_rows(checked.reading)
     if rows:
         console.print(_images(rows[:_MOST_ROWS], [row.name for row in classes]))
         if len(rows) > _MOST_ROWS:
-            console.print(f"… and {len(rows) - _MOST_ROWS} more; --html or --json list all of them")
+            _print(console, f"… and {len(rows) - _MOST_ROWS} more; --html or --json list all of them")
     if classes:
-        columns = ("class", "value in the mask", "share", "connected parts", "in masks")
-        table = Table(*columns, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for column in ("class", "value in the mask", "share", "connected parts", "in masks"):
+            table.add_column(column, overflow="fold")
         for row in classes:
-            table.add_row(escape(row.name), row.values, f"{row.share:.1%}", str(row.parts), str(row.masks))
+            table.add_row(Text(row.name), Text(row.values), f"{row.share:.1%}", str(row.parts), str(row.masks))
         console.print(table)
     for finding in checked.findings:
         show_finding(finding, console)
-    console.print(summary(checked), highlight=False)
+    _print(console, summary(checked))
 
 
 def show_finding(finding: Finding, console: Console) -> None:
     """Print a finding: how much it matters, which check it is, what was found, what to do, and in which files."""
-    style = _STYLES[finding.severity]
-    head = f"[{style}]{finding.severity.name}[/] {finding.check.name}: {escape(finding.reason)}"
-    console.print(head, highlight=False, soft_wrap=True)
-    fix = " (--fix does)" if finding.check.fixable and finding.severity is not Severity.info else ""
-    console.print(f"    {escape(finding.remedy)}{fix}", highlight=False, soft_wrap=True)
+    head = Text.assemble((finding.severity.name, _STYLES[finding.severity]), f" {finding.check.name}: {finding.reason}")
+    _print(console, head)
+    does = "leaves it out" if finding.check.leaves_out else "does"
+    fix = f" (--fix {does})" if finding.check.fixable and finding.severity is not Severity.info else ""
+    _print(console, f"    {finding.remedy}{fix}")
     for file in finding.files[:_MOST_FILES]:
-        console.print(f"    {escape(file)}", style="dim", highlight=False, soft_wrap=True)
+        _print(console, f"    {file}", style="dim")
     if len(finding.files) > _MOST_FILES:
-        console.print(f"    … and {len(finding.files) - _MOST_FILES} more", style="dim", highlight=False)
+        _print(console, f"    … and {len(finding.files) - _MOST_FILES} more", style="dim")
+
+
+def _print(console: Console, line: str | Text, style: str | None = None) -> None:
+    """Print a line as it is: brackets and colons in names are no markup, and it is not broken."""
+    console.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def summary(checked: Checked) -> str:
@@ -66,13 +72,13 @@ def _images(rows: list[ImageRow], classes: list[str]) -> Table:
     caption = "of each class: share of pixels, and connected parts in brackets" if classes else None
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
     table.add_column("image", overflow="fold", min_width=12)
-    for column in ("for", "size", "type", *(["pixel, µm"] if known else []), *map(escape, classes)):
-        table.add_column(column)
+    for column in ("for", "size", "type", *(["pixel, µm"] if known else []), *classes):
+        table.add_column(Text(column), overflow="fold")
     for row in rows:
         size = f"{row.size[0]}×{row.size[1]}" if row.size else "–"
         pixel = f"{row.pixel_size[0]:.3g}" if row.pixel_size else "–"
         kind = f"{row.type} ×{row.channels}" if row.channels and row.channels > 1 else row.type
-        cells = [escape(row.name), row.part, size, kind, *([pixel] if known else [])]
+        cells: list[Text | str] = [Text(row.name), row.part, size, kind, *([pixel] if known else [])]
         shares = [f"{share:.1%} ({parts})" for share, parts in zip(row.shares, row.parts, strict=True)]
         table.add_row(*cells, *(shares or ["–"] * len(classes))[: len(classes)])
     return table

@@ -16,12 +16,14 @@ from rescrnet.masks.table import MaskTable
 class Sample:
     """An image, YXC float32 normalised to [0, 1] by the range of its file type, and its mask, YX uint8 class indices.
 
-    Unlabelled pixels of the mask are :data:`~rescrnet.classes.IGNORE`.
+    Unlabelled pixels of the mask are :data:`~rescrnet.classes.IGNORE`. ``pixel_size`` is that of the image, down and
+    across in micrometres, where it is known.
     """
 
     stem: str
     image: NDArray[np.float32]
     mask: NDArray[np.uint8]
+    pixel_size: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,15 @@ class Dataset:
     def classes(self) -> list[ClassEntry]:
         """The classes in the order of their indices."""
         return self.table.classes
+
+    @property
+    def pixel_size(self) -> tuple[float, float] | None:
+        """The median of the training images, down and across in micrometres, where any is known."""
+        known = [sample.pixel_size for sample in self.train if sample.pixel_size]
+        if not known:
+            return None
+        down, across = np.median(known, axis=0)
+        return float(down), float(across)
 
     @property
     def channels(self) -> int:

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from rescrnet.images.whole import Origin, Pixels
 from rescrnet.intensity import normalise_image
+from rescrnet.no_data import filled, no_data
 
 _SAMPLE = 1_000_000  # pixels that percentiles and numbers of values are taken from
 _MANY = 257  # values that are not told apart from more
@@ -39,7 +40,10 @@ class ImageFacts:
         values: how many different values there are, 257 for more.
         saturated: share of the pixels with the largest value, where that is the largest of the type.
         not_finite: values that are NaN or infinite.
+        no_data: values that say that there are no data, such as -9999; they are in none of the other numbers.
         grey: whether the channels of an RGB image are equal.
+        white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
+        half_clear: share of pixels that are neither opaque nor wholly transparent.
         digest: of the pixels; equal images have equal digests.
         reduced: the image in grey, its longest side 128, YX float32.
     """
@@ -56,7 +60,10 @@ class ImageFacts:
     values: int
     saturated: float
     not_finite: int
+    no_data: int
     grey: bool
+    white_is_zero: bool
+    half_clear: float
     digest: str
     reduced: NDArray[np.float32] = field(repr=False)
 
@@ -73,6 +80,7 @@ class MaskFacts:
         palette: whether the values stand for colours of a palette.
         values: pixels of every value; colours as 0xRRGGBB.
         colour: whether the channels differ.
+        white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
         digest: of the pixels.
     """
 
@@ -83,6 +91,7 @@ class MaskFacts:
     palette: bool
     values: Counter[int]
     colour: bool
+    white_is_zero: bool
     digest: str
 
 
@@ -110,8 +119,9 @@ def image_facts(pixels: Pixels) -> ImageFacts:
     """What is kept of an image."""
     colours = pixels.colours
     finite = np.isfinite(colours) if colours.dtype.kind == "f" else np.ones(1, bool)
-    unit = normalise_image(colours if finite.all() else np.where(finite, colours, 0), alpha=False)
-    low, high, saturated, values = _range(colours if finite.all() else colours[finite])
+    unit = filled(normalise_image(colours if finite.all() else np.where(finite, colours, 0), alpha=False))
+    known = finite if (missing := no_data(colours)) is None else finite & ~missing
+    low, high, saturated, values = _range(colours if known.all() else colours[known])
     return ImageFacts(
         size=(colours.shape[0], colours.shape[1]),
         channels=colours.shape[2],
@@ -125,10 +135,18 @@ def image_facts(pixels: Pixels) -> ImageFacts:
         values=values,
         saturated=saturated,
         not_finite=int(finite.size - finite.sum()),
+        no_data=0 if missing is None else int(missing.sum()),
         grey=colours.shape[2] == 3 and bool((colours == colours[..., :1]).all()),
+        white_is_zero=pixels.white_is_zero,
+        half_clear=_half_clear(pixels.values[..., -1]) if pixels.alpha else 0.0,
         digest=_digest(colours),
         reduced=reduced(unit.mean(-1) if unit.shape[-1] > 1 else unit[..., 0]),
     )
+
+
+def _half_clear(alpha: NDArray[Any]) -> float:
+    top = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "iu" else 1
+    return float(((alpha > 0) & (alpha < top)).mean())
 
 
 def _range(known: NDArray[Any]) -> tuple[float, float, float, int]:
@@ -167,6 +185,7 @@ def mask_facts(pixels: Pixels, file: Origin) -> MaskFacts:
         palette=pixels.palette is not None and pixels.form == "PNG",
         values=_count(values),
         colour=colour,
+        white_is_zero=pixels.white_is_zero,
         digest=_digest(colours),
     )
 

@@ -31,7 +31,7 @@ class Fault:
     @classmethod
     def of(cls, check: str, error: RescrnetError) -> Fault:
         """An error as the fault that ``check`` reports."""
-        return cls(check, (error.subject,), error.found, error.remedy)
+        return cls(check, (error.subject,), error.found, error.remedy or "correct or remove it")
 
     @property
     def error(self) -> DataError:

@@ -143,7 +143,8 @@ class Reading:
         for example in self.examples:
             if example.pixels is not None and example.indices is not None:
                 image = match_channels(example.pixels, channels, example.pair.image)
-                sample = Sample(example.pair.stem, image, example.indices)
+                size = self.description.pixel_size or (example.image and example.image.pixel_size)
+                sample = Sample(example.pair.stem, image, example.indices, size or None)
                 if (sample.mask != IGNORE).any():
                     samples[example.part].append(sample)
                 else:

@@ -66,17 +66,19 @@ def write_dataset(
     """
     _check(kind, *size, seed)
     if train < 1 or val < 1:
-        raise UsageError(f"{train} train and {val} val images asked for; ask for at least 1 of each")
+        raise UsageError("samples", f"{train} train and {val} val images asked for", "ask for at least 1 of each")
     write_folder(folder, lambda partial: _write_files(kind, partial, (train, val), size, seed))
 
 
 def _check(kind: str, height: int, width: int, seed: int) -> None:
     if kind not in CLASS_NAMES:
-        raise UsageError(f"sample kind {kind!r} is unknown; choose one of: {', '.join(CLASS_NAMES)}")
+        raise UsageError(f"sample kind {kind!r}", "is unknown", f"choose one of: {', '.join(CLASS_NAMES)}")
     if min(height, width) < _SMALLEST_SIDE:
-        raise UsageError(f"sample size {height} × {width} is too small; choose at least {_SMALLEST_SIDE} pixels a side")
+        raise UsageError(
+            f"sample size {height} × {width}", "is too small", f"choose at least {_SMALLEST_SIDE} pixels a side"
+        )
     if seed < 0:
-        raise UsageError(f"seed {seed} is negative; choose 0 or more")
+        raise UsageError(f"seed {seed}", "is negative", "choose 0 or more")
 
 
 def _write_files(kind: Kind, folder: Path, counts: tuple[int, int], size: tuple[int, int], seed: int) -> None:

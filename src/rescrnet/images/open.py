@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from rescrnet.errors import DataError
+from rescrnet.images.foreign import foreign_among, foreign_form
 from rescrnet.images.npy import RawArray, holds_numbers
 from rescrnet.images.picture import open_picture
 from rescrnet.images.stack import ArrayLike, Axis, Stack, default_axes, make_stack
 from rescrnet.images.tiff_reader import open_tiff
 from rescrnet.images.zarr_reader import is_zarr, open_zarr
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp")
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k")
 TIFFS = (".tif", ".tiff", ".btf", ".lsm", ".svs", ".ndpi", ".scn", ".bif", ".qptiff")
 SUFFIXES = (*PICTURES, *TIFFS, ".npy")
 """Files of these names are taken for images where a folder is listed."""
@@ -29,15 +30,35 @@ _FORMS = {
     b"II+\0": "TIFF",
     b"MM\0+": "TIFF",
     b"\x93NUMPY": "NumPy",
+    b"GIF8": "GIF",
+    b"RIFF": "WEBP",
+    b"P1": "PNM",
+    b"P2": "PNM",
+    b"P3": "PNM",
+    b"P4": "PNM",
+    b"P5": "PNM",
+    b"P6": "PNM",
+    b"\0\0\0\x0cjP  ": "JPEG2000",
+    b"\xff\x4f\xff\x51": "JPEG2000",
 }
-_NAMED = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".bmp": "BMP", ".npy": "NumPy"} | dict.fromkeys(TIFFS, "TIFF")
+_NAMED = {
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".npy": "NumPy",
+    ".gif": "GIF",
+    ".webp": "WEBP",
+    **dict.fromkeys(TIFFS, "TIFF"),
+    **dict.fromkeys((".jpg", ".jpeg"), "JPEG"),
+    **dict.fromkeys((".pbm", ".pgm", ".ppm", ".pnm"), "PNM"),
+    **dict.fromkeys((".jp2", ".j2k"), "JPEG2000"),
+}
 
 
 def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, indices: bool = False) -> Stack:
     """The planes of an image on disk, by the content of the file; no pixel of them is read yet.
 
     Args:
-        path: a TIFF, PNG, JPEG, BMP or ``.npy`` file, an OME-Zarr image, or a Zarr array.
+        path: a TIFF, PNG, JPEG, BMP, GIF, WebP, PNM, JPEG 2000 or ``.npy`` file, an OME-Zarr image, or a Zarr array.
         level: of the pyramid, 0 the finest.
         fill_missing: take chunks and tiles that are not there for empty, as some writers mean them, rather than lost.
         indices: of an indexed PNG or BMP give the indices, as for a mask, not the colours.
@@ -59,11 +80,13 @@ def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, 
         raise DataError(path, "has one level, 0", f"there is no level {level}")
     if form == "NumPy":
         return replace(wrap(RawArray.open(path), name=str(path)), path=path, form=form)
+    if (not form or path.suffix.lower() == ".nd2") and (foreign := foreign_form(path)):
+        raise DataError(path, f"is of a form that is not read: {foreign.name}", foreign.remedy)
     return open_picture(path, indices=indices)
 
 
 def form_of(path: Path) -> str:
-    """``PNG``, ``TIFF``, ``JPEG``, ``BMP`` or ``NumPy`` by the first bytes of a file, else nothing.
+    """``PNG``, ``TIFF``, ``JPEG``, ``BMP``, ``NumPy``, … by the first bytes of a file, else nothing.
 
     Raises :class:`DataError` where it is empty or cannot be read.
     """
@@ -121,12 +144,18 @@ def image_stem(path: Path) -> str:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """What :func:`open_image` can open directly in ``folder``, sorted by name; hidden files are left out."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.startswith(".") and (_is_named_image(path) if path.is_file() else is_zarr(path))
-    )
+    """What :func:`open_image` can open directly in ``folder``, sorted by name; hidden files are left out.
+
+    Raises :class:`DataError` where it can open nothing, but there are images in a form that is not read.
+    """
+    visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    images = [path for path in visible if (_is_named_image(path) if path.is_file() else is_zarr(path))]
+    foreign = {} if images else foreign_among(visible)
+    for form, files in foreign.items():
+        if not form.annotations:
+            more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
+            raise DataError(files[0], f"is of a form that is not read: {form.name}{more}", form.remedy)
+    return images
 
 
 def _is_named_image(path: Path) -> bool:

@@ -1,9 +1,10 @@
-"""PNG, JPEG, BMP and what else Pillow opens: the header tells size and type, the pixels are decoded when first read."""
+"""PNG, JPEG, BMP, GIF, WebP and what else Pillow opens: decoded when first read, size and type are in the header."""
 
 from __future__ import annotations
 
 import functools
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +15,16 @@ from PIL import Image
 
 from rescrnet.errors import DataError
 from rescrnet.images.npy import Index
+from rescrnet.images.shown import is_grey, is_ramp, upright
 from rescrnet.images.stack import Axis, Stack, believable_step, decoding, make_stack, refuse_bomb
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type in its header
 _MODES = {"1": ("bool", 1), "L": ("u1", 1), "P": ("u1", 1), "LA": ("u1", 2), "RGB": ("u1", 3), "RGBA": ("u1", 4)}
+_MODES |= {"I;16": ("u2", 1), "I;16B": ("u2", 1), "I": ("u2", 1)}  # Pillow reads PGM of 16 bits as 32
+_NAMES = {"MPO": "JPEG", "PPM": "PNM"}  # of formats that Pillow calls otherwise
+_ONE_BIT = (2, 4)  # entries of a palette of one bit, as GIF pads it
+_ORIENTATION = 274  # the number of its tag in EXIF
 
 
 class Palette(NamedTuple):
@@ -42,6 +48,7 @@ class Picture:
         form: ``PNG``, ``JPEG``, ``BMP`` or what Pillow calls it.
         step: micrometres a pixel down and across, or none.
         palette: of an indexed image; its values are the indices, or the colours where ``indices`` is false.
+        orientation: how its rows and columns lie when shown, by the number in EXIF, or none.
     """
 
     def __init__(self, path: Path, *, indices: bool = False) -> None:
@@ -53,20 +60,29 @@ class Picture:
             width, height = int.from_bytes(head[16:20]), int.from_bytes(head[20:24])
             refuse_bomb(path, width * height * _PNG_CHANNELS.get(head[25], 4) * head[24] // 8)
         with decoding(path), _open(path) as image:
-            self.form = image.format or ""
+            self.form = _NAMES.get(image.format or "", image.format or "")
+            if (frames := getattr(image, "n_frames", 1)) > 1 and self.form != "JPEG":
+                raise DataError(path, f"holds {frames} pictures", "expected one image; save each by itself")
             self.step = _step(image)
+            self.orientation = _exif(path, image).get(_ORIENTATION)
             self.palette = _palette(image)
+            self._mode = _shown_mode(self.palette, indices=indices) if self.palette else None
+            if self._mode:
+                self.palette = None
             if self._sixteen:
                 kind, channels = "u2", _PNG_CHANNELS[head[25]] + ("transparency" in image.info)
             elif image.mode not in _MODES:
                 raise DataError(path, f"is stored as {image.mode}", "expected grey or RGB; convert it")
             else:
-                kind, channels = _MODES[image.mode]
-            if self.palette and not indices:
-                channels = 3
+                kind, channels = _MODES[self._mode or image.mode]
             self.dtype: np.dtype[Any] = np.dtype(kind)
             self.shape = (image.height, image.width, *([channels] if channels > 1 else []))
         self._pixels: NDArray[Any] | None = None
+        if self.form == "JPEG2000":  # its header does not say how many bits Pillow would take away
+            refuse_bomb(path, self.nbytes)
+            with decoding(path):
+                self._pixels = np.asarray(imagecodecs.jpeg2k_decode(path.read_bytes()))
+            self.shape, self.dtype = self._pixels.shape, self._pixels.dtype
 
     @property
     def alpha(self) -> bool:
@@ -99,7 +115,8 @@ class Picture:
         if self._sixteen:
             return np.asarray(imagecodecs.png_decode(self.path.read_bytes()))
         with _open(self.path) as image:
-            return np.asarray(image.convert("RGB") if self.palette and not self.indices else image)
+            pixels = np.asarray(image.convert(self._mode) if self._mode else image)
+        return pixels.astype(self.dtype) if pixels.dtype == np.int32 else pixels
 
 
 def open_picture(path: Path, *, indices: bool = False) -> Stack:
@@ -112,8 +129,9 @@ def open_picture(path: Path, *, indices: bool = False) -> Stack:
     picture = Picture(path, indices=indices)
     steps = dict(zip("yx", picture.step, strict=True)) if picture.step else {}
     axes = [Axis(name, n, steps.get(name), 0.0, "micrometer") for name, n in zip("yxc", picture.shape, strict=False)]
+    upright_picture, axes = upright(picture, axes, picture.orientation)
     return make_stack(
-        picture,
+        upright_picture,
         axes,
         path,
         alpha=picture.alpha,
@@ -142,6 +160,41 @@ def _palette(image: Image.Image) -> Palette | None:
     if isinstance(given, int):
         return Palette(colours, (given,))
     return Palette(colours, tuple(index for index, alpha in enumerate(given or b"") if alpha <= 127))
+
+
+def _shown_mode(palette: Palette, *, indices: bool) -> str | None:
+    """What an indexed image is read as: ``RGB``, ``L`` or ``1``; none where its indices are its values.
+
+    Black and white in a palette is a picture of one bit, and a ramp that falls is an inverting look-up table.
+    """
+    colours = palette.colours
+    if not indices:
+        return "L" if len(colours) and is_grey(colours) else "RGB"
+    if palette.clear:
+        return None
+    if len(colours) in _ONE_BIT and is_grey(colours) and set(colours.ravel().tolist()) == {0, 255}:
+        return "1"
+    return "L" if is_ramp(colours, -1) else None
+
+
+def _exif(path: Path, image: Image.Image) -> Mapping[int, Any]:
+    """What EXIF says, also where it follows the pixels of a PNG, which need not be decoded for it."""
+    if image.format == "PNG" and "exif" not in image.info:
+        if not (late := _late_exif(path)):
+            return {}
+        image.info["exif"] = late
+    return image.getexif()
+
+
+def _late_exif(path: Path) -> bytes:
+    with path.open("rb") as file:
+        file.seek(len(_PNG))
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[:4])
+            if head[4:] == b"eXIf":
+                return file.read(length)
+            file.seek(length + 4, 1)
+    return b""
 
 
 def _step(image: Image.Image) -> tuple[float, float] | None:

@@ -143,6 +143,7 @@ class Stack(Sequence[Plane]):
             array in memory.
         separate: whether its channels are images of their own, not the samples of a colour.
         page_names: what ImageJ calls the pages, where it does.
+        white_is_zero: whether small values were stored for bright pixels, and are read the other way round.
     """
 
     axes: tuple[Axis, ...]
@@ -154,6 +155,7 @@ class Stack(Sequence[Plane]):
     form: str = ""
     separate: bool = False
     page_names: tuple[str, ...] = ()
+    white_is_zero: bool = False
 
     @property
     def plane_axes(self) -> tuple[Axis, ...]:

@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 
 from rescrnet.errors import DataError
 from rescrnet.images.npy import Index, RawArray, as_ranges
-from rescrnet.images.stack import MICROMETRES, Axis, Stack, believable_step, decoding, make_stack
+from rescrnet.images.shown import Inverted, is_ramp, upright
+from rescrnet.images.stack import MICROMETRES, ArrayLike, Axis, Stack, believable_step, decoding, make_stack
 from rescrnet.wording import one_line
 
 _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
+_ALPHA = (1, 2)  # extra samples: associated and unassociated alpha
 _JPEG = (6, 7, 34892, 33007)  # compressions that keep their tables apart
 _AXES = {"Y": "y", "X": "x", "S": "c", "C": "c", "Z": "z", "T": "t", "Q": "p", "I": "p", "R": "p"}
 _UNITS = {
@@ -40,6 +42,7 @@ _UNITS = {
     "min": "minute",
     "h": "hour",
 }
+_ORIENTATION = 274  # the number of its tag
 _THUMBNAIL = 4  # an image beside another that is this much smaller in height and width is its thumbnail
 
 
@@ -64,6 +67,8 @@ class TiffArray:
         levels: how many there are.
         ordinary: one page, untiled, no OME: what is answered with a PNG.
         page_names: what ImageJ calls the pages, where it does.
+        orientation: how the rows and columns lie when shown, by the number of the tag.
+        white_is_zero: whether small values are shown bright.
     """
 
     def __init__(self, path: Path, level: int = 0, *, fill_missing: bool = False) -> None:
@@ -84,9 +89,14 @@ class TiffArray:
             self._pages = [] if self._raw else [_page(series[i], i, path) for i in range(len(series))]
             self._decode_piece = self._keyframe.decode
             self.page_names = _page_names(file)
+            self.orientation = main.keyframe.tags.valueof(_ORIENTATION)
+            self.white_is_zero = _white_is_zero(file, self._keyframe)
         photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)
         if photometric in _PRINT_COLOURS:
             raise DataError(path, f"is stored as {photometric.name}", "expected grey or RGB; convert it")
+        page_shape = tuple(self._keyframe.shape)
+        if not self._raw and self.shape[-len(page_shape) :] != page_shape:
+            raise DataError(path, f"has pages of shape {page_shape} in a stack of {self.shape}", "save it anew")
         self._kept: tuple[int, Any] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -95,8 +105,20 @@ class TiffArray:
 
     @property
     def alpha(self) -> bool:
-        """Whether the last sample of a pixel is transparency; a channel of its own must not be dropped in silence."""
-        return "S" in self.axes and bool(self._keyframe.extrasamples) and self._keyframe.samplesperpixel in (2, 4)
+        """Whether the last sample of a pixel is transparency; a channel of its own must not be dropped in silence.
+
+        It is where the file says so, and where it says nothing of a fourth one beside red, green and blue of 8 bits.
+        """
+        keyframe = self._keyframe
+        if "S" not in self.axes or not keyframe.extrasamples:
+            return False
+        unsaid = keyframe.photometric == tifffile.PHOTOMETRIC.RGB and keyframe.samplesperpixel == 4
+        return int(keyframe.extrasamples[-1]) in _ALPHA or (unsaid and self.dtype == np.uint8)
+
+    @property
+    def top(self) -> int:
+        """The largest value that the bits of a sample can hold."""
+        return int((1 << self._keyframe.bitspersample) - 1)
 
     @property
     def _segment(self) -> tuple[int, int]:
@@ -249,13 +271,19 @@ def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
     for letter, length in zip(array.axes, array.shape, strict=True):
         scale, unit = array.steps.get(letter, (None, None))
         axes.append(Axis(names[letter], length, scale and scale * array.full[letter] / length, 0.0, unit))
-    stack = make_stack(array, axes, path, alpha=array.alpha, segment_bytes=array.segment_bytes, form="TIFF")
+    pixels: ArrayLike = array
+    inverted = array.white_is_zero and array.dtype.kind in "bu"
+    if inverted:
+        pixels = Inverted(array, array.top)
+    pixels, axes = upright(pixels, axes, array.orientation)
+    stack = make_stack(pixels, axes, path, alpha=array.alpha, segment_bytes=array.segment_bytes, form="TIFF")
     return replace(
         stack,
         kind="png" if array.ordinary else "tiff",
         levels=array.levels,
         separate="C" in array.axes,
         page_names=array.page_names,
+        white_is_zero=inverted,
     )
 
 
@@ -284,6 +312,17 @@ def _is_thumbnail(series: Any, first: Any) -> bool:
 def _page_names(file: Any) -> tuple[str, ...]:
     labels = (file.imagej_metadata or {}).get("Labels", ()) if file.is_imagej else ()
     return tuple(str(label).strip() for label in labels)
+
+
+def _white_is_zero(file: Any, page: Any) -> bool:
+    """Whether small values are shown bright: by the kind of the image, its palette, or the look-up table of ImageJ."""
+    if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
+        return True
+    if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
+        return is_ramp(np.asarray(page.colormap).T, -1)
+    tables = (file.imagej_metadata or {}).get("LUTs", ()) if file.is_imagej else ()
+    down = np.arange(255, -1, -1)
+    return len(tables) > 0 and all(bool((np.asarray(table).reshape(-1, 256) == down).all()) for table in tables)
 
 
 @contextmanager

@@ -73,6 +73,7 @@ class Pixels:
         palette: what the values stand for, where they are indices.
         form: what the file is by its content: ``PNG``, ``TIFF``, …
         pixel_size: height and width of a pixel in micrometres, where the file says.
+        white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
     """
 
     values: NDArray[Any]
@@ -81,6 +82,7 @@ class Pixels:
     palette: Palette | None
     form: str
     pixel_size: tuple[float, float] | None
+    white_is_zero: bool = False
 
     @property
     def colours(self) -> NDArray[Any]:
@@ -140,7 +142,13 @@ def read_pixels(origin: Origin, *, indices: bool = False) -> Pixels:
     values = source.read(0, height, 0, width, alpha=True)
     values = values[..., 0] if values.shape[-1] == 1 else values
     return Pixels(
-        np.ascontiguousarray(values), source.alpha, stack.separate, source.palette, stack.form, pixel_size(stack.axes)
+        np.ascontiguousarray(values),
+        source.alpha,
+        stack.separate,
+        source.palette,
+        stack.form,
+        pixel_size(stack.axes),
+        stack.white_is_zero,
     )
 
 

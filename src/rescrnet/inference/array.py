@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.errors import DataError, UsageError
+from rescrnet.images.array_like import channels_come_first, check_array, kind_if_no_array
 from rescrnet.images.open import wrap
 from rescrnet.images.stack import ArrayLike, Stack
 from rescrnet.inference.journal import Journal, opened
-from rescrnet.inference.plane import explain_full_disk, image_fingerprint, model_fingerprint, predict_plane
+from rescrnet.inference.plane import explain_full_disk, image_fingerprint, model_fingerprint, predict_plane, sample
 from rescrnet.inference.resources import Resources
+from rescrnet.intensity import match_channels, normalise
 from rescrnet.model import SegmentationModel
+from rescrnet.wording import count
 
 
 def predict_array(
@@ -65,6 +67,7 @@ def predict_array(
     """
     resources = resources or Resources()
     stack = _as_stack(image, axes, model.card.in_channels, name)
+    _check_channels(stack, model.card.in_channels, axes, name)
     planes = tuple(axis.length for axis in stack.plane_axes)
     if classes is None:
         classes = np.zeros((*planes, *stack.size), np.uint8)
@@ -85,6 +88,7 @@ def predict_array(
         )
         for place in np.ndindex(*planes)
     ]
+    _warn(model, stack, name)
     with _journal(model, stack, name, probabilities is not None, resources.scratch) as journal:
         for index, ((_, source), (to_classes, to_probabilities)) in enumerate(zip(stack, writers, strict=True)):
             step = f"plane-{index}"
@@ -137,18 +141,7 @@ def _journal(
 
 def _as_stack(image: Any, axes: str | None, channels: int, name: str) -> Stack:
     """The planes of an array-like, or one line about what else it is."""
-    kind = _kind_if_no_array(image)
-    if kind == "a path":
-        raise UsageError(
-            name, f"is a path, {image}", "use rescrnet.predict_files for image files, or read it into an array first"
-        )
-    if kind is not None:
-        write = "image.cpu().numpy()" if kind == "a PyTorch tensor" else "numpy.asarray(image)"
-        raise UsageError(name, f"is {kind}", f"expected an array of NumPy, Zarr or Dask; write {write}")
-    if np.dtype(image.dtype).kind not in "buif":
-        raise DataError(
-            name, f"holds {image.dtype} values", "expected integers or floats; write image.astype('float32')"
-        )
+    check_array(image, name)
     if axes is not None and not isinstance(axes, str):
         raise UsageError("axes", f"are {axes!r}", "expected one letter an axis, such as 'zyx' or 'yxc'")
     if axes is not None:
@@ -163,10 +156,29 @@ def _as_stack(image: Any, axes: str | None, channels: int, name: str) -> Stack:
         raise DataError(error.subject, error.found, f"{error.remedy}; say so, as axes='tzyx'") from None
 
 
+def _check_channels(stack: Stack, expected: int, axes: str | None, name: str) -> None:
+    """Raise :class:`DataError` where the channels are not those of the model, and came first."""
+    lengths = [axis.length for axis in stack.axes]
+    if axes is None and stack[0].source.shape[2] not in (expected, 3) and channels_come_first(lengths, expected):
+        raise DataError(
+            name,
+            f"has shape {tuple(lengths)}, and the model expects {count(expected, 'channel')}",
+            "channels come last: write numpy.moveaxis(image, -3, -1), or say so, as axes='cyx'",
+        )
+
+
+def _warn(model: SegmentationModel, stack: Stack, name: str) -> None:
+    """Warn of intensities unlike those of training, by the plane in the middle."""
+    stored = sample(stack[len(stack) // 2].source)
+    some = match_channels(normalise(stored), model.card.in_channels, name)
+    if np.isfinite(some).all():  # otherwise it is refused
+        model.warn_if_out_of_distribution(some, name, stored)
+
+
 def _check_output(argument: str, array: Any, shape: tuple[int, ...], dtype: str) -> None:
     """Raise :class:`UsageError` where a result of that shape and type cannot be written into ``array``."""
     remedy = f"expected an array to write into; write {argument}=numpy.zeros({shape}, '{dtype}'), or such a Zarr array"
-    kind = _kind_if_no_array(array)
+    kind = kind_if_no_array(array)
     if kind is None and type(array).__module__.split(".")[0] == "dask":
         kind = "a Dask array, into which nothing can be written"
     if kind is None and not hasattr(array, "__setitem__"):
@@ -177,19 +189,3 @@ def _check_output(argument: str, array: Any, shape: tuple[int, ...], dtype: str)
         raise UsageError(argument, f"has shape {tuple(array.shape)} of {array.dtype}", remedy)
     if getattr(array, "read_only", False) or (isinstance(array, np.ndarray) and not array.flags.writeable):
         raise UsageError(argument, "is read-only", remedy)
-
-
-def _kind_if_no_array(value: Any) -> str | None:
-    """What a value is that is no array-like; libraries are known by name, for they need not be imported."""
-    library = type(value).__module__.split(".")[0]
-    if isinstance(value, (str, os.PathLike)):
-        return "a path"
-    if library == "torch":
-        return "a PyTorch tensor"
-    if library == "PIL":
-        return "a PIL image"
-    if isinstance(value, (list, tuple)):
-        return f"a {type(value).__name__}"
-    if not all(hasattr(value, attribute) for attribute in ("shape", "dtype", "__getitem__")):
-        return f"of type {type(value).__name__}"
-    return None

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +17,15 @@ from numpy.typing import NDArray
 
 from rescrnet.atomic import write_atomically
 from rescrnet.display import overlay, save_png
-from rescrnet.errors import DataError, OutputError, UsageError
+from rescrnet.errors import DataError, OutputError, RescrnetWarning, UsageError
 from rescrnet.images.npy import RawArray
-from rescrnet.images.open import image_stem, wrap
+from rescrnet.images.open import wrap
 from rescrnet.images.stack import Source, Stack
 from rescrnet.inference.budget import format_bytes
+from rescrnet.inference.inputs import Input
 from rescrnet.inference.journal import Journal
 from rescrnet.inference.options import ReadOptions, Result, WriteOptions
-from rescrnet.inference.plane import image_fingerprint, predict_plane, sample, tiling_for
+from rescrnet.inference.plane import check_seen, image_fingerprint, predict_plane, sample, tiling_for
 from rescrnet.inference.region import grid
 from rescrnet.inference.resources import Resources
 from rescrnet.intensity import check_finite, match_channels, normalise
@@ -37,35 +42,44 @@ class FilePrediction:
 
     Attributes:
         model: the trained model.
-        file: the image.
-        index: of the image among those that are predicted together.
+        image: the image, and the place of its results below the folder of results.
         read: how to read it.
         write: what to write of it.
         results: the journal of the folder of results, with a step for each result that is in its place.
         scratch: the journal of unfinished work, with a child for each image, which has a step for each plane.
         resources: memory and executor.
+        ours: whether all that lies in the folder of results is a prediction's; otherwise some may be somebody's.
     """
 
     model: SegmentationModel
-    file: Path
-    index: int
+    image: Input
     read: ReadOptions
     write: WriteOptions
     results: Journal
     scratch: Journal
     resources: Resources
+    ours: bool = True
+
+    def check(self) -> list[Path]:
+        """Look at the header alone, and refuse what cannot end well; the files that are to be."""
+        stack = self.read.open(self.image.origin)
+        results, overlays = self._results(stack), self._overlays()
+        for result in results:
+            if not self._is_written(result):
+                self._check(stack)
+                check_absent([path for path in result.paths if not self._is_ours(path)])
+        return [*(path for result in results for path in result.paths), *overlays]
 
     def run(self, advance: Callable[[float], object]) -> list[Path]:
         """Write the results, and leave those that an interrupted prediction completed; the masks."""
-        stack = self.read.open(self.file)
-        results = self.write.results(self.results.folder, image_stem(self.file), stack)
-        overlays = self._overlays()
+        stack = self.read.open(self.image.origin)
+        results, overlays = self._results(stack), self._overlays()
         missing = [result for result in results if not self._is_written(result)]
         if not missing and all(path.exists() for path in overlays):
             advance(1)
             return results[0].paths
         self._clear_the_way([*(path for result in missing for path in result.paths), *overlays])
-        self._check(stack)
+        self._warn(stack)
         journal, sinks = self._open(stack, results)
         self._predict_planes(stack, journal, sinks, advance)
         for path in overlays:
@@ -73,29 +87,55 @@ class FilePrediction:
         for result, sink in zip(results, sinks, strict=True):
             if result in missing:
                 sink.finish()
-                self.results.record(self._step(result))
+                self.results.record(self._step(result), self._stamp())
         journal.remove()
         return results[0].paths
 
+    def discard(self) -> None:
+        """Remove what a prediction that failed has begun."""
+        Journal(self.scratch.folder / self._key).remove()
+
+    @property
+    def _key(self) -> str:
+        """A name for files that no other image of these results has."""
+        return hashlib.sha256(os.fsencode(self.image.place)).hexdigest()[:16]
+
+    def _results(self, stack: Stack) -> list[Result]:
+        place = self.results.folder / self.image.place
+        return self.write.results(place.parent, place.name, stack)
+
     def _overlays(self) -> list[Path]:
-        return [self.results.folder / f"{image_stem(self.file)}_overlay.png"] if self.write.overlay else []
+        place = self.results.folder / self.image.place
+        return [place.with_name(f"{place.name}_overlay.png")] if self.write.overlay else []
 
     def _step(self, result: Result) -> str:
-        return f"{self.index}-{result.name}"
+        return f".{self._key}-{result.name}"
+
+    def _stamp(self) -> NDArray[Any]:
+        """What tells the image from another, for a journal."""
+        stamps = json.dumps([stamp(file) for file in self.image.files])
+        return np.frombuffer(hashlib.sha256(stamps.encode()).digest(), np.uint8)
 
     def _is_written(self, result: Result) -> bool:
-        return self.results.done(self._step(result)) and all(path.exists() for path in result.paths)
+        step = self._step(result)
+        if not self.results.done(step) or not np.array_equal(self.results.state(step), self._stamp()):
+            return False
+        return all(path.exists() for path in result.paths)
+
+    def _is_ours(self, path: Path) -> bool:
+        """Whether an interrupted or former prediction of this image left what lies there. It may be somebody's."""
+        begun = (self.scratch.folder / self._key).is_dir()
+        recorded = any(self.results.done(self._step(Result(name, []))) for name in ("classes", "probabilities"))
+        return path.is_relative_to(self.results.folder) and (self.ours or begun or recorded)
 
     def _clear_the_way(self, paths: list[Path]) -> None:
-        """Remove what an interrupted prediction left without recording it. Elsewhere it may be somebody's."""
-        for path in paths:
-            if path.parent == self.results.folder:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in filter(self._is_ours, paths):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         check_absent(paths)
 
     def _open(self, stack: Stack, results: list[Result]) -> tuple[Journal, list[Sink]]:
         """The journal of this image, and where its blocks gather."""
-        journal = self.scratch.child(str(self.index))
+        journal = self.scratch.child(self._key, self._stamp().tolist())
         if not all(scratch_file(journal.folder, probabilities=result.probabilities).exists() for result in results):
             journal.clear()  # planes may be recorded that are no longer there
             self._check_space(stack, journal.folder)
@@ -124,6 +164,7 @@ class FilePrediction:
                 name=source.name,
                 resources=replace(self.resources, scratch=journal.folder / step),
                 advance=lambda done, pixels=pixels: advance(done / pixels),  # type: ignore[misc]
+                seen=self._seen(stack),
             )
             journal.record(step, fingerprint)
             if copy is not None:
@@ -133,19 +174,38 @@ class FilePrediction:
         """Refuse what cannot end well, before anything is computed."""
         channels, expected = stack[0].source.shape[2], self.model.card.in_channels
         if channels != expected and (channels, expected) != (3, 1):
-            raise DataError(self.file, f"has {count(channels, 'channel')}, expected {expected}", "convert the image")
-        if len(stack) == 1:
-            _check_not_constant(stack[0].source)
-        some = normalise(sample(stack[len(stack) // 2].source))
-        self.model.warn_if_out_of_distribution(match_channels(some, expected, self.file), self.file)
+            raise DataError(self.image, f"has {count(channels, 'channel')}, expected {expected}", "convert the image")
         if self.write.overlay:
             needed = stack.size[0] * stack.size[1] * 32  # bytes of the picture and of what it is drawn from
             if len(stack) > 1 or needed > self.resources.memory - self.resources.program:
                 raise UsageError(
-                    self.file,
+                    self.image,
                     "--overlay draws one picture that fits the memory",
                     "leave it out and open the mask over the image in napari, QuPath or Fiji",
                 )
+        if seen := self._seen(stack):
+            check_seen(self.model, stack.size, seen, self.resources, str(self.image))
+        else:
+            tiling_for(self.model, stack.size, self.resources, str(self.image))
+
+    def _seen(self, stack: Stack) -> tuple[int, int] | None:
+        """The size in which the network sees the image, where that is not its own."""
+        if not self.read.rescale:
+            return None
+        seen = self.model.size_in_training(stack.size, stack.pixel_size, self.image)
+        return None if seen == stack.size else seen
+
+    def _warn(self, stack: Stack) -> None:
+        """Say what makes a result doubtful."""
+        if not self.read.rescale:
+            self.model.warn_if_magnified(stack.pixel_size, self.image)
+        if len(stack) == 1 and (value := _only_value(stack[0].source)) is not None:
+            message = f"{self.image}: every pixel has the same value, {value}; it is predicted all the same: look at it"
+            warnings.warn(message, RescrnetWarning, stacklevel=2)
+            return
+        some = normalise(sample(stack[len(stack) // 2].source))
+        matched = match_channels(some, self.model.card.in_channels, self.image)
+        self.model.warn_if_out_of_distribution(matched, self.image)
 
     def _check_space(self, stack: Stack, folder: Path) -> None:
         classes = len(self.model.classes)
@@ -155,7 +215,7 @@ class FilePrediction:
         if needed > free:
             raise OutputError(
                 folder,
-                f"about {format_bytes(needed)} of scratch space are needed for {self.file} and "
+                f"about {format_bytes(needed)} of scratch space are needed for {self.image} and "
                 f"{format_bytes(free)} are free",
                 "make room there or choose another disk with --scratch",
             )
@@ -172,7 +232,7 @@ class FilePrediction:
             return source, None
         if source.segment_bytes > self.resources.memory - self.resources.program:
             raise UsageError(
-                self.file,
+                self.image,
                 f"is compressed in pieces of {format_bytes(source.segment_bytes)}, more than --memory "
                 f"{format_bytes(self.resources.memory)} leaves room for",
                 "save it tiled, as OME-TIFF or OME-Zarr, or give more memory",
@@ -185,8 +245,9 @@ class FilePrediction:
 
     def _write_overlay(self, path: Path, stack: Stack, sink: Sink) -> None:
         height, width = stack.size
+        path.parent.mkdir(parents=True, exist_ok=True)
         image = normalise(stack[0].source.read(0, height, 0, width))
-        check_finite(image, self.file)
+        check_finite(image, self.image)
         mask = sink.array[(0, slice(0, height), slice(0, width))]
         save_png(path, overlay(image, mask, self.model.colours))
 
@@ -212,12 +273,19 @@ def _unpack(source: Source, path: Path) -> None:
         array[(slice(region.y0, region.y1), slice(region.x0, region.x1), slice(None))] = source.read(*region)
 
 
-def _check_not_constant(source: Source) -> None:
-    """Raise :class:`DataError` where all pixels are alike. Of any other image little is read."""
+def _only_value(source: Source) -> Any:
+    """The value of all pixels, where they are alike; else none. Of any other image little is read."""
     first = None
     for _, region in grid((source.shape[0], source.shape[1]), 256, 1024):
         block = source.read(*region)
         first = block[0, 0, 0] if first is None else first
         if (block != first).any():
-            return
-    raise DataError(source.name, f"every pixel has the same value, {first}", "expected an image; remove it")
+            return None
+    return first
+
+
+def stamp(file: Path) -> list[Any]:
+    """What tells an image from another; of a Zarr its metadata, for the folder changes when labels are put into it."""
+    metadata = (file / name for name in ("zarr.json", ".zattrs", ".zarray", ".zgroup"))
+    status = next((path for path in metadata if path.is_file()), file).stat()
+    return [str(file.absolute()), status.st_size, status.st_mtime_ns]

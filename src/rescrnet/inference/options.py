@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rescrnet.errors import UsageError
+from rescrnet.errors import DataError, UsageError
+from rescrnet.images.channels import open_channels
 from rescrnet.images.open import open_image, wrap
 from rescrnet.images.stack import Kind, Stack
+from rescrnet.images.whole import Origin, files_of
 from rescrnet.outputs.sinks import label_paths, output_paths, pick_kind
 
 
@@ -21,14 +23,21 @@ class ReadOptions:
     Attributes:
         level: of a pyramid, 0 the finest.
         fill_missing: take missing chunks of a Zarr for empty rather than lost.
+        rescale: predict at the pixel size of the training images, and bring the result back to the size of the image.
     """
 
     level: int = 0
     fill_missing: bool = False
+    rescale: bool = False
 
-    def open(self, file: Path) -> Stack:
-        """The planes of an image file."""
-        return open_image(file, self.level, fill_missing=self.fill_missing)
+    def open(self, origin: Origin) -> Stack:
+        """The planes of an image."""
+        files = files_of(origin)
+        if len(files) == 1:
+            return open_image(files[0], self.level, fill_missing=self.fill_missing)
+        if self.level:
+            raise DataError(origin, "has one level, 0", f"there is no level {self.level}")
+        return open_channels(files)
 
 
 class Result(NamedTuple):

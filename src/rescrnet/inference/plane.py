@@ -38,6 +38,7 @@ def predict_plane(
     name: str = "image",
     resources: Resources | None = None,
     advance: Callable[[float], object] = lambda pixels: None,
+    seen: tuple[int, int] | None = None,
 ) -> None:
     """Predict one plane of any size, from any reader into any writer.
 
@@ -54,6 +55,8 @@ def predict_plane(
         name: what to call the image in messages, and what tells it from others in a scratch folder.
         resources: memory, scratch folder and executor; by default half of the free memory and this process.
         advance: called with the number of pixels done since the last call; they add up to those of the image.
+        seen: rows and columns in which the network sees the image, where not its own; the result is brought back. Then
+            all of it is held in memory.
 
     Raises:
         DataError: the image does not fit the model, or holds NaN or infinite values.
@@ -68,9 +71,11 @@ def predict_plane(
     def identity() -> dict[str, Any]:  # takes a look at the image, and only streamed ones need it
         return _identity(model, image, name, probabilities is not None)
 
-    tiling = _started_tiling(resources, identity) or tiling_for(model, shape, resources, name)
+    if seen is not None:
+        check_seen(model, shape, seen, resources, name)
+    tiling = None if seen else _started_tiling(resources, identity) or tiling_for(model, shape, resources, name)
     if tiling is None:
-        _predict_whole(model, image, classes, probabilities, name)
+        _predict_whole(model, image, classes, probabilities, name, seen)
         advance(shape[0] * shape[1])
         return
     with _scratch_folder(resources.scratch) as folder:
@@ -104,10 +109,29 @@ def tiling_for(model: SegmentationModel, shape: tuple[int, int], resources: Reso
     return choose_tiling(network, shape, memory, resources.program)
 
 
-def _predict_whole(
-    model: SegmentationModel, image: PlaneReader, classes: PlaneWriter, probabilities: PlaneWriter | None, name: str
+def check_seen(
+    model: SegmentationModel, shape: tuple[int, int], seen: tuple[int, int], resources: Resources, name: str
 ) -> None:
-    predicted = model.predict_normalised(read_unit(model, image, Region(0, image.shape[0], 0, image.shape[1]), name))
+    """Raise :class:`UsageError` where an image that the network sees in another size would have to be streamed."""
+    if any(tiling_for(model, extent, resources, name) for extent in (shape, seen)):
+        raise UsageError(
+            name,
+            f"to see it as {size(seen)} pixels all of it must be in memory, and {format_bytes(resources.memory)} are "
+            "too little",
+            "leave --rescale out and scale the image beforehand, or give more with --memory",
+        )
+
+
+def _predict_whole(
+    model: SegmentationModel,
+    image: PlaneReader,
+    classes: PlaneWriter,
+    probabilities: PlaneWriter | None,
+    name: str,
+    seen: tuple[int, int] | None = None,
+) -> None:
+    whole = read_unit(model, image, Region(0, image.shape[0], 0, image.shape[1]), name)
+    predicted = model.predict_normalised(whole, seen)
     classes.write(0, 0, predicted.argmax(0).astype(np.uint8))
     if probabilities is not None:
         probabilities.write(0, 0, np.moveaxis(predicted, 0, -1))

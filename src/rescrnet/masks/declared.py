@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from rescrnet.classes import MaskDeclaration
 from rescrnet.config import validate
 from rescrnet.errors import DataError, UsageError
 from rescrnet.wording import one_line
+
+_TEXT, _BOOL, _NULL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "null"))
 
 
 class DatasetFile(MaskDeclaration):
@@ -31,24 +34,95 @@ class DatasetFile(MaskDeclaration):
     @classmethod
     def beside(cls, folder: Path) -> DatasetFile | None:
         """The ``dataset.yaml`` in ``folder``, or none. Raises a one-line error where it is not valid."""
-        path = folder / "dataset.yaml"
-        if not path.is_file():
+        found = [path for name in ("dataset.yaml", "dataset.yml") if (path := folder / name).is_file()]
+        if not found:
             return None
+        path = found[0]
+        if len(found) > 1:
+            raise DataError(found[1], "lies beside a dataset.yaml", "keep one of them")
         try:
-            text = path.read_text(encoding="utf-8")
-            values = yaml.safe_load(text)
+            values = _load(path.read_text(encoding="utf-8-sig"))
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
             raise DataError(path, f"is not valid YAML ({one_line(error)})", "correct it") from None
         if not isinstance(values, dict):
             raise DataError(
                 path, "is no dataset.yaml", "expected keys such as 'classes:', with a name and a value for each"
             )
-        as_text = yaml.load(text, yaml.BaseLoader)  # names may look like numbers: 004
-        values |= {key: as_text[key] for key in ("groups", "validation") if values.get(key)}
         try:
-            return validate(cls, values, where=str(path))
+            return validate(cls, _in_full(values), where=str(path))
         except UsageError as error:
             raise DataError(error.subject, error.found, error.remedy) from None
+
+
+def _load(text: str) -> Any:
+    """YAML of a ``dataset.yaml``; names keep their text, whatever YAML takes ``004`` or ``no`` for."""
+    loader = yaml.SafeLoader(text)
+    try:
+        root = loader.get_single_node()
+        if isinstance(root, yaml.MappingNode):
+            for key, value in root.value:
+                _keep_names(key.value, value)
+        return None if root is None else loader.construct_document(root)
+    finally:
+        loader.dispose()
+
+
+def _keep_names(key: str, node: yaml.Node) -> None:
+    if key in ("groups", "validation"):
+        _as_text(node)
+    elif key == "classes" and isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            _as_text(name)
+            if isinstance(value, yaml.ScalarNode) and value.tag == _BOOL:
+                _as_text(value)
+    elif key == "classes" and isinstance(node, yaml.SequenceNode):
+        for entry in node.value:
+            for name, value in entry.value if isinstance(entry, yaml.MappingNode) else ():
+                if name.value == "name":
+                    _as_text(value)
+
+
+def _as_text(node: yaml.Node) -> None:
+    """Have a scalar, or all below a node, read as the text that stands there."""
+    if isinstance(node, yaml.ScalarNode):
+        node.tag = node.tag if node.tag == _NULL else _TEXT
+    elif isinstance(node, yaml.SequenceNode):
+        for inner in node.value:
+            _as_text(inner)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _as_text(key)
+            _as_text(value)
+
+
+def _in_full(values: dict[Any, Any]) -> dict[Any, Any]:
+    """A ``dataset.yaml`` with what people write shorter in full: a mapping of classes, one name, RGB triples."""
+    full = dict(values)
+    if isinstance(full.get("validation"), str):
+        full["validation"] = [full["validation"]]
+    if isinstance(groups := full.get("groups"), dict):
+        full["groups"] = {name: [one] if isinstance(one, str) else one for name, one in groups.items()}
+    classes = full.get("classes")
+    if isinstance(classes, dict):
+        if all(name.isdecimal() and isinstance(value, str) for name, value in classes.items()):
+            classes = {value: int(name) for name, value in classes.items()}  # 0: background
+        classes = [
+            {"name": name, **value} if isinstance(value, dict) else {"name": name, "value": value}
+            for name, value in classes.items()
+        ]
+    if isinstance(classes, list) and _are_rgb(classes):
+        classes = [entry | {"value": "#{:02x}{:02x}{:02x}".format(*entry["value"])} for entry in classes]
+    return full if classes is None else full | {"classes": classes}
+
+
+def _are_rgb(classes: list[Any]) -> bool:
+    """Whether the values of all classes are red, green and blue: as grey values they would be declared twice."""
+    values = [entry.get("value") for entry in classes if isinstance(entry, dict)]
+    triples = [value for value in values if isinstance(value, list) and len(value) == 3]
+    if not triples or len(triples) < len(classes):
+        return False
+    bytes_only = all(type(part) is int and 0 <= part <= 255 for value in triples for part in value)
+    return bytes_only and max(Counter(part for value in triples for part in value).values()) > 1
 
 
 def declared_in(folder: Path) -> DatasetFile | None:
@@ -63,7 +137,7 @@ def declared_in(folder: Path) -> DatasetFile | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(path, f"is not valid JSON ({one_line(error)})", "correct it") from None
+        raise DataError(path, f"is not valid JSON ({one_line(error)})", "correct it, or remove it") from None
     if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
         return None  # something else's dataset.json
     try:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import maximum_filter
+from scipy.ndimage import maximum_filter, minimum_filter
 
 _REACH = 5  # side of the window about an edge pixel that must show both areas: edges are a few pixels wide
-_NEARLY_ALL = 0.95
+_FAR = 17  # side of the window about it that must show one: enlarged edges are wide
+_NEARLY_ALL = 0.9
+_MOST = 0.6
+_MOST_OF_A_MASK = 0.6  # a mask of which more is in no area is a picture
+_NEVER = np.iinfo(np.int32).max
 
 Codes = NDArray[np.signedinteger[Any]]
 """YX: what a mask says of each pixel, as one integer; -1 where it says nothing."""
@@ -19,25 +23,60 @@ Points = Callable[[Codes], Codes]
 """Codes (n,) → what they mean as numbers that can be mixed (n, k): one grey level, or red, green and blue."""
 
 
-def are_edges(codes: Codes, areas: Sequence[int], points: Points) -> bool:
-    """Whether the pixels of no area are antialiased edges, nearly all of them.
+class Mixtures(NamedTuple):
+    """How many pixels of no area look like a mixture of areas.
 
-    An edge pixel lies within two pixels of at least two areas, and its value lies between theirs.
-
-    Args:
-        codes: YX, negative where unlabelled.
-        areas: the codes of the classes.
-        points: see :data:`Points`.
+    Attributes:
+        pixels: of no area.
+        mixed: those near an area that form no area of their own, with values such as there are about them.
+        between: those of them whose value lies between others next to them; on thin walls none does.
     """
-    edge = ~np.isin(codes, areas) & (codes >= 0)
-    if not edge.any():
-        return True
-    near = _near(codes, areas, edge)
-    values, known = points(codes[edge]), points(np.array(areas))
-    low = np.where(near[..., None], known, np.iinfo(np.int64).max).min(1)
-    high = np.where(near[..., None], known, -1).max(1)
-    between = (near.sum(1) >= 2) & (values >= low).all(1) & (values <= high).all(1)
-    return float(between.mean()) >= _NEARLY_ALL
+
+    pixels: int = 0
+    mixed: int = 0
+    between: int = 0
+
+    @classmethod
+    def of(cls, codes: Codes, areas: Sequence[int], points: Points) -> Mixtures:
+        """Look at every pixel that is in no area.
+
+        Args:
+            codes: YX, negative where unlabelled.
+            areas: the codes of the classes.
+            points: see :data:`Points`.
+        """
+        area = np.isin(codes, areas)
+        rest = ~area & (codes >= 0)
+        if not rest.any():
+            return cls()
+        if rest.mean() > _MOST_OF_A_MASK:
+            return cls(int(rest.sum()))
+        solid = _solid(codes)
+        near = maximum_filter((solid & area).view(np.uint8), _FAR)[rest] > 0
+        inside = np.zeros(near.shape, bool)
+        for channel in np.moveaxis(points(codes), -1, 0):
+            value = channel[rest]
+            low = minimum_filter(np.where(codes >= 0, channel, _NEVER), 3)[rest]
+            high = maximum_filter(np.where(codes >= 0, channel, -1), 3)[rest]
+            inside |= (low < value) & (value < high)
+        mixed = near & ~solid[rest]
+        return cls(int(rest.sum()), int(mixed.sum()), int((mixed & inside).sum()))
+
+    def __add__(self, other: object) -> Mixtures:
+        """Those of two masks together."""
+        if not isinstance(other, Mixtures):
+            return NotImplemented
+        return Mixtures(self.pixels + other.pixels, self.mixed + other.mixed, self.between + other.between)
+
+    @property
+    def are_edges(self) -> bool:
+        """Whether nearly all of the pixels are antialiased edges."""
+        return self.mixed >= _NEARLY_ALL * self.pixels and self.are_interpolated
+
+    @property
+    def are_interpolated(self) -> bool:
+        """Whether most of the pixels have values that no one drew."""
+        return 0 < self.pixels <= self.between / _MOST
 
 
 def settle_edges(codes: Codes, areas: Sequence[int], points: Points) -> Codes:
@@ -47,7 +86,7 @@ def settle_edges(codes: Codes, areas: Sequence[int], points: Points) -> Codes:
     """
     edge = ~_solid(codes) & (codes >= 0)
     near = _near(codes, areas, edge)
-    near[~near.any(1)] = True
+    near[near.sum(1) < 2] = True  # of a slit or wall so thin that the other area is nowhere pure
     distance = np.abs(points(codes[edge])[:, None] - points(np.array(areas))).sum(-1)
     settled = codes.copy()
     settled[edge] = np.array(areas)[np.where(near, distance, np.iinfo(np.int64).max).argmin(1)]

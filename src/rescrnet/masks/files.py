@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from rescrnet.errors import DataError
 from rescrnet.images.picture import Palette
 from rescrnet.images.whole import Origin, Pixels, read_pixels
-from rescrnet.masks.edges import are_edges
+from rescrnet.masks.edges import Mixtures
 
+_UNLABELLED = -1  # as other programs write it
 STRAYS = 1e-2  # more than this share of pixels that make no sense is refused
 
 
@@ -41,7 +42,9 @@ class Labels:
     @property
     def layers(self) -> int:
         """How many binary masks this may hold as channels that are no colours; 1 for a mask of its own."""
-        if self.values.ndim == 2 or (self.values.shape[-1] == 3 and self.values.max() != 1 and not self.separate):
+        if self.values.ndim == 2 or _is_grey(self.values):
+            return 1
+        if self.values.shape[-1] == 3 and self.values.max() != 1 and not self.separate:
             return 1
         return int(self.values.shape[-1])
 
@@ -49,8 +52,8 @@ class Labels:
 def labels_of(pixels: Pixels, origin: Origin) -> Labels:
     """A mask from its pixels, palette images as their indices.
 
-    Pixels that are NaN or at least half transparent are unlabelled. Raises :class:`DataError` for fractions, negative
-    values, colours of more than 8 bits, and a mask that is mostly half transparent.
+    Pixels that are NaN, -1 or at least half transparent are unlabelled. Raises :class:`DataError` for fractions, other
+    negative values, colours of more than 8 bits, and a mask that is mostly half transparent.
     """
     array, unlabelled = pixels.values, np.zeros(pixels.values.shape[:2], bool)
     if array.dtype.kind == "f":
@@ -60,11 +63,20 @@ def labels_of(pixels: Pixels, origin: Origin) -> Labels:
         array = array[..., 0] if array.shape[-1] == 2 else array[..., :-1]
     elif pixels.palette and pixels.palette.clear:
         unlabelled |= np.isin(array, pixels.palette.clear)
-    if array.ndim == 3 and array.shape[-1] == 3 and array.dtype.kind in "iu" and array.dtype.itemsize > 1:
+    deep = array.dtype.kind in "iu" and array.dtype.itemsize > 1
+    if array.ndim == 3 and array.shape[-1] == 3 and deep and not _is_grey(array):
         raise DataError(origin, f"is a colour mask of {array.dtype}", "expected 8 bits a channel; convert it")
+    if array.dtype.kind == "i" and array.ndim == 2 and int(array.min()) == _UNLABELLED:
+        unlabelled |= array == _UNLABELLED
+        array = np.maximum(array, 0)
     if array.dtype.kind == "i" and int(array.min()) < 0:
         raise DataError(origin, "the mask holds negative values", "expected whole numbers from 0; renumber them")
     return Labels(_narrowed(array), unlabelled if unlabelled.any() else None, pixels.palette, pixels.separate)
+
+
+def _is_grey(array: NDArray[Any]) -> bool:
+    """Whether three channels are equal, as where a grey mask was saved as RGB."""
+    return array.shape[-1] == 3 and bool((array == array[..., :1]).all())
 
 
 def read_labels(origin: Origin) -> Labels:
@@ -113,6 +125,7 @@ def as_binary(origin: Origin, labels: Labels) -> Labels:
     if labels.unlabelled is not None:
         inside &= ~labels.unlabelled
     between = int(inside.sum())
-    if between > STRAYS * array.size and not are_edges(array.astype(np.int64), (0, top), lambda codes: codes[:, None]):
+    soft = Mixtures.of(array.astype(np.int64), (0, top), lambda codes: codes[..., None])
+    if between > STRAYS * array.size and not soft.are_edges:
         raise DataError(origin, f"{between} pixels lie between 0 and {top}", "expected a binary mask; threshold it")
     return Labels(array > top // 2, labels.unlabelled)

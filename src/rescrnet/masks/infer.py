@@ -13,7 +13,7 @@ from rescrnet.classes import ClassEntry, as_list, coloured
 from rescrnet.errors import DataError
 from rescrnet.images.whole import Origin
 from rescrnet.masks.declared import DatasetFile
-from rescrnet.masks.edges import Codes, are_edges
+from rescrnet.masks.edges import Codes, Mixtures
 from rescrnet.masks.files import STRAYS
 from rescrnet.masks.instances import CLASSES, look_like_instances
 from rescrnet.masks.reader import UNLABELLED, MaskReader
@@ -26,7 +26,10 @@ _MOST_LEVELS = 16
 _CHANNELS = {0x000000: "background", 0xFF0000: "red", 0x00FF00: "green", 0x0000FF: "blue"}
 _VOID = (255, 65535)  # beside class indices they are unlabelled pixels, in many programs
 _AREA = 0.1  # a class has at least this share of its pixels in 2×2 squares of its own, an antialiased edge has not
-_ONE_EDGE_VALUE = 0.5  # a value that more edge pixels than this have is a thin class, not a mixture
+_ONE_EDGE_VALUE = 0.9  # a value that more edge pixels than this have is a thin class, not a mixture
+_RINGING = 24  # compression and interpolation move values this far, or
+_RINGING_SHARE = 0.2  # this share of the distance of the classes: of two areas as close, one far smaller is none
+_FAR_SMALLER = 8
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,10 @@ class _Seen:
     def counts(self) -> Counter[int]:
         return pool(self.images)
 
-    def are_edges(self, areas: Sequence[int]) -> bool:
-        """Whether what is in no area is antialiased edges, in every mask."""
-        return all(are_edges(self.reader.codes(files), areas, self.reader.points) for files in self.masks)
+    def mixtures(self, areas: Sequence[int]) -> Mixtures:
+        """How much of what is in no area is edges, in all masks together."""
+        found = (Mixtures.of(self.reader.codes(files), areas, self.reader.points) for files in self.masks)
+        return sum(found, Mixtures())
 
 
 def _count(codes: Codes) -> tuple[Counter[int], Counter[int]]:
@@ -97,15 +101,16 @@ def mask_table(masks: Sequence[Mapping[str, Origin]], declared: DatasetFile | No
         _check_declared(seen.reader, declared.classes, where)
         table = MaskTable(seen.reader, coloured(declared.classes), seen.counts, ignore=ignore)
         areas = [code for code in table.indices if seen.counts.get(code)]
-        return _checked(replace(table, antialiased=_smooth(seen, areas)), where)
+        return _checked(replace(table, antialiased=_smooth(seen, areas, where)), where)
     table = MaskTable(seen.reader, [], seen.counts, ignore=ignore, remarks=remarks)
     if not labelled(seen.counts):
         return _checked(table, where)
     areas = _areas(seen)
-    smooth = _smooth(seen, areas)
+    smooth = _smooth(seen, areas, where)
     if not smooth:
         _refuse_instances(seen, where)
-    counts = {code: n for code, n in seen.counts.items() if code in areas} if smooth else labelled(seen.counts)
+    kept = _without_ringing(seen, areas) if smooth else list(labelled(seen.counts))
+    counts = {code: seen.counts[code] for code in kept}
     classes = coloured(_infer(seen, counts, where))
     return _checked(replace(table, classes=classes, antialiased=smooth), where)
 
@@ -122,6 +127,8 @@ def _checked(table: MaskTable, where: Path) -> MaskTable:
 
 def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskReader:
     """The reader with what is declared about unlabelled pixels and objects."""
+    ground = not reader.names and any("background" in entry.values for entry in declared.classes)
+    reader = replace(reader, ground=ground)
     codes = []
     for value in as_list(declared.ignore):
         code = reader.code_of(value)
@@ -175,15 +182,48 @@ def _areas(seen: _Seen) -> list[int]:
     return sorted(code for code, n in counts.items() if n >= least and seen.squares[code] >= _AREA * n)
 
 
-def _smooth(seen: _Seen, areas: Sequence[int]) -> bool:
-    """Whether the masks are antialiased: what is in no area is many values, all at the edges between areas."""
+def _without_ringing(seen: _Seen, areas: Sequence[int]) -> list[int]:
+    """The areas but those that only surround a far larger one of nearly the same value."""
+    if not areas:
+        return []
+    points = seen.reader.points(np.array(areas))
+    reach = min(_RINGING, _RINGING_SHARE * float(np.ptp(points, axis=0).max()))
+    squares = np.array([seen.squares[code] for code in areas])
+    kept = []
+    for place, code in enumerate(areas):
+        near = np.abs(points - points[place]).max(-1) <= reach
+        if squares[near].max() <= _FAR_SMALLER * max(1, squares[place]):
+            kept.append(code)
+    return kept
+
+
+def _smooth(seen: _Seen, areas: Sequence[int], where: Path) -> bool:
+    """Whether the masks are antialiased: what is in no area is many values, all at the edges between areas.
+
+    Raises :class:`DataError` where they are, but it cannot be told what they mean.
+    """
     counts = labelled(seen.counts)
-    rest = {code: n for code, n in counts.items() if code not in areas}
-    if seen.reader.names or max(counts) <= INDEX_LIMIT or len(rest) < 3 or not 2 <= len(areas) <= _MOST_LEVELS:
+    main = _without_ringing(seen, areas)
+    rest = {code: n for code, n in counts.items() if code not in main}
+    if seen.reader.names or not main or len(rest) < 3:
         return False
     total, between = sum(counts.values()), sum(rest.values())
     mere_strays = between <= STRAYS * total and max(rest.values()) < STRAY_CODE * total
-    return not mere_strays and max(rest.values()) <= _ONE_EDGE_VALUE * between and seen.are_edges(areas)
+    if mere_strays or max(rest.values()) > _ONE_EDGE_VALUE * between:
+        return False
+    found = seen.mixtures(areas)
+    if found.are_edges and 2 <= len(main) <= _MOST_LEVELS:
+        return True
+    if found.are_interpolated and not seen.reader.colour:
+        listing = ", ".join(f"{seen.reader.value_of(code)} ({n} pixels)" for code, n in Counter(counts).most_common(6))
+        raise DataError(
+            where,
+            f"the masks hold {len(counts)} values, most of which lie at edges between others, as where a mask was "
+            f"resized smoothly or saved as JPEG: {listing}, …",
+            "resize masks without interpolation (nearest neighbour), or threshold them; or list the values of the "
+            f"classes in {where / 'dataset.yaml'}",
+        )
+    return False
 
 
 def _refuse_instances(seen: _Seen, where: Path) -> None:

@@ -26,6 +26,7 @@ from rescrnet.wording import size
 
 UNLABELLED = -1  # the code of an unlabelled pixel
 COLOUR = 1 << 24  # marks a code that is a packed RGB colour
+GROUND = 1 << 26  # the code of a transparent pixel where those are the background
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class MaskReader:
         stacked: whether the layers are in one file each image.
         palette: whether palette images are read as colours, since equal indices mean different ones.
         ignore: codes of unlabelled pixels.
+        ground: whether transparent pixels are the background, not unlabelled.
         instances: width of the boundary where codes number objects, which become background, interior and boundary.
     """
 
@@ -49,6 +51,7 @@ class MaskReader:
     stacked: bool = False
     palette: bool = False
     ignore: tuple[int, ...] = ()
+    ground: bool = False
     instances: int | None = None
 
     @classmethod
@@ -81,6 +84,9 @@ class MaskReader:
         """The mask of one image as one integer code a pixel, YX."""
         files = MaskFiles.of(files)
         codes, unlabelled = self._layer_codes(files) if self.layers else self._single_codes(files)
+        if self.ground and unlabelled is not None:
+            codes = codes.astype(np.int64)
+            codes[unlabelled], unlabelled = GROUND, None
         if self.ignore:
             ignored = np.isin(codes, self.ignore)
             unlabelled = ignored if unlabelled is None else unlabelled | ignored
@@ -133,6 +139,8 @@ class MaskReader:
         """The code of a value in ``dataset.yaml``, or none where it cannot occur in these masks."""
         if self.names:
             return self.names.index(value) + 1 if value in self.names else 0 if value == "background" else None
+        if value == "background" and self.ground:
+            return GROUND
         if isinstance(value, int):
             return COLOUR | value * 0x010101 if self.colour else value
         if not (value.startswith("#") and len(value) == 7):
@@ -146,6 +154,8 @@ class MaskReader:
         """The inverse of :meth:`code_of`."""
         if self.names:
             return self.names[code - 1] if code else "background"
+        if code == GROUND:
+            return "background"
         return f"#{code & 0xFFFFFF:06x}" if self.colour else code
 
     @property

@@ -109,7 +109,7 @@ class MaskTable:
         return indices[int(known[distance.argmin()])]
 
     def _unlabelled(self) -> str:
-        return ", ".join(map(str, self.ignore)) or "transparent or NaN"
+        return ", ".join(map(str, self.ignore)) or "transparent, NaN or -1"
 
     def notes(self) -> list[str]:
         """What else a person should know about how the masks were read."""

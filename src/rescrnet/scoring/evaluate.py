@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from rescrnet.atomic import write_folder
 from rescrnet.checking.check import judge
 from rescrnet.datasets.dataset import Sample
 from rescrnet.datasets.read import read_dataset
-from rescrnet.errors import DataError
+from rescrnet.errors import DataError, RescrnetWarning
 from rescrnet.masks.declared import DatasetFile
 from rescrnet.model import SegmentationModel
 from rescrnet.scoring.counts import Counts, ratio
@@ -80,6 +81,8 @@ def evaluate(
     data: str | Path,
     out: str | Path | None = None,
     split: Split = "val",
+    *,
+    rescale: bool = False,
     seen: Callable[[Sample, NDArray[np.float32]], object] = lambda sample, probabilities: None,
 ) -> Evaluation:
     """Predict the images of a dataset whole, and score them against their masks.
@@ -90,14 +93,16 @@ def evaluate(
         out: a new folder for ``scores.json`` and ``scores.csv``; none writes nothing.
         split: the validation images, the training images, or all. In a folder of ``images`` and ``masks`` they are
             those that the model was validated or trained on.
+        rescale: see each image at the pixel size of the training images, and score the result at its own.
         seen: called with every sample and its probabilities (classes, Y, X).
 
     Raises:
-        DataError: the dataset is not valid or does not fit the model.
+        DataError: the dataset is not valid, does not fit the model, or lacks some of the images that are asked for.
         OutputError: ``out`` holds files or cannot be written.
     """
     data = Path(data)
-    evaluation = Evaluation(model.classes, dict(_count(model, chosen_samples(model, data, split), seen)), split)
+    samples = chosen_samples(model, data, split)
+    evaluation = Evaluation(model.classes, dict(_count(model, samples, rescale, seen)), split)
     if out is not None:
         write_folder(Path(out), evaluation.write)
     return evaluation
@@ -110,6 +115,11 @@ def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[S
     reading = read_dataset(data, trained=trained, channels=card.in_channels)
     dataset = judge(reading, essential=True).require()
     everything = [*dataset.train, *dataset.val]
+    parts = {example.pair.stem: example.part for example in reading.examples}
+    if blank := [stem for stem in dataset.blank if split == "all" or (dataset.val and parts[stem] == split)]:
+        warnings.warn(
+            f"{data}: without a labelled pixel, and not scored: {', '.join(blank)}", RescrnetWarning, stacklevel=3
+        )
     if split == "all":
         return everything
     if dataset.val:
@@ -124,14 +134,28 @@ def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[S
             f"has no '{split}' images, and none of its images are those that the model was trained with",
             "expected the training dataset, or --split all",
         )
+    if missing := stems - {sample.stem.removesuffix(".ome") for sample in chosen}:
+        raise DataError(
+            data,
+            f"lacks {len(missing)} of the {len(stems)} '{split}' images of the model, {', '.join(sorted(missing))}",
+            "expected the training dataset, or --split all for those that are there",
+        )
     return chosen
 
 
 def _count(
-    model: SegmentationModel, samples: Iterable[Sample], seen: Callable[[Sample, NDArray[np.float32]], object]
+    model: SegmentationModel,
+    samples: Iterable[Sample],
+    rescale: bool,
+    seen: Callable[[Sample, NDArray[np.float32]], object],
 ) -> Iterator[tuple[str, Counts]]:
     for sample in samples:
-        model.warn_if_out_of_distribution(sample.image, sample.stem)
-        probabilities = model.predict(sample.image, sample.stem)
+        extent = None
+        if rescale:
+            height, width = sample.mask.shape
+            extent = model.size_in_training((height, width), sample.pixel_size, sample.stem)
+        else:
+            model.warn_if_magnified(sample.pixel_size, sample.stem)
+        probabilities = model.predict(sample.image, sample.stem, extent)
         seen(sample, probabilities)
         yield sample.stem, Counts.of(probabilities, sample.mask)

@@ -136,8 +136,9 @@ def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.rando
 
 def one_hot(mask: NDArray[np.uint8], classes: int) -> Tensor:
     """Class indices YX → (classes, Y, X) float32, all 0 at unlabelled pixels."""
-    labelled = torch.from_numpy(mask != IGNORE)
-    return F.one_hot(torch.from_numpy(mask).long() * labelled, classes).permute(2, 0, 1).float() * labelled
+    # IGNORE equals no class; the layout in memory is that of the mask, the classes of a pixel side by side.
+    hot = (mask[..., None] == np.arange(classes, dtype=np.uint8)).astype(np.float32)
+    return torch.from_numpy(hot).permute(2, 0, 1)
 
 
 def class_indices(masks: Tensor) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.training.folder import Row
@@ -48,18 +49,22 @@ class ProgressBar(ProgressReporter):
 
     def data(self, dataset: Dataset) -> None:
         """Print the class table."""
-        table = Table("value in the mask", "class", "share of pixels")
+        table = Table()
+        for column in ("value in the mask", "class", "share of pixels"):
+            table.add_column(column, overflow="fold")
         for value, name, share in dataset.table.rows():
-            table.add_row(value, name, f"{share:.1%}")
+            table.add_row(Text(value), Text(name), f"{share:.1%}")
         self._console.print(
             f"{dataset.folder}: {len(dataset.train)} images to train on, {len(dataset.val)} to validate, "
             f"{channels(dataset.channels)}",
             highlight=False,
             soft_wrap=True,
+            markup=False,
+            emoji=False,
         )
         self._console.print(table)
         for note in dataset.notes:
-            self._console.print(f"note: {note}", highlight=False, soft_wrap=True)
+            self._console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
         """Start the bar."""

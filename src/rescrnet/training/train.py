@@ -28,6 +28,7 @@ from rescrnet.nn.build import Initialization
 from rescrnet.training.batches import TrainingTensors
 from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunRecord
 from rescrnet.training.hardware import Hardware
+from rescrnet.training.processes import check_main_starts_again, stop_if_trial
 from rescrnet.training.progress import ProgressBar, ProgressReporter
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
@@ -61,6 +62,7 @@ def train(
     Raises:
         RescrnetError: the data, the configuration, the hardware or the folder is at fault; one line with the remedy.
     """
+    stop_if_trial()
     config = resolve(config) if isinstance(config, str) else config
     hardware = hardware or Hardware()
     fabric = hardware.fabric()
@@ -91,6 +93,7 @@ def resume(
     On the same machine it ends with the weights of a run never stopped. Arguments, result and errors are those of
     :func:`train`; ``epochs`` changes the number of epochs.
     """
+    stop_if_trial()
     folder = RunFolder(Path(out))
     record, config = folder.read_record(), folder.read_config()
     if epochs is not None:
@@ -128,6 +131,8 @@ class _Job:
 def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
     config, folder = job.config, job.folder
     job.record.hardware.check_batch(config.training.batch_size or len(job.dataset.train))
+    if job.record.hardware.devices > 1 and job.record.hardware.nodes == 1:
+        check_main_starts_again()
     torch.manual_seed(config.training.seed)
     initialization: Initialization = "shared" if config.training.shared_initialization else "independent"
     model = SegmentationModel.untrained(card_for(job.dataset, config), initialization)
@@ -188,6 +193,7 @@ def card_for(dataset: Dataset, config: Config) -> ModelCard:
         ),
         intensity=IntensityScaling.fit((sample.image for sample in dataset.train), config.data.intensity),
         intensity_profile=IntensityProfile.fit(sample.image for sample in dataset.train),
+        pixel_size=dataset.pixel_size,
         resize=config.data.resize,
         provenance=TrainedOn(
             dataset=dataset.folder.resolve().name,

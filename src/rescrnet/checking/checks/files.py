@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from rescrnet.checking.findings import Severity, check, enter, faults, printable
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Reading
+from rescrnet.images.foreign import foreign_among
 from rescrnet.images.open import named_form
 from rescrnet.images.whole import files_of
 from rescrnet.wording import count
 
 _LONGEST = 200  # bytes; results add to the name, and file systems end at 255
-_DESCRIPTIONS = ("dataset.yaml", "dataset.json")
+_DESCRIPTIONS = ("dataset.yaml", "dataset.yml", "dataset.json")
+_SOMETHING_MISSES = {"missing-folder", "no-images", "image-without-mask", "mask-without-image"}
+_MOST_LOOKED_AT = 2000
 
 
 def _reported(name: str) -> Callable[[Reading], Iterator[Fault]]:
@@ -26,7 +30,21 @@ def _reported(name: str) -> Callable[[Reading], Iterator[Fault]]:
     return find
 
 
-for _name, _fixable, _explanation in (
+@check(Severity.error, essential=True)
+def form_not_read(reading: Reading) -> Iterator[Fault]:
+    """Images or masks are missing, and files lie there in a form that is not read: a microscope's own, or annotations
+    that are no pixels, such as those of LabelMe, COCO, QuPath, ImageJ and CVAT."""
+    if not any(fault.check in _SOMETHING_MISSES for fault in reading.faults):
+        return
+    within = (path for pattern in ("*", "*/*", "*/*/*") for path in sorted(reading.folder.glob(pattern)))
+    files = dict.fromkeys([*reading.foreign, *islice(within, _MOST_LOOKED_AT)])
+    for form, found in foreign_among(file for file in files if file.name not in _DESCRIPTIONS).items():
+        reason = f"is of a form that is not read: {form.name}"
+        remedy = f"{form.remedy}, beside the images under the same names" if form.annotations else form.remedy
+        yield from faults(found, reason, remedy)
+
+
+for _name, _left_out, _explanation in (
     ("missing-folder", False, "A folder of images or masks is not there, so that no layout is recognised."),
     (
         "ambiguous-folder",
@@ -75,7 +93,7 @@ for _name, _fixable, _explanation in (
         "corrected copy leaves it out.",
     ),
 ):
-    enter(_name, Severity.error, _explanation, _reported(_name), fixable=_fixable, essential=True)
+    enter(_name, Severity.error, _explanation, _reported(_name), leaves_out=_left_out, essential=True)
 
 
 @check(Severity.warning, fixable=True)
@@ -109,7 +127,8 @@ def odd_name(reading: Reading) -> Iterator[Fault]:
 @check(Severity.info)
 def other_files(reading: Reading) -> Iterator[Fault]:
     """Files that are no images, such as `Thumbs.db` or notes, lie among the images or masks; they are passed over."""
-    foreign = [file for file in reading.foreign if file.name not in _DESCRIPTIONS]
+    told = {file for fault in form_not_read(reading) for file in fault.files}
+    foreign = [file for file in reading.foreign if file.name not in _DESCRIPTIONS and file not in told]
     if foreign:
         reason = f"{count(len(foreign), 'file')} among the images {'is' if len(foreign) == 1 else 'are'} no image"
         yield from faults(foreign[:20], reason, "nothing needs to be done")

@@ -13,6 +13,7 @@ from rescrnet.datasets.read import Example, Reading
 
 _SATURATED = 0.05  # share of pixels
 _FEW_VALUES = 24  # of an 8-bit image; a camera's noise alone gives more
+_HALF_CLEAR = 0.5  # share of pixels; of real alpha only edges are
 _SMALL = 32  # pixels; the network's kernels reach 15 about a pixel
 _FEW = 4  # training images
 
@@ -32,7 +33,7 @@ def _unlike(reading: Reading, what: Callable[[ImageFacts], str], remedy: str, ki
         yield from faults(images_of(others), f"{kind}: {listing}", remedy)
 
 
-@check(Severity.error, fixable=True, essential=True)
+@check(Severity.error, leaves_out=True, essential=True)
 def not_finite(reading: Reading) -> Iterator[Fault]:
     """An image holds values that are NaN or infinite, which would corrupt every weight. The copy leaves it out."""
     for example, facts in reading.images:
@@ -44,7 +45,52 @@ def not_finite(reading: Reading) -> Iterator[Fault]:
             )
 
 
-@check(Severity.error, fixable=True, essential=True)
+@check(Severity.info)
+def no_data(reading: Reading) -> Iterator[Fault]:
+    """An image has pixels without data, marked by a value such as -9999. They are left out of the scaling of
+    intensities, and the network sees 0 there."""
+    examples = [example for example, facts in reading.images if facts.no_data]
+    remedy = "leave these pixels unlabelled in the mask, so that nothing is learnt from them"
+    yield from faults(images_of(examples), "has pixels without data, marked by a value such as -9999", remedy)
+
+
+@check(Severity.warning)
+def mixed_polarity(reading: Reading) -> Iterator[Fault]:
+    """Some images, or some masks, are stored with white as zero and others with black as zero, as inverting look-up
+    tables do. Each is read as viewers show it; a program that wrote the wrong tag has inverted some."""
+    images = [(example.pair.image, facts.white_is_zero) for example, facts in reading.images]
+    masks = [(mask.file, mask.white_is_zero) for _, mask in reading.masks]
+    for kind, files in (("images", images), ("masks", masks)):
+        inverted = [file for file, is_inverted in files if is_inverted]
+        if 0 < len(inverted) < len(files):
+            reason = f"is stored with white as zero, other {kind} with black as zero; each is read as viewers show it"
+            remedy = f"look at the {kind} in a viewer; save all of them alike, with black as zero"
+            yield from faults(inverted, reason, remedy)
+
+
+@check(Severity.info)
+def white_is_zero(reading: Reading) -> Iterator[Fault]:
+    """All images, or all masks, are stored with white as zero, and are read as viewers show them. Python's tifffile
+    writes arrays of True and False so unless told otherwise."""
+    images = [(example.pair.image, facts.white_is_zero) for example, facts in reading.images]
+    masks = [(mask.file, mask.white_is_zero) for _, mask in reading.masks]
+    for files in (images, masks):
+        if files and all(is_inverted for _, is_inverted in files):
+            reason = "is stored with white as zero, and read as viewers show it"
+            remedy = "look whether it is the right way round; tifffile writes True as black without photometric="
+            yield from faults([file for file, _ in files], reason, remedy + "'minisblack'")
+
+
+@check(Severity.warning)
+def alpha_is_a_channel(reading: Reading) -> Iterator[Fault]:
+    """An image has an alpha channel that is neither opaque nor clear in most places, as where a program took a fourth
+    channel for alpha. It is left out."""
+    examples = [example for example, facts in reading.images if facts.half_clear > _HALF_CLEAR]
+    remedy = "if it is a channel, save the image as a multi-channel TIFF (axes CYX, photometric minisblack)"
+    yield from faults(images_of(examples), "its alpha channel is left out, but holds an image", remedy)
+
+
+@check(Severity.error, leaves_out=True, essential=True)
 def constant_image(reading: Reading) -> Iterator[Fault]:
     """Every pixel of an image has one value: a blank or failed exposure. The corrected copy leaves it out."""
     for example, facts in reading.images:
@@ -148,12 +194,12 @@ def few_grey_values(reading: Reading) -> Iterator[Fault]:
 @check(Severity.warning)
 def saturated(reading: Reading) -> Iterator[Fault]:
     """More than a twentieth of an image has the largest value that its type can hold: what is brighter was lost."""
-    for example, facts in reading.images:
-        if facts.saturated > _SATURATED and facts.low < facts.high:
-            reason = f"{facts.saturated:.0%} of its pixels are at the top of the range"
-            yield from faults(
-                images_of([example]), reason, "expose shorter, or export with less contrast, where you can"
-            )
+    found = [(e, f.saturated) for e, f in reading.images if f.saturated > _SATURATED and f.low < f.high]
+    if found:
+        shares = [f"{choose(share for _, share in found):.0%}" for choose in (min, max)]
+        share = shares[0] if shares[0] == shares[1] else " to ".join(shares)
+        remedy = "expose shorter, or export with less contrast, where you can"
+        yield from faults(images_of(e for e, _ in found), f"{share} of its pixels are at the top of the range", remedy)
 
 
 @check(Severity.warning)

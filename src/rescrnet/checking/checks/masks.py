@@ -14,6 +14,8 @@ from rescrnet.masks.infer import INDEX_LIMIT
 from rescrnet.masks.table import MaskTable
 from rescrnet.wording import size
 
+_ROUNDED = 2  # pixels that a size is off where it was rounded
+
 
 def _files(masks: Iterable[MaskFacts]) -> list[Origin]:
     return [mask.file for mask in masks]
@@ -30,6 +32,10 @@ def _way(mask: tuple[int, int], image: tuple[int, int]) -> str:
     down, across = (m / i for m, i in zip(mask, image, strict=True))
     if mask == image[::-1]:
         return "swapped"
+    if max(abs(m - i) for m, i in zip(mask, image, strict=True)) <= _ROUNDED and min(image) > 2 * _ROUNDED:
+        return "rounded"
+    if mask[1] == image[1] and 0.75 < down < 1:
+        return "barred"
     return "resized" if abs(down / across - 1) < 0.02 and abs(down - 1) > 0.1 else "other"
 
 
@@ -49,11 +55,18 @@ def mask_resized(reading: Reading) -> Iterator[Fault]:
         yield from faults([mask.file], f"{sizes}: it was scaled", "export it at full resolution, or let --fix scale it")
 
 
-@check(Severity.error, essential=True)
+@check(Severity.error, leaves_out=True, essential=True)
 def mask_size_differs(reading: Reading) -> Iterator[Fault]:
-    """A mask has another size than its image, so that no pixel of it is where it belongs."""
+    """A mask has another size than its image, so that no pixel of it is where it belongs. The corrected copy leaves
+    the image out; it would have to guess at which side pixels are missing."""
     for mask, sizes in _of_other_size(reading, "other"):
         yield from faults([mask.file], sizes, "crop neither; find the mask that belongs to the image")
+    for mask, sizes in _of_other_size(reading, "rounded"):
+        remedy = "export it anew at the size of the image, or crop or pad the side where pixels are missing"
+        yield from faults([mask.file], f"{sizes}: an export rounded its size", remedy)
+    for mask, sizes in _of_other_size(reading, "barred"):
+        remedy = "crop the bar off the image, so that both have one size"
+        yield from faults([mask.file], f"{sizes}: does the image have an info bar that the mask has not?", remedy)
 
 
 @check(Severity.warning, fixable=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rescrnet.checking.explained import cross_explained, explained, turned
 from rescrnet.checking.findings import Severity, check, faults, printable
@@ -17,7 +18,12 @@ _RARE = 2e-3  # share of pixels
 _UNLABELLED = 0.5
 _CLEARLY = 2.0  # times more explained by another than by its own
 _RELATED = 0.15  # so much more must be explained; a few large objects explain a tenth by chance
+_USUAL = 0.5  # explained by most masks, or one that explains nothing says little
 _MANY = 3  # masks with one and the same fault become one finding
+_FEWEST_CONTRASTS = 4  # images that tell what is usual
+_NEARLY_ALL = 0.8
+_SPECKS = 8  # in an image, on average; a few slits and corners are no fault
+_CONTRAST = 0.4  # correlation of a class with brightness from which on it is clearly bright, or dark
 _FEWEST_CELLS = 400  # on smaller images masks fit by chance
 
 
@@ -67,8 +73,12 @@ def part_unlabelled(reading: Reading) -> Iterator[Fault]:
 def too_few_classes(reading: Reading) -> Iterator[Fault]:
     """The masks show a single class; a network learns to tell at least two apart."""
     if reading.table and len(reading.table.classes) < 2:
-        remedy = "label a second class, such as the background; transparent pixels count as unlabelled"
-        yield from faults([reading.folder], f"the masks show one class, '{reading.class_names[0]}'", remedy)
+        name, entry = reading.class_names[0], reading.table.classes[0]
+        remedy = "label a second class, such as the background"
+        if any(facts.unlabelled for _, facts in reading.labelled) and not reading.table.ignore:
+            line = f"classes: [{{name: background}}, {{name: {name}, value: {entry.values[0]!r}}}]"
+            remedy = f"if transparent pixels are the background, write dataset.yaml with '{line}'; else {remedy}"
+        yield from faults([reading.folder], f"the masks show one class, '{name}'", remedy)
 
 
 @check(Severity.info)
@@ -146,7 +156,7 @@ def specks(reading: Reading) -> Iterator[Fault]:
     for index, name in enumerate(reading.class_names):
         parts = sum(int(facts.parts[index]) for _, facts in labelled)
         small = sum(int(facts.specks[index]) for _, facts in labelled)
-        if small > max(10, parts // 2):
+        if small > max(10, parts // 2, _SPECKS * len(labelled)):
             examples = [example for example, facts in labelled if facts.specks[index]]
             reason = f"{small} of {parts} parts of '{name}' have at most {SPECK} pixels"
             yield from faults(_masks_of(examples), reason, "clean the masks, for instance with Fiji's Despeckle")
@@ -168,6 +178,40 @@ def inverted_mask(reading: Reading) -> Iterator[Fault]:
 
 
 @check(Severity.warning)
+def contrast_differs(reading: Reading) -> Iterator[Fault]:
+    """A class is clearly brighter than the rest in some images and clearly darker in others: images, or masks, of both
+    polarities are mixed."""
+    pairs = _comparable(reading)
+    if len(pairs) < _FEWEST_CONTRASTS or len({facts.maps.shape[0] for _, facts in pairs}) > 1:
+        return
+    found = np.array(
+        [_correlations(facts.maps[:-1], example.image.reduced) for example, facts in pairs if example.image]
+    )
+    contrast = found[:, int(np.abs(found).mean(0).argmax())]
+    bright, dark = contrast > _CONTRAST, contrast < -_CONTRAST
+    if bright.any() and dark.any() and (bright | dark).mean() >= _NEARLY_ALL:
+        fewer, word = (bright, "brighter") if bright.sum() <= dark.sum() else (dark, "darker")
+        name = reading.class_names[int(np.abs(found).mean(0).argmax()) + 1]
+        examples = [example for (example, _), is_one in zip(pairs, fewer, strict=True) if is_one]
+        reason = f"'{name}' is {word} than the rest here, and the other way round in other images"
+        yield from faults(
+            [example.pair.image for example in examples],
+            reason,
+            "look whether these images, or their masks, are inverted (in Fiji: Edit › Invert, Image › Lookup Tables)",
+        )
+
+
+def _correlations(layers: NDArray[np.uint8], grey: NDArray[np.float32]) -> list[float]:
+    """How each class goes with brightness, from -1 to 1; 0 where it is everywhere or nowhere."""
+    flat = grey.ravel() - grey.mean()
+    found = []
+    for layer in layers:
+        share = layer.ravel() - layer.mean()
+        found.append(float((share @ flat) / max(1e-9, np.sqrt((share @ share) * float(flat @ flat)))))
+    return found
+
+
+@check(Severity.warning)
 def mask_of_another_image(reading: Reading) -> Iterator[Fault]:
     """A mask fits another image of the dataset far better than its own: two masks were swapped or the names shifted."""
     pairs = dict(enumerate(_comparable(reading)))
@@ -176,7 +220,8 @@ def mask_of_another_image(reading: Reading) -> Iterator[Fault]:
     wrong: list[tuple[Example, str]] = []
     for number, row in fits.items():
         best = max(row, key=lambda other: row[other])
-        if best != number and row[best] > max(_CLEARLY * row[number], row[number] + _RELATED):
+        rivals = (row[number], fits[best].get(best, 0.0))  # where all show one thing in the middle, any mask fits
+        if best != number and all(row[best] > max(_CLEARLY * fit, fit + _RELATED) for fit in rivals):
             reason = (
                 f"fits {printable(pairs[best][0].image_file.name)} better than its own image: it explains "
                 f"{row[best]:.0%} of that and {row[number]:.0%} of its own"
@@ -209,8 +254,8 @@ def mask_unrelated(reading: Reading) -> Iterator[Fault]:
     """A mask has nothing to do with what is bright and dark in its image, while other masks have."""
     pairs = _comparable(reading)
     fits = [float(explained(f.maps, [i.image.reduced])[0]) if i.image else 0.0 for i, f in pairs]
-    if len(fits) >= 3 and (usual := float(np.median(fits))) > 2 * _RELATED:
+    if len(fits) >= 3 and (usual := float(np.median(fits))) > _USUAL:
         for (example, _), fit in zip(pairs, fits, strict=True):
-            if fit < usual / 10:
+            if fit < usual / 15:
                 reason = f"explains {fit:.0%} of its image, other masks usually {usual:.0%}"
                 yield from faults(_masks_of([example]), reason, "look whether it belongs to the image")
