@@ -199,6 +199,10 @@ def test_a_folder_of_objects_for_each_image_inside_masks(tmp_path):
     data = load(tmp_path, "b")
     np.testing.assert_array_equal(data.train[0].mask, stripes(0, 1, 0))
     np.testing.assert_array_equal(data.val[0].mask, stripes(0, 1, 1))
+    images(tmp_path / "images", ["c.png"])
+    (tmp_path / "masks/c").mkdir()
+    with pytest.raises(DataError, match=r"images/c\.png: has no mask; expected one in the folder of its name"):
+        find_pairs(tmp_path)
 
 
 @pytest.mark.parametrize(
