@@ -73,7 +73,7 @@ def test_names_of_programs_and_people_pair(tmp_path, image, mask):
     ]
 
 
-@pytest.mark.parametrize("mask", ["Mask of {}.tif", "{}_bw.tif", "{}_ground_truth.tif", "{}_L.tif"])
+@pytest.mark.parametrize("mask", ["Mask of {}.tif", "{}_bw.tif", "{}_ground_truth.tif", "{}_L.tif", "{}-1.tif"])
 def test_they_pair_in_one_folder_too(tmp_path, mask):
     images(tmp_path, ["a.tif", "b.tif"])
     masks(tmp_path, [mask.format(name) for name in "ab"])
@@ -122,6 +122,19 @@ def test_qupaths_tiles_of_equal_stems_are_told_apart_by_what_they_hold(tmp_path,
     assert pairs(tmp_path) == {name: ([f"{name}{suffix}"], [f"{name}.png"]) for name in names}
 
 
+def test_masks_of_images_that_are_there_twice_are_not_said_to_have_none(tmp_path):
+    images(tmp_path / "images", ["a.png", "a.jpg", "b.png"])
+    masks(tmp_path / "masks", ["a.png", "b.png"])
+    found = look_through(tmp_path)
+    assert [(fault.check, len(fault.files)) for fault in found.faults] == [("ambiguous-pair", 2)]
+
+
+def test_a_second_picture_of_a_longer_name_is_no_mask(tmp_path):
+    images(tmp_path, ["a.tif", "a-1.tif", "b.tif", "b-1.tif"])
+    with pytest.raises(DataError, match="has no mask"):
+        find_pairs(tmp_path)
+
+
 def test_two_pictures_of_one_stem_are_not_taken_for_image_and_mask(tmp_path):
     images(tmp_path, ["a.tif", "a.png", "b.tif", "b.png"])
     with pytest.raises(DataError, match=r"a\.png and .*a\.tif: two files of one stem; remove or rename one"):
@@ -166,6 +179,18 @@ def test_a_folder_for_each_image_and_a_file_for_each_object_as_in_the_data_scien
     assert (row[7:9] == 2).all(), "the border between touching objects is a boundary"
 
 
+def test_objects_of_another_folder_to_validate_on_stay_apart_too(tmp_path):
+    for part, names in (("one", "ab"), ("two", "cd")):
+        for name in names:
+            save(tmp_path / part / name / "images/x.png", noise(seed=ord(name)))
+            for place in range(1 + (name in "bd")):
+                file = tmp_path / part / name / f"masks/{place}{name}1.png"
+                save(file, (stripes(0, 1, 2, 0) == place + 1) * np.uint8(255))
+    data = load(tmp_path / "one", str(tmp_path / "two"), declared={"instance_boundary": 1})
+    assert [sample.stem for sample in data.val] == ["c", "d"]
+    assert (data.val[1].mask[5, 7:9] == 2).all()
+
+
 def test_a_folder_of_objects_for_each_image_inside_masks(tmp_path):
     for name in "ab":
         save(tmp_path / f"images/{name}.png", noise(seed=ord(name)))
@@ -174,6 +199,10 @@ def test_a_folder_of_objects_for_each_image_inside_masks(tmp_path):
     data = load(tmp_path, "b")
     np.testing.assert_array_equal(data.train[0].mask, stripes(0, 1, 0))
     np.testing.assert_array_equal(data.val[0].mask, stripes(0, 1, 1))
+    images(tmp_path / "images", ["c.png"])
+    (tmp_path / "masks/c").mkdir()
+    with pytest.raises(DataError, match=r"images/c\.png: has no mask; expected one in the folder of its name"):
+        find_pairs(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -289,14 +318,13 @@ def test_images_beside_the_folder_of_their_masks(tmp_path):
 
 
 def test_an_unpacked_archive_may_lie_in_a_folder_of_its_own(tmp_path):
-    images(tmp_path / "cells/cells/images", ["a.png"])
-    masks(tmp_path / "cells/cells/masks", ["a.png"])
-    (tmp_path / "cells/cells/dataset.yaml").write_text(
-        "classes: [{name: ground, value: 0}, {name: cell, value: 1}]\nallow_single_class: true\n"
-    )
+    images(tmp_path / "cells/cells/images", ["a.png", "b.png"])
+    masks(tmp_path / "cells/cells/masks", ["a.png", "b.png"])
+    (tmp_path / "cells/cells/dataset.yaml").write_text("classes: [{name: ground, value: 0}, {name: cell, value: 1}]\n")
     (tmp_path / "__MACOSX/cells").mkdir(parents=True)
     (tmp_path / "cells/.DS_Store").touch()
-    assert pairs(tmp_path) == {"a": (["cells/cells/images/a.png"], ["cells/cells/masks/a.png"])}
+    assert pairs(tmp_path)["a"] == (["cells/cells/images/a.png"], ["cells/cells/masks/a.png"])
+    assert [entry.name for entry in load(tmp_path).classes] == ["ground", "cell"]
 
 
 @pytest.mark.parametrize(("folders", "found"), [(("pics", "drawn"), "drawn, pics"), (("A", "x y"), "A, x y")])
@@ -338,6 +366,29 @@ def test_an_export_of_cvat_is_read_with_the_classes_that_occur(tmp_path, indexed
     assert [(entry.name, entry.value) for entry in data.classes] == [("background", "#000000"), ("nucleus", "#fa3253")]
     np.testing.assert_array_equal(data.train[0].mask, MASK)
     assert data.notes == [f"the classes are those of {tmp_path}/labelmap.txt"]
+
+
+def test_an_export_of_labelme_to_voc_is_read_with_its_names(tmp_path):
+    images(tmp_path / "JPEGImages", ["a.jpg", "b.jpg"])
+    for name in "ab":
+        masks(tmp_path / "SegmentationClassPNG", [f"{name}.png"])
+        (tmp_path / "SegmentationClass").mkdir(exist_ok=True)
+        np.save(tmp_path / f"SegmentationClass/{name}.npy", MASK)
+        images(tmp_path / "SegmentationClassVisualization", [f"{name}.jpg"])
+    (tmp_path / "class_names.txt").write_text("__ignore__\n_background_\nnucleus\nvessel\n")
+    data = load(tmp_path)
+    assert [entry.name for entry in data.classes] == ["background", "nucleus"]
+    assert data.train[0].mask.shape == MASK.shape
+
+
+def test_an_export_of_roboflow_is_read_with_its_names(tmp_path):
+    for part, name in (("train", "a"), ("train", "b"), ("valid", "c")):
+        images(tmp_path / part, [f"{name}_png.rf.0f3.jpg"])
+        masks(tmp_path / part, [f"{name}_png.rf.0f3_mask.png"])
+        (tmp_path / part / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, nucleus\n")
+    data = load(tmp_path)
+    assert [entry.name for entry in data.classes] == ["background", "nucleus"]
+    assert (len(data.train), len(data.val)) == (2, 1)
 
 
 def legend(folder, *names):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.names import is_mask_name
+from rescrnet.datasets.tables import find_table
 from rescrnet.images.npy import holds_numbers
 from rescrnet.images.open import SUFFIXES
 from rescrnet.images.zarr_reader import is_zarr
@@ -28,9 +29,9 @@ MASKS = (
     (
         *("masks", "mask", "msk", "msks", "labels", "label", "labelstr", "y", "gt", "gts", "annotations", "annotation"),
         *("segmentations", "segmentation", "seg", "groundtruth", "groundtruths", "annotated", "anno", "annos"),
-        *("labelled", "labeled", "labelimages", "maskimages", "segmentationclass", "segmentationmasks"),
+        *("labelled", "labeled", "labelimages", "maskimages", "segmentationclasspng", "segmentationmasks"),
     ),
-    ("manual", "binary", "bw", "target", "targets", "predictedmasks", "segmented", "truth"),
+    ("segmentationclass", "manual", "binary", "bw", "target", "targets", "predictedmasks", "segmented", "truth"),
 )
 _REMEDY = "expected 'images' and 'masks', or 'train_local' and 'val_local' with both"
 
@@ -116,8 +117,7 @@ def unnested(folder: Path) -> Path:
         listing = list_folder(folder)
         inside = [path for path in listing.folders if not _is_test(path)]
         ours = (*IMAGES[0], *IMAGES[1], *MASKS[0], *MASKS[1], *TRAINING)
-        described = any(path.suffix.lower() in (".csv", ".yaml", ".json") for path in listing.foreign)
-        if listing.images or described or len(inside) != 1 or _key(inside[0]) in ours or _key(inside[0]) == "data":
+        if listing.images or find_table(folder) or len(inside) != 1 or _key(inside[0]) in (*ours, "data"):
             break
         if not _holds_something(inside[0]):
             break

@@ -232,6 +232,13 @@ def _join_folders(images: list[Path], inside: dict[str, list[Path]]) -> tuple[li
     """Pair images with folders of masks that are named after them."""
     faults: list[Fault] = []
     by_name = {name_of(image.stem): image for image in images}
+    if lacking := sorted(
+        by_name[name_of(name)] for name, files in inside.items() if not files and name_of(name) in by_name
+    ):
+        faults.append(
+            Fault("image-without-mask", tuple(lacking), "has no mask", "expected one in the folder of its name")
+        )
+    inside = {name: files for name, files in inside.items() if files}
     masks = arrange({name_of(name): files for name, files in inside.items() if name_of(name) in by_name}, faults)
     pairs = [Pair(image_stem(by_name[name]), by_name[name], MaskFiles(found)) for name, found in sorted(masks.items())]
     return pairs, faults

@@ -1,15 +1,13 @@
-"""What other files beside the masks say of them: our own ``classes.json``, ``labelmap.txt`` of CVAT."""
+"""What files beside the masks say of them: our ``classes.json``, tables of classes of CVAT, LabelMe and Roboflow."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rescrnet.classes import ClassEntry
-
-_LABELMAPS = ("labelmap.txt", "label_map.txt")
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,7 @@ class Legend:
 def find_legend(folders: Sequence[Path]) -> Legend | None:
     """The first legend in one of the folders; none where there is none, or it is not understood."""
     for folder in folders:
-        for name, read in (("classes.json", _own), *((name, _labelmap) for name in _LABELMAPS)):
+        for name, read in _FILES.items():
             file = folder / name
             try:
                 readings = read(file.read_text(encoding="utf-8-sig")) if file.is_file() else ()
@@ -68,3 +66,28 @@ def _labelmap(text: str) -> tuple[list[ClassEntry], ...]:
         code = f"#{red:02x}{green:02x}{blue:02x}"
         entries.append(ClassEntry(name=name.strip(), value=code, color=code))
     return (entries,) if len(entries) > 1 else ()
+
+
+def _names(text: str) -> tuple[list[ClassEntry], ...]:
+    """The names of the indices 0, 1, … in lines, after ``__ignore__``, as ``labelme2voc`` writes them."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and line.strip() != "__ignore__"]
+    entries = [ClassEntry(name=line.strip("_"), value=index) for index, line in enumerate(lines)]
+    return (entries,) if len(entries) > 1 else ()
+
+
+def _values(text: str) -> tuple[list[ClassEntry], ...]:
+    """Lines as ``1, nucleus`` below ``Pixel Value, Class``, as Roboflow writes them."""
+    head, *lines = [line for line in text.splitlines() if line.strip()]
+    if head.replace(" ", "").lower() != "pixelvalue,class":
+        return ()
+    cells = [line.split(",", 1) for line in lines]
+    entries = [ClassEntry(name=name.strip(), value=int(value)) for value, name in cells]
+    return (entries,) if len(entries) > 1 else ()
+
+
+_FILES: Mapping[str, Callable[[str], tuple[list[ClassEntry], ...]]] = {
+    "classes.json": _own,
+    "labelmap.txt": _labelmap,
+    "class_names.txt": _names,
+    "_classes.csv": _values,
+}

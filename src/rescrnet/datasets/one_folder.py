@@ -21,14 +21,14 @@ def divide(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     """The images and the masks among the files of one folder.
 
     Masks are those that say so by a word as ``mask``; or, where none does, those of two files of one stem, or beside
-    the image ``a`` the files ``a_nucleus`` and ``a_membrane``, if their content is that of masks.
+    the image ``a`` the file ``a-1``, or ``a_nucleus`` and ``a_membrane``, if their content is that of masks.
     """
     masks = {file for file in files if is_mask_name(file.stem)}
     plainly_images = {name_of(file.stem) for file in files if file not in masks}
     rarer = {file for file in files if file not in masks and name_of(file.stem, rarer=True) != name_of(file.stem)}
     masks |= {file for file in rarer if name_of(file.stem, rarer=True) in plainly_images}
     if not masks:
-        masks = _of_equal_stems(files) or _of_classes(files)
+        masks = _of_equal_stems(files) or _of_longer_names(files)
     return [file for file in files if file not in masks], [file for file in files if file in masks]
 
 
@@ -47,8 +47,8 @@ def _of_equal_stems(files: Sequence[Path]) -> set[Path]:
     return {file for file in files if file.suffix.lower() == few[0]}
 
 
-def _of_classes(files: Sequence[Path]) -> set[Path]:
-    """The binary masks beside each image that are named after it and a class, two of them at least."""
+def _of_longer_names(files: Sequence[Path]) -> set[Path]:
+    """The masks beside each image that are named after it and a class, or after it and one thing for all."""
     names = {name_of(file.stem): file for file in files}
     images: dict[str, list[Path]] = defaultdict(list)
     for name, file in names.items():
@@ -57,7 +57,10 @@ def _of_classes(files: Sequence[Path]) -> set[Path]:
         if image:
             images[image].append(file)
     found = {file for masks in images.values() for file in masks}
-    if len(names) != len(files) or len(found) + len(images) != len(files) or any(len(m) < 2 for m in images.values()):
+    if len(names) != len(files) or len(found) + len(images) != len(files):
+        return set()
+    after = {name_of(masks[0].stem)[len(image) :] for image, masks in images.items()}
+    if any(len(masks) < 2 for masks in images.values()) and (len(found) > len(images) or len(after) > 1):
         return set()
     looked_at = list(images.items())[:_LOOKED_AT]
     sound = all(_are_masks(masks) and not _are_masks([names[image]]) for image, masks in looked_at)

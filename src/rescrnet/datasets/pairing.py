@@ -60,9 +60,10 @@ def pair_names(images: Sequence[Path], masks: Sequence[Path], folder: Path, besi
     images_left, masks_left = ([f for f in files if f not in passed_over] for files in (images_left, masks_left))
     pairs |= _by_affix(images_left, masks_left)
     faults, named = _ambiguities(images, [mask for mask in masks if mask not in passed_over], pairs)
-    images_left, masks_left = _left(images, masks, pairs)
+    said = {name_of(file.stem) for file in named}
     images_left, masks_left = (
-        [file for file in files if file not in named and file not in passed_over] for files in (images_left, masks_left)
+        [file for file in files if name_of(file.stem) not in said and file not in passed_over]
+        for files in _left(images, masks, pairs)
     )
     faults += _without_mask(images_left, folder, [*beside, *passed_over])
     if images:

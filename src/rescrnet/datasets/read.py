@@ -190,11 +190,11 @@ def read_dataset(
     reading = Reading(folder, contents.layout, list(contents.faults), contents.foreign, contents.split, [])
     reading.own_validation, reading.channels = bool(contents.split.val), channels or 0
     _describe(reading, declared or {}, trained, contents.root)
-    if reading.description.instance_boundary:
-        reading.split = with_numbered_objects(reading.split)
     reading.legend = _legend(reading, contents.root, trained)
     if trained is None:
         _split(reading, val)
+    if reading.description.instance_boundary:
+        reading.split = with_numbered_objects(reading.split)
     parts: list[tuple[Part, Pair]] = [("train", pair) for pair in reading.split.train]
     parts += [("val", pair) for pair in reading.split.val]
     if most is not None and len(parts) > most:
