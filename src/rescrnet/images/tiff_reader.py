@@ -91,7 +91,7 @@ class TiffArray:
             self.page_names = _page_names(file)
             self.orientation = main.keyframe.tags.valueof(_ORIENTATION)
             self.white_is_zero = _white_is_zero(file, self._keyframe)
-        photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)
+            photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)  # a damaged one is none of these
         if photometric in _PRINT_COLOURS:
             raise DataError(path, f"is stored as {photometric.name}", "expected grey or RGB; convert it")
         page_shape = tuple(self._keyframe.shape)
@@ -317,7 +317,8 @@ def _page_names(file: Any) -> tuple[str, ...]:
 def _white_is_zero(file: Any, page: Any) -> bool:
     """Whether small values are shown bright: by the kind of the image, its palette, or the look-up table of ImageJ."""
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        return True
+        # tifffile marks arrays of True and False so unless told otherwise, whoever wrote them means True by 1.
+        return not (page.bitspersample == 1 and str(page.software).startswith("tifffile"))
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         return is_ramp(np.asarray(page.colormap).T, -1)
     tables = (file.imagej_metadata or {}).get("LUTs", ()) if file.is_imagej else ()
