@@ -90,7 +90,7 @@ def alpha_is_a_channel(reading: Reading) -> Iterator[Fault]:
     yield from faults(images_of(examples), "its alpha channel is left out, but holds an image", remedy)
 
 
-@check(Severity.error, leaves_out=True, essential=True)
+@check(Severity.error, leaves_out=True)
 def constant_image(reading: Reading) -> Iterator[Fault]:
     """Every pixel of an image has one value: a blank or failed exposure. The corrected copy leaves it out."""
     for example, facts in reading.images:
