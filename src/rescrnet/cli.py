@@ -32,7 +32,7 @@ _CommandLineError: Any = typer.BadParameter.__base__  # Click's UsageError, whic
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
 
 
-class Kind(StrEnum):
+class SampleKind(StrEnum):
     """Kinds of synthetic micrographs."""
 
     em = "em"
@@ -55,7 +55,7 @@ Out = Annotated[Path, typer.Option("--out", help="New folder for the results.", 
 
 @app.command()
 def samples(
-    kind: Annotated[Kind, typer.Argument(help="Electron (grey) or fluorescence (RGB) micrographs.")],
+    kind: Annotated[SampleKind, typer.Argument(help="Electron (grey) or fluorescence (RGB) micrographs.")],
     out: Annotated[Path, typer.Argument(help="New dataset folder.", show_default=False)],
     train: Annotated[int, typer.Option(help="Training images.")] = 8,
     val: Annotated[int, typer.Option(help="Validation images.")] = 4,

@@ -26,7 +26,7 @@ from rescrnet.errors import UsageError
 from rescrnet.records import Record
 from rescrnet.wording import one_line
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _odd(value: int) -> int:
@@ -90,12 +90,12 @@ class ResCRNetConfig(_AnyNetwork):
     """Dilation of each parallel branch: one list, or one list a block."""
     merge: Literal["concatenate", "sum"] = "concatenate"
     """How the parallel branches are joined before the shortcut is added."""
-    dropout: Fraction | list[Fraction] = 0.05
+    dropout: Share | list[Share] = 0.05
     """Share of channels dropped after each convolutional block: one number, or one number a block. Where it is one, the
     stem of the denser variants keeps all of its channels."""
     lstm_filters: PositiveInt = 1
     """Filters of each ConvLSTM direction."""
-    recurrent_dropout: Fraction = 0.1
+    recurrent_dropout: Share = 0.1
     """Share of the ConvLSTM's recurrent input dropped, one mask a sequence and gate."""
 
     @model_validator(mode="after")
@@ -130,7 +130,7 @@ class UNetConfig(_AnyNetwork):
     """A comparator: the plain or the residual U-Net."""
 
     architecture: Comparator
-    dropout: Fraction = 0.05
+    dropout: Share = 0.05
     """Share of channels dropped after each convolution."""
 
 
@@ -174,19 +174,19 @@ class AugmentationConfig(Record):
 
     rotation: float = Field(default=90, ge=0, le=180)
     """Largest rotation, degrees."""
-    shift: Fraction = 0.1
+    shift: Share = 0.1
     """Largest shift, as a share of the side."""
     shear: float = Field(default=15, ge=0, lt=90)
     """Largest shear, degrees."""
-    zoom: Fraction = 0.1
+    zoom: Share = 0.1
     """Largest change of scale, each axis by itself."""
     flip: bool = True
     """Mirror each axis with probability one half."""
-    brightness: Fraction = 0.0
+    brightness: Share = 0.0
     """Largest shift of all intensities, in units of the scaled intensities' deviation. Not in the paper."""
-    contrast: Fraction = 0.0
+    contrast: Share = 0.0
     """Largest change of contrast about the mean, as a share. Not in the paper."""
-    gamma: Fraction = 0.0
+    gamma: Share = 0.0
     """Largest change of the exponent of the intensities between their extremes. Not in the paper."""
 
 
@@ -204,7 +204,7 @@ class TrainingConfig(Record):
     batch_size: PositiveInt | None = None
     """Images or patches a step; none takes all training images at once."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    ema_decay: Fraction = 0.0
+    ema_decay: Share = 0.0
     """Decay a step of the exponential moving average of the weights, which is validated and saved; 0 saves the weights
     as they are. It settles the model at every moment of a run as a falling learning rate would at its end."""
     loss: LossName = "weighted_tani_loss"

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from rescrnet.datasets.layouts import find_pairs
-from rescrnet.datasets.validation import split_off
+from rescrnet.datasets.splitting import split_off
 from rescrnet.errors import DataError, UsageError
 from tests.support.folders import labelled, noise, save, shared, stripes
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rescrnet.checking.check import load_dataset
+from rescrnet.datasets.grouping import groups_of, last_groups, natural, on_both_sides, patch_of
 from rescrnet.datasets.layouts import Pair, Split
-from rescrnet.datasets.splits import groups_of, last_groups, natural, on_both_sides, patch_of
-from rescrnet.datasets.validation import split_off
+from rescrnet.datasets.splitting import split_off
 from rescrnet.errors import DataError
 from rescrnet.masks.declared import DatasetFile
 from rescrnet.validation import parse_validation

@@ -8,10 +8,10 @@ from PIL import Image
 from scipy.ndimage import binary_erosion, label, standard_deviation
 
 from rescrnet.datasets import synthetic as samples
-from rescrnet.datasets.synthetic import CLASS_NAMES, Kind, draw, write_dataset
+from rescrnet.datasets.synthetic import CLASS_NAMES, SampleKind, draw, write_dataset
 from rescrnet.errors import OutputError, UsageError
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[SampleKind, ...] = get_args(SampleKind)
 both_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -36,7 +36,7 @@ def _best_intensity_iou(codes: np.ndarray, mask: np.ndarray) -> float:
 
 
 @both_kinds
-def test_one_seed_draws_one_image(kind: Kind) -> None:
+def test_one_seed_draws_one_image(kind: SampleKind) -> None:
     first_image, first_mask = draw(kind, 70, 90, seed=5)
     second_image, second_mask = draw(kind, 70, 90, seed=5)
     np.testing.assert_array_equal(first_image, second_image)
@@ -44,7 +44,7 @@ def test_one_seed_draws_one_image(kind: Kind) -> None:
 
 
 @both_kinds
-def test_two_seeds_draw_two_images_and_masks(kind: Kind) -> None:
+def test_two_seeds_draw_two_images_and_masks(kind: SampleKind) -> None:
     first_image, first_mask = draw(kind, 70, 90, seed=5)
     second_image, second_mask = draw(kind, 70, 90, seed=6)
     assert (first_image != second_image).mean() > 0.5
@@ -66,7 +66,7 @@ def test_an_fm_image_is_rgb_and_has_the_size_asked_for(shape: tuple[int, int]) -
 @both_kinds
 @pytest.mark.parametrize("shape", [(64, 64), (96, 128), (131, 65)])
 @pytest.mark.parametrize("seed", range(10))
-def test_every_class_is_in_every_mask(kind: Kind, shape: tuple[int, int], seed: int) -> None:
+def test_every_class_is_in_every_mask(kind: SampleKind, shape: tuple[int, int], seed: int) -> None:
     _, mask = draw(kind, *shape, seed=seed)
     shares = np.bincount(mask.ravel()) / mask.size
     assert len(shares) == len(CLASS_NAMES[kind])
@@ -82,7 +82,7 @@ def test_an_em_image_of_published_size_shows_a_nucleus_and_4_to_12_mitochondria(
 
 
 @both_kinds
-def test_intensity_alone_does_not_tell_the_classes_apart(kind: Kind) -> None:
+def test_intensity_alone_does_not_tell_the_classes_apart(kind: SampleKind) -> None:
     images, masks = zip(*(draw(kind, 262, 400, seed=seed) for seed in range(4)), strict=True)
     codes = np.concatenate([_intensity_codes(image).ravel() for image in images])
     assert _best_intensity_iou(codes, np.concatenate([mask.ravel() for mask in masks])) < 0.6
@@ -114,7 +114,7 @@ def test_an_fm_mask_outlines_fibres_of_one_colour_each() -> None:
 
 
 @both_kinds
-def test_a_dataset_has_the_authors_layout(kind: Kind, tmp_path: Path) -> None:
+def test_a_dataset_has_the_authors_layout(kind: SampleKind, tmp_path: Path) -> None:
     write_dataset(kind, tmp_path / "sample", train=2, val=1, size=(64, 80))
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert files == [

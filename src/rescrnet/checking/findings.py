@@ -107,7 +107,7 @@ def enter(
     CHECKS[name] = Check(name, severity, explanation, fixable or leaves_out, leaves_out, essential, find)
 
 
-def check(
+def finds(
     severity: Severity, *, fixable: bool = False, leaves_out: bool = False, essential: bool = False
 ) -> Callable[[Find], Find]:
     """Enter a function among the checks, under its name with hyphens; its docstring is the explanation."""

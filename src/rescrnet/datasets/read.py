@@ -14,10 +14,10 @@ from rescrnet.classes import IGNORE, ClassEntry
 from rescrnet.datasets.dataset import Dataset, Sample
 from rescrnet.datasets.facts import ClassFacts, ImageFacts, MaskFacts, class_facts, image_facts, mask_facts
 from rescrnet.datasets.faults import Fault
+from rescrnet.datasets.grouping import on_both_sides
 from rescrnet.datasets.layouts import Pair, Split, look_through, with_numbered_objects
 from rescrnet.datasets.legends import Legend, find_legend
-from rescrnet.datasets.splits import on_both_sides
-from rescrnet.datasets.validation import groups_in, split_off
+from rescrnet.datasets.splitting import groups_in, split_off
 from rescrnet.errors import DataError
 from rescrnet.images.whole import Objects, files_of, read_pixels
 from rescrnet.intensity import match_channels, normalise_image
@@ -173,7 +173,7 @@ def read_dataset(
     Args:
         folder: the dataset.
         val: how to split off validation images, where the layout does not (see
-            :func:`~rescrnet.datasets.validation.split_off`).
+            :func:`~rescrnet.datasets.splitting.split_off`).
         declared: keys of ``dataset.yaml`` that go before what is said there.
         trained: what a trained model knows of its masks, for a reading that is to be scored: it decodes the masks where
             the folder has no ``dataset.yaml`` of its own, and the images stay as the folder splits them.

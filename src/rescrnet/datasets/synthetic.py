@@ -17,25 +17,25 @@ from scipy.spatial import cKDTree
 from rescrnet.atomic import write_folder
 from rescrnet.errors import UsageError
 
-Kind = Literal["em", "fm"]
+SampleKind = Literal["em", "fm"]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 Bytes = NDArray[np.uint8]
 
-CLASS_NAMES: dict[Kind, tuple[str, ...]] = {
+CLASS_NAMES: dict[SampleKind, tuple[str, ...]] = {
     "em": ("cytoplasm", "nucleus", "mitochondrion"),
     "fm": ("fibre", "boundary", "gap"),
 }
 _SMALLEST_SIDE, _REFERENCE_SIDE, _REFERENCE_AREA = 64, 262, 262 * 400
 
-_MASK_VALUES: dict[Kind, Bytes] = {"em": np.array([0, 128, 255], np.uint8), "fm": 255 * np.eye(3, dtype=np.uint8)}
-_YAML_CLASSES: dict[Kind, tuple[tuple[str, str], ...]] = {  # mask value and display colour of each class
+_MASK_VALUES: dict[SampleKind, Bytes] = {"em": np.array([0, 128, 255], np.uint8), "fm": 255 * np.eye(3, dtype=np.uint8)}
+_YAML_CLASSES: dict[SampleKind, tuple[tuple[str, str], ...]] = {  # mask value and display colour of each class
     "em": (("0", "#4c8c4a"), ("128", "#c0392b"), ("255", "#2e6fb7")),
     "fm": (('"#ff0000"', "#d55e00"), ('"#00ff00"', "#f0e442"), ('"#0000ff"', "#0072b2")),
 }
 
 
-def draw(kind: Kind, height: int, width: int, seed: int) -> tuple[Bytes, Bytes]:
+def draw(kind: SampleKind, height: int, width: int, seed: int) -> tuple[Bytes, Bytes]:
     """Draw one synthetic micrograph and its exact mask; the same arguments give the same arrays.
 
     Returns the image, uint8 in [0, 255], of shape (height, width) in YX order for ``em`` and (height, width, 3)
@@ -53,7 +53,7 @@ def draw(kind: Kind, height: int, width: int, seed: int) -> tuple[Bytes, Bytes]:
 
 
 def write_dataset(
-    kind: Kind, folder: Path, train: int = 8, val: int = 4, size: tuple[int, int] = (262, 400), seed: int = 0
+    kind: SampleKind, folder: Path, train: int = 8, val: int = 4, size: tuple[int, int] = (262, 400), seed: int = 0
 ) -> None:
     """Write a folder of training and validation images of ``size`` (height, width), masks and ``dataset.yaml``.
 
@@ -81,7 +81,7 @@ def _check(kind: str, height: int, width: int, seed: int) -> None:
         raise UsageError(f"seed {seed}", "is negative", "choose 0 or more")
 
 
-def _write_files(kind: Kind, folder: Path, counts: tuple[int, int], size: tuple[int, int], seed: int) -> None:
+def _write_files(kind: SampleKind, folder: Path, counts: tuple[int, int], size: tuple[int, int], seed: int) -> None:
     seeds = np.random.SeedSequence(seed).generate_state(sum(counts))  # neighbouring seeds share no image
     splits = ["train"] * counts[0] + ["val"] * counts[1]
     for number, (split, image_seed) in enumerate(zip(splits, seeds, strict=True)):

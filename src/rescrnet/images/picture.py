@@ -39,7 +39,7 @@ class Palette(NamedTuple):
     clear: tuple[int, ...]
 
 
-class Picture:
+class PictureFile:
     """The pixels of a picture as an array, (Y, X) or (Y, X, C) with alpha last.
 
     Attributes:
@@ -126,7 +126,7 @@ def open_picture(path: Path, *, indices: bool = False) -> Stack:
         path: the file.
         indices: give the indices of an indexed image, not its colours.
     """
-    picture = Picture(path, indices=indices)
+    picture = PictureFile(path, indices=indices)
     steps = dict(zip("yx", picture.step, strict=True)) if picture.step else {}
     axes = [Axis(name, n, steps.get(name), 0.0, "micrometer") for name, n in zip("yxc", picture.shape, strict=False)]
     upright_picture, axes = upright(picture, axes, picture.orientation)
@@ -142,8 +142,8 @@ def open_picture(path: Path, *, indices: bool = False) -> Stack:
 
 
 @functools.lru_cache(maxsize=4)
-def _reopen(path: Path, indices: bool) -> Picture:
-    return Picture(path, indices=indices)
+def _reopen(path: Path, indices: bool) -> PictureFile:
+    return PictureFile(path, indices=indices)
 
 
 def _open(path: Path) -> Image.Image:

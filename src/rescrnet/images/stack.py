@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rescrnet.errors import DataError
 from rescrnet.wording import one_line
 
-Kind = Literal["png", "tiff", "ome-zarr"]
+ResultFormat = Literal["png", "tiff", "ome-zarr"]
 
 MICROMETRES = {  # by the names that OME-Zarr gives units of length
     "angstrom": 1e-4,
@@ -149,7 +149,7 @@ class Stack(Sequence[Plane]):
     axes: tuple[Axis, ...]
     planes: tuple[Plane, ...]
     path: Path | None = None
-    kind: Kind = "png"
+    kind: ResultFormat = "png"
     levels: int = 1
     zarr_format: Literal[2, 3] | None = None
     form: str = ""

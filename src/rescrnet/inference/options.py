@@ -11,7 +11,7 @@ import numpy as np
 from rescrnet.errors import DataError, UsageError
 from rescrnet.images.channels import open_channels
 from rescrnet.images.open import open_image, wrap
-from rescrnet.images.stack import Kind, Stack
+from rescrnet.images.stack import ResultFormat, Stack
 from rescrnet.images.whole import Origin, files_of
 from rescrnet.outputs.sinks import label_paths, output_paths, pick_kind
 
@@ -69,7 +69,7 @@ class WriteOptions:
     kind: str | None = None
     label: str | None = None
 
-    def kind_of(self, stack: Stack) -> Kind:
+    def kind_of(self, stack: Stack) -> ResultFormat:
         """The format of the results of an image. Raises :class:`UsageError` where it is unknown."""
         return pick_kind(stack, "ome-zarr" if self.label is not None else self.kind)
 

@@ -20,7 +20,7 @@ from rescrnet.atomic import cannot_be_written, write_atomically
 from rescrnet.classes import ClassEntry, coloured
 from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.images.npy import RawArray
-from rescrnet.images.stack import Axis, Kind, Stack
+from rescrnet.images.stack import Axis, ResultFormat, Stack
 from rescrnet.outputs.png_writer import write_png
 from rescrnet.outputs.pyramid import build_pyramid, pyramid_bytes
 from rescrnet.outputs.tiff_writer import write_tiff
@@ -30,7 +30,7 @@ _PNG_PIXELS = 2**26  # the largest image that is answered with a PNG unless aske
 _SUFFIXES = {"png": ".png", "tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 
 
-def pick_kind(stack: Stack, asked: str | None = None) -> Kind:
+def pick_kind(stack: Stack, asked: str | None = None) -> ResultFormat:
     """How results of an image are written: as ``asked``, or as the image is.
 
     PNG for one plane of up to 2²⁶ pixels from PNG, JPEG, BMP, ``.npy``, an array, or a plain TIFF; OME-Zarr for Zarr;
@@ -38,17 +38,19 @@ def pick_kind(stack: Stack, asked: str | None = None) -> Kind:
 
     Raises :class:`UsageError` where ``asked`` is no kind.
     """
-    for kind in get_args(Kind):
+    for kind in get_args(ResultFormat):
         if kind == asked:
             return kind  # type: ignore[no-any-return]
     if asked is not None:
-        raise UsageError(f"--format {asked}", "is unknown", f"expected {', '.join(get_args(Kind))}")
+        raise UsageError(f"--format {asked}", "is unknown", f"expected {', '.join(get_args(ResultFormat))}")
     if stack.kind == "png" and (len(stack) > 1 or math.prod(stack.size) > _PNG_PIXELS):
         return "tiff"
     return stack.kind
 
 
-def output_paths(folder: Path, stem: str, stack: Stack, kind: Kind, *, probabilities: bool = False) -> list[Path]:
+def output_paths(
+    folder: Path, stem: str, stack: Stack, kind: ResultFormat, *, probabilities: bool = False
+) -> list[Path]:
     """The files of a result: one, but a PNG for each plane."""
     if probabilities:
         return [folder / f"{stem}_probabilities{'.tif' if kind == 'png' else _SUFFIXES[kind]}"]
@@ -93,7 +95,7 @@ class Sink:
     """
 
     paths: list[Path]
-    kind: Kind
+    kind: ResultFormat
     stack: Stack
     classes: Sequence[ClassEntry]
     array: RawArray
@@ -160,7 +162,7 @@ def open_sink(
     stack: Stack,
     classes: Sequence[ClassEntry],
     scratch: Path,
-    kind: Kind,
+    kind: ResultFormat,
     *,
     probabilities: bool = False,
 ) -> Sink:

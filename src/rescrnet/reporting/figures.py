@@ -25,7 +25,7 @@ from rescrnet.wording import count
 
 LARGEST = 900
 """Longest side of a picture, pixels."""
-UNLABELLED = "#ffffff"
+UNLABELLED_COLOUR = "#ffffff"
 """The colour of unlabelled pixels."""
 _LOSSLESS = 512 * 512  # larger micrographs are stored as JPEG, a fifth of the size of PNG
 _SMALL = 256  # pictures up to this wide are shown at least at their own size, so their pixels may stay sharp
@@ -136,7 +136,7 @@ def _palette(mask: NDArray[np.uint8], colours: Sequence[str]) -> Image.Image:
     image = Image.fromarray(mask)
     values = [value for colour in colours for value in hex_to_rgb(colour)]
     if (mask == IGNORE).any():
-        values += [*hex_to_rgb(UNLABELLED)] * (IGNORE + 1 - len(colours))
+        values += [*hex_to_rgb(UNLABELLED_COLOUR)] * (IGNORE + 1 - len(colours))
     image.putpalette(values)
     return image
 

@@ -16,11 +16,11 @@ from rescrnet.atomic import write_atomically
 from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
 from rescrnet.model import load
-from rescrnet.reporting.figures import LARGEST, PLOTS, UNLABELLED, Picture, curves, pictures
+from rescrnet.reporting.figures import LARGEST, PLOTS, UNLABELLED_COLOUR, Picture, curves, pictures
 from rescrnet.reporting.render import render
 from rescrnet.reporting.summary import AGREEMENT, METRICS, SPLITS, accuracy, in_words, mean_iou, title
 from rescrnet.scoring.counts import Counts, ratio
-from rescrnet.scoring.evaluate import Evaluation, Split, evaluate
+from rescrnet.scoring.evaluate import Evaluation, Subset, evaluate
 from rescrnet.training.folder import RunDataset, RunFolder, RunRecord
 from rescrnet.validation import Folder
 from rescrnet.wording import as_text
@@ -44,7 +44,7 @@ class Predicted:
 
 
 @dataclass(frozen=True)
-class ImageRow:
+class ScoreRow:
     """An image in the page."""
 
     stem: str
@@ -52,7 +52,7 @@ class ImageRow:
     pictures: list[Picture]
 
 
-def report(run: str | Path, data: str | Path | None = None, split: Split = "val") -> Path:
+def report(run: str | Path, data: str | Path | None = None, split: Subset = "val") -> Path:
     """Write ``report.html`` into a run folder: a page for people, which needs no other file and no network.
 
     Args:
@@ -84,14 +84,14 @@ def report(run: str | Path, data: str | Path | None = None, split: Split = "val"
         **_scores(evaluation),
         summary=in_words(record, evaluation),
         images=_image_rows(predicted, evaluation, model.colours),
-        colours=[*model.colours, UNLABELLED],
+        colours=[*model.colours, UNLABELLED_COLOUR],
     )
     path = folder.path / "report.html"
     write_atomically(path, lambda partial: partial.write_text(as_text(html), encoding="utf-8"))
     return path
 
 
-def _recorded_dataset(dataset: RunDataset, run: Path, split: Split) -> Path:
+def _recorded_dataset(dataset: RunDataset, run: Path, split: Subset) -> Path:
     """The dataset of the run, or the folder that validated it where that was another."""
     data = Path(dataset.folder)
     if split == "val" and isinstance(dataset.validation, Folder):
@@ -141,7 +141,7 @@ def _scores(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _image_rows(predicted: Sequence[Predicted], evaluation: Evaluation, colours: Sequence[str]) -> list[ImageRow]:
+def _image_rows(predicted: Sequence[Predicted], evaluation: Evaluation, colours: Sequence[str]) -> list[ScoreRow]:
     """All images in their order, or the worst and the best by their Tanimoto coefficient, the worst first."""
     chosen = list(predicted)
     if len(chosen) > MOST_IMAGES:
@@ -149,7 +149,7 @@ def _image_rows(predicted: Sequence[Predicted], evaluation: Evaluation, colours:
         chosen = chosen[: MOST_IMAGES // 2] + chosen[-(MOST_IMAGES // 2) :]
     longest = round(LARGEST * min(1.0, (_FULL_SIZE / len(chosen)) ** 0.5))
     return [
-        ImageRow(
+        ScoreRow(
             image.sample.stem,
             evaluation.images[image.sample.stem],
             pictures(image.sample, image.classes, colours, longest),

@@ -10,7 +10,7 @@ import numpy as np
 
 from rescrnet.reporting.formats import percent, score
 from rescrnet.scoring.counts import Counts, ratio
-from rescrnet.scoring.evaluate import Evaluation, Split
+from rescrnet.scoring.evaluate import Evaluation, Subset
 from rescrnet.training.folder import RunDataset, RunRecord
 from rescrnet.wording import count
 
@@ -19,7 +19,7 @@ _MOST_NAMED = 5  # classes in the title
 # From which Tanimoto coefficient on which word is used; the paper's own results, 0.907 and 0.916, are "good".
 AGREEMENT = {0.95: "excellent", 0.85: "good", 0.7: "moderate"}
 
-SPLITS: dict[Split, str] = {"val": "validation", "train": "training", "all": "training and validation"}
+SPLITS: dict[Subset, str] = {"val": "validation", "train": "training", "all": "training and validation"}
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ def _class(name: str, scores: Mapping[str, float | None]) -> str:
     return f"{found}, and {percent(scores['precision'])} of the pixels that it calls {name} are."
 
 
-def _caution(split: Split) -> str:
+def _caution(split: Subset) -> str:
     if split == "val":
         return (
             "No weight of the network was learnt from the validation images, but they decided which epoch was kept: "

@@ -24,7 +24,7 @@ from rescrnet.model import SegmentationModel
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.wording import as_text
 
-Split = Literal["val", "train", "all"]
+Subset = Literal["val", "train", "all"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Evaluation:
 
     classes: Sequence[str]
     images: dict[str, Counts]
-    split: Split
+    split: Subset
 
     @property
     def counts(self) -> Counts:
@@ -81,7 +81,7 @@ def evaluate(
     model: SegmentationModel,
     data: str | Path,
     out: str | Path | None = None,
-    split: Split = "val",
+    split: Subset = "val",
     *,
     rescale: bool = False,
     seen: Callable[[Sample, NDArray[np.float32]], object] = lambda sample, probabilities: None,
@@ -109,7 +109,7 @@ def evaluate(
     return evaluation
 
 
-def chosen_samples(model: SegmentationModel, data: Path, split: Split) -> list[Sample]:
+def chosen_samples(model: SegmentationModel, data: Path, split: Subset) -> list[Sample]:
     """The samples of ``data`` that ``split`` means to ``model``."""
     card = model.card
     trained = DatasetFile(**dict(card.masks))

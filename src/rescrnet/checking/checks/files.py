@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from rescrnet.checking.findings import Severity, check, enter, faults, printable
+from rescrnet.checking.findings import Severity, enter, faults, finds, printable
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Reading
 from rescrnet.images.foreign import foreign_among
@@ -30,7 +30,7 @@ def _reported(name: str) -> Callable[[Reading], Iterator[Fault]]:
     return find
 
 
-@check(Severity.error, essential=True)
+@finds(Severity.error, essential=True)
 def form_not_read(reading: Reading) -> Iterator[Fault]:
     """Images or masks are missing, and files lie there in a form that is not read: a microscope's own, or annotations
     that are no pixels, such as those of LabelMe, COCO, QuPath, ImageJ and CVAT."""
@@ -96,7 +96,7 @@ for _name, _left_out, _explanation in (
     enter(_name, Severity.error, _explanation, _reported(_name), leaves_out=_left_out, essential=True)
 
 
-@check(Severity.warning, fixable=True)
+@finds(Severity.warning, fixable=True)
 def wrong_suffix(reading: Reading) -> Iterator[Fault]:
     """A file is not what the end of its name says, such as a JPEG called `.png`; other programs may refuse it."""
     wrong: dict[tuple[str, str], list[Path]] = {}
@@ -111,7 +111,7 @@ def wrong_suffix(reading: Reading) -> Iterator[Fault]:
         yield from faults(files, reason, "save it again from the program that wrote it, or rename it")
 
 
-@check(Severity.warning, fixable=True)
+@finds(Severity.warning, fixable=True)
 def odd_name(reading: Reading) -> Iterator[Fault]:
     """A name is longer than 200 bytes, or holds bytes that are not UTF-8 or control characters; results could not be
     named after it."""
@@ -124,7 +124,7 @@ def odd_name(reading: Reading) -> Iterator[Fault]:
             yield from faults([file], reason, "give it a shorter name")
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def other_files(reading: Reading) -> Iterator[Fault]:
     """Files that are no images, such as `Thumbs.db` or notes, lie among the images or masks; they are passed over."""
     told = {file for fault in form_not_read(reading) for file in fault.files}
@@ -134,7 +134,7 @@ def other_files(reading: Reading) -> Iterator[Fault]:
         yield from faults(foreign[:20], reason, "nothing needs to be done")
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def not_all_opened(reading: Reading) -> Iterator[Fault]:
     """The dataset is very large; only some of its images, evenly spread, were opened."""
     if len(reading.examples) < reading.total:

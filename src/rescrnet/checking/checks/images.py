@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from rescrnet import wording
-from rescrnet.checking.findings import Severity, check, faults
+from rescrnet.checking.findings import Severity, faults, finds
 from rescrnet.datasets.facts import ImageFacts
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Example, Reading
@@ -33,7 +33,7 @@ def _unlike(reading: Reading, what: Callable[[ImageFacts], str], remedy: str, ki
         yield from faults(images_of(others), f"{kind}: {listing}", remedy)
 
 
-@check(Severity.error, leaves_out=True, essential=True)
+@finds(Severity.error, leaves_out=True, essential=True)
 def not_finite(reading: Reading) -> Iterator[Fault]:
     """An image holds values that are NaN or infinite, which would corrupt every weight. The copy leaves it out."""
     for example, facts in reading.images:
@@ -45,7 +45,7 @@ def not_finite(reading: Reading) -> Iterator[Fault]:
             )
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def no_data(reading: Reading) -> Iterator[Fault]:
     """An image has pixels without data, marked by a value such as -9999. They are left out of the scaling of
     intensities, and the network sees 0 there."""
@@ -54,7 +54,7 @@ def no_data(reading: Reading) -> Iterator[Fault]:
     yield from faults(images_of(examples), "has pixels without data, marked by a value such as -9999", remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def mixed_polarity(reading: Reading) -> Iterator[Fault]:
     """Some images, or some masks, are stored with white as zero and others with black as zero, as inverting look-up
     tables do. Each is read as viewers show it; a program that wrote the wrong tag has inverted some."""
@@ -68,7 +68,7 @@ def mixed_polarity(reading: Reading) -> Iterator[Fault]:
             yield from faults(inverted, reason, remedy)
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def white_is_zero(reading: Reading) -> Iterator[Fault]:
     """All images, or all masks, are stored with white as zero, and are read as viewers show them. Python's tifffile
     writes arrays of True and False so unless told otherwise."""
@@ -81,7 +81,7 @@ def white_is_zero(reading: Reading) -> Iterator[Fault]:
             yield from faults([file for file, _ in files], reason, remedy + "'minisblack'")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def alpha_is_a_channel(reading: Reading) -> Iterator[Fault]:
     """An image has an alpha channel that is neither opaque nor clear in most places, as where a program took a fourth
     channel for alpha. It is left out."""
@@ -90,7 +90,7 @@ def alpha_is_a_channel(reading: Reading) -> Iterator[Fault]:
     yield from faults(images_of(examples), "its alpha channel is left out, but holds an image", remedy)
 
 
-@check(Severity.error, leaves_out=True)
+@finds(Severity.error, leaves_out=True)
 def constant_image(reading: Reading) -> Iterator[Fault]:
     """Every pixel of an image has one value: a blank or failed exposure. The corrected copy leaves it out."""
     for example, facts in reading.images:
@@ -100,7 +100,7 @@ def constant_image(reading: Reading) -> Iterator[Fault]:
             )
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def channels_differ(reading: Reading) -> Iterator[Fault]:
     """Some images have more channels than others; grey images stored as RGB count as grey."""
 
@@ -111,14 +111,14 @@ def channels_differ(reading: Reading) -> Iterator[Fault]:
         yield from _unlike(reading, channels, "expected the same channels in all; convert them", "images differ")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def types_differ(reading: Reading) -> Iterator[Fault]:
     """Images of 8 and of 16 bits, or of whole and of fractional numbers, are mixed; one scaling cannot suit both."""
     remedy = "export all images alike, at the same bit depth"
     yield from _unlike(reading, lambda facts: facts.type, remedy, "types of values differ")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def pixel_sizes_differ(reading: Reading) -> Iterator[Fault]:
     """Images were taken at different magnifications, so that one structure has different sizes in pixels."""
 
@@ -130,21 +130,21 @@ def pixel_sizes_differ(reading: Reading) -> Iterator[Fault]:
         yield from _unlike(reading, size, "scale all images to one pixel size", "pixel sizes differ")
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def sizes_differ(reading: Reading) -> Iterator[Fault]:
     """Images differ in height or width. That is allowed: patches are cut from each."""
     remedy = "nothing needs to be done; where sizes should be equal, look at the odd ones"
     yield from _unlike(reading, lambda facts: "×".join(map(str, facts.size)), remedy, "sizes differ")
 
 
-@check(Severity.info, fixable=True)
+@finds(Severity.info, fixable=True)
 def alpha_left_out(reading: Reading) -> Iterator[Fault]:
     """An image has an alpha channel, which is left out."""
     examples = [example for example, facts in reading.images if facts.alpha]
     yield from faults(images_of(examples), "an alpha channel is left out", "nothing needs to be done")
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def grey_as_rgb(reading: Reading) -> Iterator[Fault]:
     """An RGB image has three equal channels. It trains as it is; as grey images the files are a third of the size."""
     examples = [example for example, facts in reading.images if facts.grey]
@@ -153,7 +153,7 @@ def grey_as_rgb(reading: Reading) -> Iterator[Fault]:
     )
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def jpeg_image(reading: Reading) -> Iterator[Fault]:
     """An image was compressed by JPEG, which blurs fine structure into blocks of eight pixels."""
     examples = [example for example, facts in reading.images if facts.form == "JPEG"]
@@ -162,7 +162,7 @@ def jpeg_image(reading: Reading) -> Iterator[Fault]:
     )
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def narrow_range(reading: Reading) -> Iterator[Fault]:
     """A camera of 10, 12 or 14 bits wrote 16-bit files, of whose range a part is used. The `laptop` preset's
     percentile scaling sees to it; the paper's presets do not."""
@@ -177,7 +177,7 @@ def _bits(facts: ImageFacts) -> int:
     return next((bits for bits in (8, 10, 12, 14) if facts.high < 2**bits), 16)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def few_grey_values(reading: Reading) -> Iterator[Fault]:
     """An 8-bit image holds very few grey values: 16-bit intensities were squeezed when it was exported, or it is a
     mask."""
@@ -191,7 +191,7 @@ def few_grey_values(reading: Reading) -> Iterator[Fault]:
     yield from faults(images_of(examples), f"holds only {counts} different grey values", remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def saturated(reading: Reading) -> Iterator[Fault]:
     """More than a twentieth of an image has the largest value that its type can hold: what is brighter was lost."""
     found = [(e, f.saturated) for e, f in reading.images if f.saturated > _SATURATED and f.low < f.high]
@@ -202,7 +202,7 @@ def saturated(reading: Reading) -> Iterator[Fault]:
         yield from faults(images_of(e for e, _ in found), f"{share} of its pixels are at the top of the range", remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def float_range(reading: Reading) -> Iterator[Fault]:
     """Images of fractional numbers have very different ranges, such as 0 to 1 beside 0 to 65535."""
     tops = [
@@ -217,14 +217,14 @@ def float_range(reading: Reading) -> Iterator[Fault]:
         yield from faults(images_of([example for top, example in tops if top == high]), reason, remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def tiny_image(reading: Reading) -> Iterator[Fault]:
     """An image has a side of fewer than 32 pixels; the network looks 15 pixels about each."""
     examples = [example for example, facts in reading.images if min(facts.size) < _SMALL]
     yield from faults(images_of(examples), f"has a side of fewer than {_SMALL} pixels", "use larger fields of view")
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def only_image(reading: Reading) -> Iterator[Fault]:
     """There is one image only; at least two are needed, one to train and one to validate."""
     remedy = "expected at least two, one to train and one to validate; label another, or cut this one in two"
@@ -233,7 +233,7 @@ def only_image(reading: Reading) -> Iterator[Fault]:
         yield from faults(files, "is the only image", remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def few_images(reading: Reading) -> Iterator[Fault]:
     """Fewer than four images train; one that is unlike the others will be segmented badly."""
     train = len(reading.split.train)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from rescrnet.checking.findings import Severity, check, faults, printable
+from rescrnet.checking.findings import Severity, faults, finds, printable
 from rescrnet.datasets.facts import MaskFacts
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Example, Reading
@@ -50,7 +50,7 @@ def _way(mask: tuple[int, int], image: tuple[int, int]) -> str:
     return "resized" if abs(down / across - 1) < 0.02 and abs(down - 1) > 0.1 else "other"
 
 
-@check(Severity.error, essential=True)
+@finds(Severity.error, essential=True)
 def mask_size_swapped(reading: Reading) -> Iterator[Fault]:
     """A mask has height and width of its image swapped: one of the two was rotated or transposed."""
     for mask, sizes in _of_other_size(reading, "swapped"):
@@ -58,7 +58,7 @@ def mask_size_swapped(reading: Reading) -> Iterator[Fault]:
         yield from faults([mask.file], f"{sizes}: it was rotated or transposed", remedy)
 
 
-@check(Severity.error, fixable=True, essential=True)
+@finds(Severity.error, fixable=True, essential=True)
 def mask_resized(reading: Reading) -> Iterator[Fault]:
     """A mask is a smaller or larger version of what belongs to its image, as exported with a downsampling. The
     corrected copy scales it to the image, each pixel to the nearest."""
@@ -66,7 +66,7 @@ def mask_resized(reading: Reading) -> Iterator[Fault]:
         yield from faults([mask.file], f"{sizes}: it was scaled", "export it at full resolution, or let --fix scale it")
 
 
-@check(Severity.error, leaves_out=True, essential=True)
+@finds(Severity.error, leaves_out=True, essential=True)
 def mask_size_differs(reading: Reading) -> Iterator[Fault]:
     """A mask has another size than its image, so that no pixel of it is where it belongs. The corrected copy leaves
     the image out; it would have to guess at which side pixels are missing."""
@@ -78,7 +78,7 @@ def mask_size_differs(reading: Reading) -> Iterator[Fault]:
             yield from faults(files, f"{sizes}{why}", remedy)
 
 
-@check(Severity.warning, fixable=True)
+@finds(Severity.warning, fixable=True)
 def jpeg_mask(reading: Reading) -> Iterator[Fault]:
     """A mask was saved as JPEG, whose compression invents values along every edge. The corrected copy takes each pixel
     to the nearest of the main values, where those stand out."""
@@ -87,7 +87,7 @@ def jpeg_mask(reading: Reading) -> Iterator[Fault]:
     yield from faults(_files(masks), "was saved as JPEG, which invents values along edges", remedy)
 
 
-@check(Severity.warning, fixable=True)
+@finds(Severity.warning, fixable=True)
 def soft_edges(reading: Reading) -> Iterator[Fault]:
     """A mask was drawn or scaled with smooth (antialiased) edges, whose values lie between two classes; each goes to
     the nearest class."""
@@ -106,7 +106,7 @@ def _has_soft_edges(mask: MaskFacts, table: MaskTable) -> bool:
     return table.antialiased and not {code & 0xFFFFFF for code in table.indices}.issuperset(mask.values)
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def looks_black(reading: Reading) -> Iterator[Fault]:
     """A mask holds small numbers such as 0 and 1, and looks black in a viewer that does not stretch contrast. That is
     as it should be."""
@@ -115,14 +115,14 @@ def looks_black(reading: Reading) -> Iterator[Fault]:
     yield from faults(_files(masks), "looks black in most viewers, but holds classes", "nothing needs to be done")
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def palette_mask(reading: Reading) -> Iterator[Fault]:
     """A mask is an indexed PNG: its numbers are the classes, its colours are for display."""
     masks = [mask for _, mask in reading.masks if mask.palette]
     yield from faults(_files(masks), "has a palette; its indices are taken for the classes", "nothing needs to be done")
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def mixed_values(reading: Reading) -> Iterator[Fault]:
     """Some masks count their classes 0, 1, 2, … and others have grey levels such as 0 and 255, so that one class would
     become two."""
@@ -142,7 +142,7 @@ def mixed_values(reading: Reading) -> Iterator[Fault]:
         yield from faults(_files(layers[fewer]), reason, f"give each class one value in all masks{same}")
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def mixed_colours(reading: Reading) -> Iterator[Fault]:
     """Some masks are in colour and others in grey, so that one class would become two."""
     single = [mask for example, mask in reading.masks if len(example.pair.masks) == 1]
@@ -154,14 +154,14 @@ def mixed_colours(reading: Reading) -> Iterator[Fault]:
         yield from faults(_files(fewer), reason, "give each class one value in all masks")
 
 
-@check(Severity.error, essential=True)
+@finds(Severity.error, essential=True)
 def many_values(reading: Reading) -> Iterator[Fault]:
     """The values of the masks are not those of a few classes: separate objects with a number each, unnamed colours, or
     a picture in place of a mask."""
     yield from (fault for fault in reading.faults if fault.check == "many-values")
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def stray_values(reading: Reading) -> Iterator[Fault]:
     """A few pixels have values of no class; each goes to the nearest class."""
     if reading.table:
@@ -169,7 +169,7 @@ def stray_values(reading: Reading) -> Iterator[Fault]:
             yield from faults([reading.folder], printable(note), "look at the values; nothing needs to be done")
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def mask_is_image(reading: Reading) -> Iterator[Fault]:
     """A mask holds the identical pixels of its image: the wrong file was copied."""
     for example, mask in reading.masks:
@@ -177,7 +177,7 @@ def mask_is_image(reading: Reading) -> Iterator[Fault]:
             yield from faults(_files([mask]), "is a copy of its image", "put the mask in its place")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def same_mask_twice(reading: Reading) -> Iterator[Fault]:
     """Different images have one and the same mask."""
     groups: dict[str, dict[Origin, tuple[Example, MaskFacts]]] = defaultdict(dict)
@@ -191,7 +191,7 @@ def same_mask_twice(reading: Reading) -> Iterator[Fault]:
             yield from faults(_files([mask for _, mask in group.values()]), reason, "find the mask of each image")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def empty_layer(reading: Reading) -> Iterator[Fault]:
     """A binary mask in the folder of a class is all black in every image: nothing of the class was drawn."""
     layers: dict[str, list[MaskFacts]] = defaultdict(list)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.checking.explained import cross_explained, explained, turned
-from rescrnet.checking.findings import Severity, check, faults, printable
+from rescrnet.checking.findings import Severity, faults, finds, printable
 from rescrnet.datasets.facts import SPECK, ClassFacts
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Example, Reading, shares
@@ -40,7 +40,7 @@ def _comparable(reading: Reading) -> list[tuple[Example, ClassFacts]]:
     ]
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def one_class(reading: Reading) -> Iterator[Fault]:
     """A mask holds one class only, which teaches the network nothing about borders; often it was left undrawn."""
     if reading.description.allow_single_class:
@@ -52,14 +52,14 @@ def one_class(reading: Reading) -> Iterator[Fault]:
             yield from faults(_masks_of([example]), f"holds one class only, '{name}'", remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def nothing_labelled(reading: Reading) -> Iterator[Fault]:
     """Not one pixel of a mask is labelled; the image does not train."""
     examples = [example for example, facts in reading.labelled if not facts.pixels.any()]
     yield from faults(_masks_of(examples), "no pixel is labelled", "label some, or remove the image")
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def part_unlabelled(reading: Reading) -> Iterator[Fault]:
     """No mask to train on has a labelled pixel, or none to validate on."""
     for part, kind in (("train", "training"), ("val", "validation")):
@@ -69,7 +69,7 @@ def part_unlabelled(reading: Reading) -> Iterator[Fault]:
             yield from faults([labelled[0][0].pair.masks.first], found, "label some, or split otherwise with --val")
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def too_few_classes(reading: Reading) -> Iterator[Fault]:
     """The masks show a single class; a network learns to tell at least two apart."""
     if reading.table and len(reading.table.classes) < 2:
@@ -81,7 +81,7 @@ def too_few_classes(reading: Reading) -> Iterator[Fault]:
         yield from faults([reading.folder], f"the masks show one class, '{name}'", remedy)
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def mostly_unlabelled(reading: Reading) -> Iterator[Fault]:
     """More than half of a mask is unlabelled. Unlabelled pixels are left out of training and scores."""
     examples = [
@@ -93,7 +93,7 @@ def mostly_unlabelled(reading: Reading) -> Iterator[Fault]:
     yield from faults(_masks_of(examples), "more than half of its pixels are unlabelled", "nothing needs to be done")
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def class_nowhere(reading: Reading) -> Iterator[Fault]:
     """A class that is declared occurs in no mask."""
     facts = [facts for _, facts in reading.labelled]
@@ -103,13 +103,13 @@ def class_nowhere(reading: Reading) -> Iterator[Fault]:
             yield from faults([reading.folder], f"class '{name}' is in no mask", remedy)
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def class_only_in_validation(reading: Reading) -> Iterator[Fault]:
     """A class occurs in masks for validation but in none for training, so that it cannot be learnt."""
     yield from _one_sided(reading, "val", "train", "is in validation masks but in no training mask")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def class_not_in_validation(reading: Reading) -> Iterator[Fault]:
     """A class occurs in masks for training but in none for validation, so that nobody sees how well it is found."""
     yield from _one_sided(reading, "train", "val", "is in training masks but in no validation mask")
@@ -125,7 +125,7 @@ def _one_sided(reading: Reading, there: str, missing: str, reason: str) -> Itera
             yield from faults(_masks_of(examples), f"class '{name}' {reason}", "split otherwise, with --val")
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def class_absent(reading: Reading) -> Iterator[Fault]:
     """A class is missing in some masks. That is allowed; where every image should show it, it was forgotten there."""
     labelled = list(reading.labelled)
@@ -138,7 +138,7 @@ def class_absent(reading: Reading) -> Iterator[Fault]:
             )
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def rare_class(reading: Reading) -> Iterator[Fault]:
     """A class covers fewer than two pixels in a thousand; it is hard to learn, and its score means little."""
     facts = [facts for _, facts in reading.labelled]
@@ -148,7 +148,7 @@ def rare_class(reading: Reading) -> Iterator[Fault]:
             yield from faults([reading.folder], f"class '{name}' covers {share:.2%} of the pixels", remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def specks(reading: Reading) -> Iterator[Fault]:
     """More than half of the connected parts of a class are specks of at most four pixels: remains of drawing or
     thresholding."""
@@ -162,7 +162,7 @@ def specks(reading: Reading) -> Iterator[Fault]:
             yield from faults(_masks_of(examples), reason, "clean the masks, for instance with Fiji's Despeckle")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def inverted_mask(reading: Reading) -> Iterator[Fault]:
     """With two classes, one mask shows as much of the first as the others show of the second: it was inverted."""
     if len(reading.class_names) != 2:
@@ -177,7 +177,7 @@ def inverted_mask(reading: Reading) -> Iterator[Fault]:
         yield from faults(_masks_of(wrong), reason, "look whether it is inverted")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def contrast_differs(reading: Reading) -> Iterator[Fault]:
     """A class is clearly brighter than the rest in some images and clearly darker in others: images, or masks, of both
     polarities are mixed."""
@@ -211,7 +211,7 @@ def _correlations(layers: NDArray[np.uint8], grey: NDArray[np.float32]) -> list[
     return found
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def mask_of_another_image(reading: Reading) -> Iterator[Fault]:
     """A mask fits another image of the dataset far better than its own: two masks were swapped or the names shifted."""
     pairs = dict(enumerate(_comparable(reading)))
@@ -236,7 +236,7 @@ def mask_of_another_image(reading: Reading) -> Iterator[Fault]:
         yield from faults(_masks_of([example]), reason, "look at both and pair them rightly")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def mask_mirrored(reading: Reading) -> Iterator[Fault]:
     """A mask fits its image far better when it is mirrored or rotated: an export flipped one of the two."""
     for example, facts in _comparable(reading):
@@ -249,7 +249,7 @@ def mask_mirrored(reading: Reading) -> Iterator[Fault]:
                 yield from faults(_masks_of([example]), reason, "look at both and rotate the mask back")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def mask_unrelated(reading: Reading) -> Iterator[Fault]:
     """A mask has nothing to do with what is bright and dark in its image, while other masks have."""
     pairs = _comparable(reading)

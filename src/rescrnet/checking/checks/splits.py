@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.checking.checks.images import images_of
-from rescrnet.checking.findings import Severity, check, faults, printable
+from rescrnet.checking.findings import Severity, faults, finds, printable
 from rescrnet.checking.overlaps import find_overlaps
 from rescrnet.datasets.faults import Fault
+from rescrnet.datasets.grouping import on_both_sides
 from rescrnet.datasets.read import MOST_COMPARED, MOST_PIXELS, Example, Reading
-from rescrnet.datasets.splits import on_both_sides
 from rescrnet.images.whole import Page, files_of
 from rescrnet.intensity_profile import IntensityProfile
 
@@ -28,7 +28,7 @@ def _by_digest(reading: Reading) -> list[list[Example]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def same_image_on_both_sides(reading: Reading) -> Iterator[Fault]:
     """The identical pixels of a validation image are among the training images; its score would be that of learning by
     heart."""
@@ -38,7 +38,7 @@ def same_image_on_both_sides(reading: Reading) -> Iterator[Fault]:
             yield from faults(images_of(group), reason, "remove one of them")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def same_image_twice(reading: Reading) -> Iterator[Fault]:
     """One image is there twice under different names."""
     for group in _by_digest(reading):
@@ -57,7 +57,7 @@ def _held_together(reading: Reading) -> list[tuple[Example, NDArray[np.float32]]
     return kept if few and len({example.part for example, _ in kept}) == 2 else []
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def same_place_on_both_sides(reading: Reading) -> Iterator[Fault]:
     """A validation image overlaps a training image: a copy with other contrast, a crop, or a neighbouring field of
     view. Looked for among up to 100 images, 100 megapixels in all."""
@@ -70,7 +70,7 @@ def same_place_on_both_sides(reading: Reading) -> Iterator[Fault]:
             yield from faults(images_of(pair), reason, "keep both on one side, or remove one")
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def group_on_both_sides(reading: Reading) -> Iterator[Fault]:
     """Images of one animal, sample, stack or large image are on both sides of the split; they resemble each other, and
     the score flatters."""
@@ -84,7 +84,7 @@ def group_on_both_sides(reading: Reading) -> Iterator[Fault]:
         yield from faults([pairs[stem].image for stem in stems], reason, remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def neighbouring_sections(reading: Reading) -> Iterator[Fault]:
     """A section of a stack validates while the one next to it trains; neighbours show the same structures."""
     trained = {pair.image for pair in reading.split.train if isinstance(pair.image, Page)}
@@ -99,7 +99,7 @@ def neighbouring_sections(reading: Reading) -> Iterator[Fault]:
         yield from faults(beside, "validates beside a section that trains", remedy)
 
 
-@check(Severity.warning)
+@finds(Severity.warning)
 def intensities_differ(reading: Reading) -> Iterator[Fault]:
     """The intensities of a validation image lie far from those of the training images, as if from another microscope
     or staining; the same is looked for when a model predicts. Among up to 100 images, 100 megapixels in all."""
@@ -113,13 +113,13 @@ def intensities_differ(reading: Reading) -> Iterator[Fault]:
             yield from faults(images_of([example]), reason, "train on images of that kind too, or validate on others")
 
 
-@check(Severity.error)
+@finds(Severity.error)
 def split(reading: Reading) -> Iterator[Fault]:
     """The images cannot be divided into some to train on and some to validate on as asked for."""
     return (fault for fault in reading.faults if fault.check == "split")
 
 
-@check(Severity.info)
+@finds(Severity.info)
 def few_to_validate(reading: Reading) -> Iterator[Fault]:
     """A single image validates; its score says little about others."""
     if len(reading.split.val) == 1 and reading.total > 1:

@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from rescrnet.datasets.grouping import are_apart, groups_of, last_groups, patch_of
 from rescrnet.datasets.layouts import Pair, Split, find_pairs, inconsistencies
-from rescrnet.datasets.splits import are_apart, groups_of, last_groups, patch_of
 from rescrnet.errors import DataError, UsageError
 from rescrnet.masks.declared import DatasetFile
 from rescrnet.validation import split_names
