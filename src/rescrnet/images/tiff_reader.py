@@ -317,8 +317,7 @@ def _page_names(file: Any) -> tuple[str, ...]:
 def _white_is_zero(file: Any, page: Any) -> bool:
     """Whether small values are shown bright: by the kind of the image, its palette, or the look-up table of ImageJ."""
     if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        # tifffile marks arrays of True and False so unless told otherwise, whoever wrote them means True by 1.
-        return not (page.bitspersample == 1 and str(page.software).startswith("tifffile"))
+        return True
     if page.photometric == tifffile.PHOTOMETRIC.PALETTE and page.colormap is not None:
         return is_ramp(np.asarray(page.colormap).T, -1)
     tables = (file.imagej_metadata or {}).get("LUTs", ()) if file.is_imagej else ()
