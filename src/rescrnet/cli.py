@@ -236,7 +236,7 @@ def predict(
     if failures:
         typer.echo(
             f"rescrnet: {len(failures)} of {count(len(images), 'image')} could not be predicted, {out / FAILED} says "
-            "why; mend them, and the same command does what is missing",
+            "why; fix them, and the same command does what is missing",
             err=True,
         )
         raise typer.Exit(1)
@@ -391,7 +391,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 def main() -> None:
-    """Run the command line. What a user can mend ends in one line on standard error and a non-zero exit code."""
+    """Run the command line. What a user can fix ends in one line on standard error and a non-zero exit code."""
     for stream in (sys.stdout, sys.stderr):  # a redirected console may have an encoding that lacks ×, or a name
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")

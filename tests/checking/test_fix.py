@@ -1,4 +1,4 @@
-"""The corrected copy has none of the faults that it mends, and the original is as it was."""
+"""The corrected copy has none of the faults that it fixes, and the original is as it was."""
 
 import os
 

@@ -55,7 +55,7 @@ def predict_files(
     prediction is resumed when it is called again. With ``write.label`` the masks lie in the images themselves.
 
     An image that cannot be predicted stops no other one: ``failed`` is called, and ``failed.csv`` lists it with the
-    reason. The same call then does what is missing, once the image was mended. The headers of all images are looked at
+    reason. The same call then does what is missing, once the image was fixed. The headers of all images are looked at
     before anything is computed.
 
     Args:
