@@ -194,7 +194,9 @@ def predict(
     Those that cannot be segmented are left out and listed in failed.csv; the same command then does what is missing.
     """
     if workers is not None and dask is not None:
-        raise UsageError("--workers, --dask: give one of them; a Dask scheduler has workers of its own")
+        raise UsageError(
+            "--workers, --dask", "both are given", "give one of them; a Dask scheduler has workers of its own"
+        )
 
     from rescrnet.atomic import check_free
     from rescrnet.inference.budget import default_budget, parse_bytes
@@ -402,25 +404,26 @@ def main() -> None:
     except RescrnetError as error:
         _fail(error)
     except _CommandLineError as error:
-        _fail(UsageError(f"{error.format_message().rstrip('.')}; see rescrnet --help"))
+        _fail(UsageError(error.format_message().rstrip("."), remedy="see rescrnet --help"))
     except typer.Abort:
         raise SystemExit(INTERRUPTED) from None
     except MemoryError:
-        _fail(RescrnetError("memory: this machine has too little for that; use smaller images or patches"))
+        _fail(RescrnetError("memory", "this machine has too little for that", "use smaller images or patches"))
     except RuntimeError as error:
         # PyTorch's, known by name and text: it is not imported here.
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         _fail(
             RescrnetError(
-                "memory: the device has too little for that; train on smaller patches or batches, predict with a "
-                "smaller --memory, or use --device cpu"
+                "memory",
+                "the device has too little for that",
+                "train on smaller patches or batches, predict with a smaller --memory, or use --device cpu",
             )
         )
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        _fail(OutputError(f"{error.filename or 'disk'}: {error.strerror}"))
+        _fail(OutputError(error.filename or "disk", str(error.strerror)))
 
 
 def _show_warning(

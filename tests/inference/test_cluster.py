@@ -124,4 +124,4 @@ def test_workers_and_a_scheduler_at_once_are_refused(monkeypatch, capsys, run, t
     monkeypatch.setattr(sys, "argv", [*map(str, command)])
     with pytest.raises(SystemExit, match="2"):
         cli.main()
-    assert "--workers, --dask: give one of them" in capsys.readouterr().err
+    assert "--workers, --dask: both are given; give one of them" in capsys.readouterr().err
