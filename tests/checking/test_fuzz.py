@@ -16,10 +16,11 @@ from PIL import Image
 from rich.console import Console
 
 from rescrnet.checking.check import check as check_dataset
-from rescrnet.checking.check import load_dataset
+from rescrnet.checking.check import judge
 from rescrnet.checking.fix import write_corrected
 from rescrnet.checking.tables import to_dict
 from rescrnet.checking.terminal import show
+from rescrnet.datasets.read import read_dataset
 from rescrnet.errors import RescrnetError
 from rescrnet.reporting.check_page import write_page
 
@@ -219,7 +220,7 @@ def outcome(function, *arguments):
 
 def see(folder, val=None, *, page=False):
     """Check a dataset as the command does, and hold training and the corrected copy against what was found."""
-    checked = outcome(check_dataset, folder, val)
+    checked = outcome(lambda: judge(read_dataset(folder, val)))
     if isinstance(checked, RescrnetError):
         ENDS["refused"] += 1
         return
@@ -228,8 +229,6 @@ def see(folder, val=None, *, page=False):
     json.dumps(to_dict(checked), ensure_ascii=False).encode()
     assert all(finding.files and finding.reason and finding.remedy for finding in checked.findings)
     ENDS["found" if checked.errors else "ready"] += 1
-    loaded = outcome(load_dataset, folder, val)
-    assert checked.errors or not isinstance(loaded, RescrnetError), loaded
     if page:
         write_page(checked, folder / "page.html")
     corrected = outcome(write_corrected, checked, folder / "corrected copy")
@@ -237,6 +236,8 @@ def see(folder, val=None, *, page=False):
         ENDS["fixed"] += 1
         left = outcome(check_dataset, folder / "corrected copy", val)
         assert checked.errors or val or not left.errors, left.errors
+    loaded = outcome(checked.require)  # last, since it takes what was read
+    assert bool(checked.errors) == isinstance(loaded, RescrnetError), loaded
 
 
 @settings(max_examples=3000, phases=[Phase.explicit, Phase.generate, Phase.shrink], **QUIET)
