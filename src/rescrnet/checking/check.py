@@ -54,7 +54,7 @@ def check(
     Args:
         folder: the dataset, in any layout that training takes.
         val: how to split off validation images, as in training.
-        declared: keys of ``dataset.yaml`` that go before what is said there, such as ``instances``.
+        declared: keys of ``dataset.yaml`` that go before what is said there, such as ``instance_boundary``.
         most: how many images to open, evenly spread over all where there are more.
 
     Returns:
