@@ -198,6 +198,8 @@ def predict(
             "--workers, --dask", "both are given", "give one of them; a Dask scheduler has workers of its own"
         )
 
+    from dataclasses import replace
+
     from rescrnet.atomic import check_free
     from rescrnet.inference.budget import default_budget, parse_bytes
     from rescrnet.inference.cluster import executor
@@ -215,7 +217,7 @@ def predict(
     found, loaded = find_inputs(inputs, recursive=recursive), load(model, device)
     for note in describe_left_out(found.left_out):
         typer.echo(f"note: {note}", err=True)
-    images = join_channels(found.images, loaded.card.in_channels)
+    found = replace(found, images=join_channels(found.images, loaded.card.in_channels))
     keep_freed_memory()
     write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing, rescale)
     failures: list[str] = []
@@ -225,7 +227,7 @@ def predict(
         typer.echo(f"rescrnet: {one_line(error)}", err=True)
 
     try:
-        with executor(workers, dask) as running, progress(len(images)) as advance:
+        with executor(workers, dask) as running, progress(len(found.images)) as advance:
             resources = Resources(allowed, scratch=scratch, executor=running)
             masks = predict_files(
                 loaded, found, out, write, read=read, resources=resources, advance=advance, failed=failed
@@ -237,8 +239,8 @@ def predict(
     typer.echo(f"{count(len(masks), 'mask')} in {where}")
     if failures:
         typer.echo(
-            f"rescrnet: {len(failures)} of {count(len(images), 'image')} could not be predicted, {out / FAILED} says "
-            "why; fix them, and the same command does what is missing",
+            f"rescrnet: {len(failures)} of {count(len(found.images), 'image')} could not be predicted, "
+            f"{out / FAILED} says why; fix them, and the same command does what is missing",
             err=True,
         )
         raise typer.Exit(1)
