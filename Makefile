@@ -8,8 +8,9 @@ demo: .venv/installed
 	rm -rf rescrnet-demo
 	$(BIN)/rescrnet demo --out rescrnet-demo
 
+# Side by side on up to four cores; what takes long is handed from a busy worker to an idle one.
 test: .venv/installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
