@@ -17,7 +17,7 @@ _WORD, _RARER = (
     for words in (_MASK_WORDS, f"{_MASK_WORDS}|{_RARER_WORDS}")
 )
 _MASK = re.compile(rf"(?:^|{_SEPARATOR})(?:{_MASK_WORDS})-?\d{{0,2}}(?:$|{_SEPARATOR})")
-_SUFFIX_INSIDE = re.compile(r"\.(?:tiff?|png|jpe?g|bmp|svs|ndpi|czi|lif|nd2)(?=$|[ _.-])")
+_SUFFIX_INSIDE = re.compile(r"\.(?:tiff?|png|jpe?g|bmp|svs|ndpi|czi|lif|nd2|mrcs?|rec|dm[34])(?=$|[ _.-])")
 _BY_PRODUCT = re.compile(
     rf"(?P<name>.+?){_SEPARATOR}(?P<what>(?:object[ _-])?probabilities|uncertainty|features|overlay|flows|outlines)"
 )
