@@ -72,6 +72,15 @@ def test_an_extended_header_is_passed_over(tmp_path):
     np.testing.assert_array_equal(read_pixels(path).values, PICTURE[::-1])
 
 
+def test_bytes_are_unsigned_where_a_header_is_older_than_the_standard_or_its_maximum_says_so(tmp_path):
+    plain = mrc(tmp_path / "a.mrc", np.full((4, 4), -56, "i1"))
+    assert read_pixels(changed(plain, (80, "<f", 200.0))).values.max() == 200
+    old = np.zeros(256, "<i4")
+    old[:4] = [16, 12, 1, 0]
+    (tmp_path / "old.mrc").write_bytes(old.tobytes() + PICTURE.astype("u1").tobytes())
+    np.testing.assert_array_equal(read_pixels(tmp_path / "old.mrc").values, PICTURE[::-1])
+
+
 def test_bytes_of_imod_are_signed_only_where_it_says_so(tmp_path):
     plain = mrc(tmp_path / "a.mrc", np.full((4, 4), -56, "i1"))
     assert read_pixels(plain).values.max() == -56

@@ -91,9 +91,9 @@ def judge(reading: Reading, *, essential: bool = False) -> Checked:
 
 def _gathered(faults: Iterable[Fault]) -> list[Fault]:
     """Faults of one check, those that say the same of several files made one."""
-    alike: dict[Any, Fault] = {}
-    for number, fault in enumerate(faults):
-        key = (fault.found, fault.remedy) if fault.named == 1 and not fault.place else number
+    alike: dict[tuple[Any, ...], Fault] = {}
+    for fault in faults:
+        key = (fault.found, fault.remedy, fault.named, fault.place)
         first = alike.setdefault(key, fault)
         if first is not fault:
             alike[key] = replace(first, files=tuple(dict.fromkeys((*first.files, *fault.files))))

@@ -20,6 +20,7 @@ _HEADER = 1024  # bytes
 _BOTTOM_LEFT = 4  # the orientation, as EXIF counts, of rows that begin at the lower left
 _STAMP, _STAMPED = 152, 1146047817  # where IMOD signs a header, and how; flags follow
 _SIGNED = 1  # the flag of bytes that are signed
+_LARGEST_SIGNED = 127
 _UNSET = 1.0  # ångström: what programs write that know no pixel size
 _WHAT = {
     3: "complex values, such as a Fourier transform",
@@ -32,8 +33,9 @@ _WHAT = {
 def open_mrc(path: Path) -> Stack:
     """The planes of an MRC file, also of one packed by gzip or bzip2, which is then held whole.
 
-    Rows are stored from the lower left, and read as IMOD and Fiji show them. Bytes are signed unless IMOD, which wrote
-    the file, says that they are not. The pixel size is that of the header, unless it is exactly 1 Å, as in files of
+    Rows are stored from the lower left, and read as IMOD and Fiji show them. Bytes are signed or not as IMOD says where
+    it wrote the file; else, as the standard has it, signed, unless the header names a maximum that no signed byte has,
+    or is older than the standard. The pixel size is that of the header, unless it is exactly 1 Å, as in files of
     programs that know none.
 
     Raises :class:`DataError` where it cannot be read, or the library for it is not installed.
@@ -70,9 +72,12 @@ def _packed(mrcfile: Any, path: Path, shape: tuple[int, ...], dtype: np.dtype[An
 
 
 def _bytes_are_unsigned(header: Any) -> bool:
+    """See :func:`open_mrc`; IMOD itself goes by the maximum where another program wrote the file."""
     order = str(header.mode.dtype.byteorder)
     stamp, flags = np.frombuffer(header.tobytes(), np.dtype("i4").newbyteorder(order), 2, _STAMP)  # type: ignore[arg-type]
-    return int(stamp) == _STAMPED and not int(flags) & _SIGNED
+    if int(stamp) == _STAMPED:
+        return not int(flags) & _SIGNED
+    return bytes(header.map)[:3] != b"MAP" or float(header.dmax) > _LARGEST_SIGNED
 
 
 def _axes(names: str, shape: tuple[int, ...], header: Any) -> list[Axis]:
