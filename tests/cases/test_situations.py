@@ -388,7 +388,7 @@ def test_channels_in_files_predict_as_they_trained(drawn, tmp_path):
 def test_another_magnification_is_said_with_both_sizes(drawn, tmp_path):
     folder, _ = drawn("93")
     model = _trained(folder, tmp_path / "run")
-    with pytest.warns(RescrnetWarning, match=r"t0\.tif: its pixels are 0\.4 µm, .* 0\.1 µm.*--rescale"):
+    with pytest.warns(RescrnetWarning, match=r"t\d\.tif: its pixels are 0\.4 µm, .* 0\.1 µm.*--rescale"):
         predicted(model, folder / "coarse", tmp_path / "out")
 
 

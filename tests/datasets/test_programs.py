@@ -59,7 +59,7 @@ def pairs(folder):
                 *("{}_ground_truth.png", "{}_GroundTruth.png", "{}_anno.png", "{}_annotated.png", "{}_manual.png"),
                 *("{}_binary.png", "{}_bw.png", "{}_target.png", "{}_label_image.png", "{}_cp_masks.png"),
                 *("{}_predicted_masks.png", "{}-1_labels.png", "{}_labels-0.png", "{}_L.png", "{}_mask0.png"),
-                *("{}-1.png", "{}_fertig.png", "drawn by anna - {}.png"),
+                *("{}-1.png", "{}_fertig.png", "drawn by anna - {}.png", "{}(mask).png", "{} (mask).png"),
             )
         ),
     ],
