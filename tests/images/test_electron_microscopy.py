@@ -64,6 +64,11 @@ def test_mrc_of_either_byte_order_is_read_by_region(tmp_path, order):
     assert source.segment_bytes == 0
 
 
+def test_a_width_that_looks_like_another_form_does_not_matter(tmp_path):
+    path = mrc(tmp_path / "montage.mrc", np.zeros((2, int.from_bytes(b"P1", "little")), "i1"))
+    assert open_image(path).size == (2, 12624)
+
+
 def test_an_extended_header_is_passed_over(tmp_path):
     path = tmp_path / "a.mrc"
     with mrcfile.new(path) as file:

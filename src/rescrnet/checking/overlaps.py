@@ -23,7 +23,7 @@ _LEAST_SHARE = 0.1  # of the smaller image: a narrower overlap is not looked for
 _CANDIDATE = 0.3  # correlation of thinned-out images from which on the full ones are compared
 _SAME = 0.7  # of full images that show the same place: measured 0.76 with noise and JPEG, 0.54 where they do not
 _FINE = 1.5  # pixels: noise, which a copy has too and another image of like objects has not
-_SAME_FINE = 0.2  # correlation of that: copies 0.35 to 0.98, cells in the middle of each image, fibres, … at most 0.16
+_SAME_FINE = 0.2  # correlation of that: copies 0.24 (noise, JPEG) to 0.98, like cells, fibres, … at most 0.16
 _REPEATS = 0.6  # autocorrelation elsewhere of what repeats itself, and so fits in many places; of gratings 0.75
 _SURE = 0.95  # correlation of copies of that
 _WINDOW = 384  # side of the part of an overlap that is compared in full
@@ -147,7 +147,7 @@ def _is_one_place(first: Floats, second: Floats, overlap: Overlap) -> bool:
 
 def _repetition(image: Floats) -> float:
     """The largest autocorrelation of an even image away from itself, over at least a quarter of it."""
-    size = [next_fast_len(2 * n, real=True) for n in image.shape]
+    size = [next_fast_len(max(2 * n, 4 * _DETAIL), real=True) for n in image.shape]
     power, count = (irfft2(np.abs(rfft2(a, size)) ** 2, size) for a in (image, np.ones_like(image)))
     score = np.where(count >= image.size / 4, power / np.maximum(count, 1), -1)
     near = np.r_[-_DETAIL : _DETAIL + 1]

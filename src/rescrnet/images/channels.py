@@ -74,10 +74,12 @@ def _channel_in_metadata(file: Path) -> tuple[str, int] | None:
                 places[next((uuid.get("FileName", "") for uuid in element), "")].add(place)
     except ElementTree.ParseError:
         return None
-    numbers = {name: int(c) for name, held in places.items() if len(held) == 1 for c, z, t in held if z == t == "0"}
+    single = {name: next(iter(held)) for name, held in places.items() if len(held) == 1}
+    numbers = {name: int(c) for name, (c, z, t) in single.items() if z == t == "0" and c.isdecimal()}
     if file.name not in numbers or not len(places) == len(numbers) == len(set(numbers.values())) > 1:
         return None
-    common = os.path.commonprefix([image_stem(Path(name)) for name in numbers]).rstrip(" _.-")  # noqa: RUF071 - of letters, not of folders
+    stems = [image_stem(Path(name)) for name in numbers]
+    common = os.path.commonprefix(stems).rstrip(" _.-")  # noqa: RUF071 - of letters, not of folders
     return common or image_stem(file), numbers[file.name]
 
 

@@ -111,9 +111,10 @@ def form_of(path: Path) -> str:
         raise DataError(path, f"cannot be read ({error.strerror})", "copy it again") from None
     if not head:
         raise DataError(path, "is empty", "copy it again")
+    if head[_MAP_AT:] == _MAP:  # first: its width may look like the beginning of another form
+        return "MRC"
     form = next((form for magic, form in _FORMS.items() if head.startswith(magic)), "")
-    is_mrc = head[_MAP_AT:] == _MAP or path.name.lower().endswith(_CALLED_MRC)
-    return form or ("MRC" if is_mrc else "")
+    return form or ("MRC" if path.name.lower().endswith(_CALLED_MRC) else "")
 
 
 def named_form(path: Path) -> str:
