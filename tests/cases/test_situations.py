@@ -226,7 +226,7 @@ SITUATIONS: dict[str, Right] = {
     "77/values_100_200": Right(names=("grey 100", "grey 200"), **FOUR),
     "77/values_1_2": Right(names=("class 1", "class 2"), **FOUR),
     "77/one_class_labelled": Right(lambda mask: 1 - mask, ("grey 1", "grey 255"), **FOUR),
-    "77/int8_minus1": refused_of_four(too_few_classes="one class, 'class 0'"),
+    "77/int8_minus1": refused_of_four(too_few_classes="one class, 'class 0'.*-1 is taken for unlabelled.*save it as 1"),
     "77/float_1over255": refused_of_four(unreadable_mask="fractions"),
     "77/prob_float": refused_of_four(unreadable_mask="fractions"),
     "77/cyan_magenta": refused_of_four(many_values="#ff00ff.*#00ffff.*name each colour"),

@@ -78,7 +78,9 @@ def too_few_classes(reading: Reading) -> Iterator[Fault]:
     if reading.table and len(reading.table.classes) < 2:
         name, entry = reading.class_names[0], reading.table.classes[0]
         remedy = "label a second class, such as the background"
-        if any(facts.unlabelled for _, facts in reading.labelled) and not reading.table.ignore:
+        if any(-1 in mask.values for _, mask in reading.masks):
+            remedy = f"-1 is taken for unlabelled; if it is a class, save it as 1; else {remedy}"
+        elif any(facts.unlabelled for _, facts in reading.labelled) and not reading.table.ignore:
             line = f"classes: [{{name: background}}, {{name: {name}, value: {entry.values[0]!r}}}]"
             remedy = f"if transparent pixels are the background, write dataset.yaml with '{line}'; else {remedy}"
         yield from faults([reading.folder], f"the masks show one class, '{name}'", remedy)
