@@ -78,3 +78,19 @@ def test_inverted_published_images_are_named(name):
     train, val = published(name)
     known = IntensityProfile.fit(train)
     assert all(known.out_of_distribution(1 - image) for image in val)
+
+
+def spots(seed):
+    """A field of which 99.8 % are 0, as with a cleaned background."""
+    random = np.random.default_rng(seed)
+    image = np.zeros((96, 128, 1), np.float32)
+    for _ in range(3):
+        y, x = random.integers(5, 88), random.integers(5, 120)
+        image[y : y + 3, x : x + 3] = random.uniform(0.006, 0.014)
+    return image
+
+
+def test_sparse_fields_are_alike_and_full_ones_are_not():
+    known = IntensityProfile.fit([spots(seed) for seed in range(5)])
+    assert [known.out_of_distribution(spots(seed)) for seed in range(5, 25)] == [None] * 20
+    assert "lie far from" in known.out_of_distribution(np.random.default_rng(0).random((96, 128, 1), np.float32))

@@ -39,9 +39,15 @@ class Channel(Record):
     asymmetry: tuple[float, float]
 
     def distance(self, levels: NDArray[np.float64]) -> float:
-        """How far ``levels`` lie from those of training, in units of the range from 1 to 99 percent."""
+        """How far ``levels`` lie from those of training, in units of the range from 1 to 99 percent.
+
+        In sparse fields all of these are one value: then only they count, in units of the whole range.
+        """
         known = np.array(self.levels)
-        return float(np.abs(levels - known).mean() / max(known[_HIGH] - known[_LOW], 1e-6))
+        differ, unit = np.abs(levels - known), known[_HIGH] - known[_LOW]
+        if unit <= 0:
+            differ, unit = differ[_LOW : _HIGH + 1], known[-1] - known[0]
+        return float(differ.mean() / max(unit, 1e-6))
 
 
 class IntensityProfile(Record):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from rescrnet.checking.overlaps import find_overlaps
 from rescrnet.datasets.synthetic import draw
@@ -65,3 +66,26 @@ def test_crops_of_a_published_image_are_the_same_place():
     image = read_image(shared("em_vnc_native") / "images/00.tif")
     found = places([image[:512, :512], image[512:, 512:], image[200:712, 301:813]])
     assert found == {(0, 2): (200, 301), (1, 2): (-312, -211)}
+
+
+def grating(seed):
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:160, :200]
+    turn = random.normal(0, 0.1)
+    stripes = ((x * np.cos(turn) + y * np.sin(turn)) / random.uniform(15, 17) + random.uniform()) % 1 < 0.45
+    return 90 + 70 * stripes + random.normal(0, 8, stripes.shape)
+
+
+def section(seed):
+    """A section of a body whose outlines go on from one to the next, while its fine grain does not."""
+    shape = (160, 160)
+    body = gaussian_filter(np.random.default_rng(1).normal(size=shape), 6)
+    return 120 + 30 * body / body.std() + np.random.default_rng(seed).normal(0, 6, shape)
+
+
+@pytest.mark.parametrize("kind", [grating, section])
+def test_stripes_and_sections_that_are_alike_are_not_one_place_but_their_copies_are(kind):
+    images = [kind(seed) for seed in range(8)]
+    assert find_overlaps(images) == []
+    copy = images[2] * 0.8 + 15 + np.random.default_rng(9).normal(0, 3, images[2].shape)
+    assert places([*images, copy]) == {(2, 8): (0, 0)}

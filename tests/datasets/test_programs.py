@@ -59,7 +59,7 @@ def pairs(folder):
                 *("{}_ground_truth.png", "{}_GroundTruth.png", "{}_anno.png", "{}_annotated.png", "{}_manual.png"),
                 *("{}_binary.png", "{}_bw.png", "{}_target.png", "{}_label_image.png", "{}_cp_masks.png"),
                 *("{}_predicted_masks.png", "{}-1_labels.png", "{}_labels-0.png", "{}_L.png", "{}_mask0.png"),
-                *("{}-1.png", "{}_fertig.png", "drawn by anna - {}.png"),
+                *("{}-1.png", "{}_fertig.png", "drawn by anna - {}.png", "{}(mask).png", "{} (mask).png"),
             )
         ),
     ],
@@ -482,6 +482,9 @@ def test_leftovers_of_cellpose_are_passed_over(tmp_path):
     [
         ("C1-a.tif", "C2-a.tif", "a.png"),
         ("C1-a.tif.tif", "C2-a.tif.tif", "a.tif.png"),
+        ("MAX_C1-a.tif", "MAX_C2-a.tif", "a.png"),
+        ("AVG_C1-a.tif", "AVG_C2-a.tif", "AVG_a_mask.png"),
+        ("C1-MAX_a.tif", "C2-MAX_a.tif", "MAX_a.png"),
         ("a_w1.tif", "a_w2.tif", "a.png"),
         ("a_ch00.tif", "a_ch01.tif", "a_mask.png"),
         ("a_channel000_z001.tif", "a_channel001_z001.tif", "a_z001.png"),
@@ -500,8 +503,8 @@ def test_rows_and_columns_of_a_plate_are_no_channels(tmp_path):
     assert sorted(pairs(tmp_path)) == ["s_r1_c1", "s_r1_c2"]
 
 
-def test_ome_tiffs_that_share_their_metadata_are_one_image(tmp_path):
-    names = ["a_ch0.ome.tif", "a_ch1.ome.tif"]
+@pytest.mark.parametrize("names", [("a_ch0.ome.tif", "a_ch1.ome.tif"), ("a_GFP.ome.tif", "a_DAPI.ome.tif")])
+def test_ome_tiffs_that_share_their_metadata_are_one_image(tmp_path, names):
     for own in range(2):
         data = "".join(
             f'<TiffData FirstC="{c}" IFD="0" PlaneCount="1"><UUID FileName="{name}">urn:uuid:{c}</UUID></TiffData>'

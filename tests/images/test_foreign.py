@@ -17,9 +17,7 @@ FILES = {
     "a.lif": (b"\x70\0\0\0", "Leica LIF"),
     "a.nd2": (b"\xda\xce\xbe\x0a", "Nikon ND2"),
     "b.nd2": (b"\0\0\0\x0cjP  \r\n", "Nikon ND2"),
-    "a.dm3": (b"\0\0\0\3", "Gatan"),
-    "a.dm4": (b"\0\0\0\4", "Gatan"),
-    "a.mrc": (bytes(208) + b"MAP ", "MRC"),
+    "a.dm2": (b"GATAN", "DigitalMicrograph"),
     "a.h5": (b"\x89HDF\r\n\x1a\n", "HDF5"),
     "a.ims": (b"\x89HDF\r\n\x1a\n", "Imaris"),
     "a.npz": (b"PK\3\4", "archive of NumPy arrays"),
@@ -38,8 +36,8 @@ def test_a_microscope_s_own_file_is_named_with_the_way_out(tmp_path: Path, name:
 
 def test_a_folder_of_nothing_else_is_refused_by_name(tmp_path: Path) -> None:
     for number in range(3):
-        (tmp_path / f"{number}.dm4").write_bytes(b"\0\0\0\4" + bytes(100))
-    with pytest.raises(DataError, match=r"0\.dm4: is of a form that is not read: Gatan .*\(and 2 more\); .*OME-TIFF"):
+        (tmp_path / f"{number}.czi").write_bytes(b"ZISRAWFILE" + bytes(100))
+    with pytest.raises(DataError, match=r"0\.czi: is of a form that is not read: Zeiss .*\(and 2 more\); .*OME-TIFF"):
         list_images(tmp_path)
     save(tmp_path / "a.png", noise())
     assert [path.name for path in list_images(tmp_path)] == ["a.png"]

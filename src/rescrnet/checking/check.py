@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rescrnet.checking import checks
 from rescrnet.checking.findings import CHECKS, Finding, Severity
 from rescrnet.datasets.dataset import Dataset
+from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Reading, read_dataset
 from rescrnet.errors import DataError
 
@@ -80,6 +81,20 @@ def load_dataset(folder: str | Path, val: str | None = None, *, declared: Mappin
 def judge(reading: Reading, *, essential: bool = False) -> Checked:
     """Run all checks over what was read of a dataset, or only those without which it cannot be used at all."""
     findings = [
-        Finding(one, fault) for one in CHECKS.values() if one.essential or not essential for fault in one.find(reading)
+        Finding(one, fault)
+        for one in CHECKS.values()
+        if one.essential or not essential
+        for fault in _gathered(one.find(reading))
     ]
     return Checked(reading, sorted(findings, key=lambda finding: -finding.severity))
+
+
+def _gathered(faults: Iterable[Fault]) -> list[Fault]:
+    """Faults of one check, those that say the same of several files made one."""
+    alike: dict[tuple[Any, ...], Fault] = {}
+    for fault in faults:
+        key = (fault.found, fault.remedy, fault.named, fault.place)
+        first = alike.setdefault(key, fault)
+        if first is not fault:
+            alike[key] = replace(first, files=tuple(dict.fromkeys((*first.files, *fault.files))))
+    return list(alike.values())

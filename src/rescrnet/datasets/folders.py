@@ -11,8 +11,7 @@ from pathlib import Path
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.names import is_mask_name
 from rescrnet.datasets.tables import find_table
-from rescrnet.images.npy import holds_numbers
-from rescrnet.images.open import SUFFIXES
+from rescrnet.images.open import SUFFIXES, is_named_image
 from rescrnet.images.zarr_reader import is_zarr
 
 TRAINING = ("trainlocal", "train", "training")
@@ -74,7 +73,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
     try:
         if not entry.name.lower().endswith(SUFFIXES):
             return entry.is_dir() and is_zarr(path)
-        return entry.is_file() and (path.suffix.lower() != ".npy" or holds_numbers(path))
+        return entry.is_file() and is_named_image(path)
     except OSError:  # a link that leads to itself
         return False
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rescrnet.datasets.challenge import find_films
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.folders import (
     Folders,
@@ -79,8 +80,8 @@ def find_pairs(folder: Path) -> Split:
     """The pairs of a dataset folder.
 
     Understood without being told are the authors' layout, ``images`` and ``masks`` or ``labels``, nnU-Net's, BiaPy's,
-    CVAT's, a folder or a file of binary masks for each class below ``masks``, images and masks in one folder, a folder
-    for each image, and a CSV table of them.
+    CVAT's, the Cell Tracking Challenge's, a folder or a file of binary masks for each class below ``masks``, images and
+    masks in one folder, a folder for each image, and a CSV table of them.
     Where the layout has no validation images, all pairs are for training; :func:`split_off` takes some.
 
     Raises :class:`DataError` where a folder is missing or empty, or an image or a mask has no partner or two.
@@ -99,6 +100,8 @@ def look_through(folder: Path) -> Contents:
         root = unnested(folder)
         if table := find_table(root):
             return _from_table(table)
+        if films := _from_films(root):
+            return films
         folders = find_folders(root)
         missing = any(fault.check == "missing-folder" for fault in folders.faults)
         contents = _from_image_folders(root) if missing and folders.layout == "unknown" else None
@@ -142,6 +145,21 @@ def _names_apart(images: Sequence[Path]) -> dict[Path, str]:
         for stem, same in by_stem.items()
         for image in same
     }
+
+
+def _from_films(root: Path) -> Contents | None:
+    """The Cell Tracking Challenge: the images of a film are a group, where there are several."""
+    if not (found := find_films(root)):
+        return None
+    films, faults = found
+    pairs: list[Pair] = []
+    for name, film in films.items():
+        for stem, (image, mask) in film.items():
+            group = name if len(films) > 1 else ""
+            expanded, more = _pages(Pair(stem, image, MaskFiles({"": mask}), group))
+            pairs += expanded
+            faults += more
+    return Contents("Cell Tracking Challenge", Split(pairs, []), faults, [], root)
 
 
 def _from_image_folders(root: Path) -> Contents | None:

@@ -13,11 +13,11 @@ _MASK_WORDS = (
 )
 _RARER_WORDS = r"manual|binary|binari[sz]ed|bw|targets?|predicted|predictions?|truth|segmented|l"
 _WORD, _RARER = (
-    re.compile(rf"(?:^|{_SEPARATOR}+)(?:{words}|images?|imgs?|raw|ome|cp)(?=$|{_SEPARATOR})")
+    re.compile(rf"(?:^|{_SEPARATOR}+|(?=\())(?:{words}|\((?:{words})\)|images?|imgs?|raw|ome|cp)(?=$|{_SEPARATOR})")
     for words in (_MASK_WORDS, f"{_MASK_WORDS}|{_RARER_WORDS}")
 )
-_MASK = re.compile(rf"(?:^|{_SEPARATOR})(?:{_MASK_WORDS})-?\d{{0,2}}(?:$|{_SEPARATOR})")
-_SUFFIX_INSIDE = re.compile(r"\.(?:tiff?|png|jpe?g|bmp|svs|ndpi|czi|lif|nd2)(?=$|[ _.-])")
+_MASK = re.compile(rf"(?:^|{_SEPARATOR}|\()(?:{_MASK_WORDS})-?\d{{0,2}}(?:$|{_SEPARATOR}|\))")
+_SUFFIX_INSIDE = re.compile(r"\.(?:tiff?|png|jpe?g|bmp|svs|ndpi|czi|lif|nd2|mrcs?|rec|dm[34])(?=$|[ _.-])")
 _BY_PRODUCT = re.compile(
     rf"(?P<name>.+?){_SEPARATOR}(?P<what>(?:object[ _-])?probabilities|uncertainty|features|overlay|flows|outlines)"
 )
@@ -31,8 +31,8 @@ def plain(stem: str) -> str:
 def name_of(stem: str, *, rarer: bool = False) -> str:
     """What is left of a stem without case, the suffix of an image in it, and words such as ``mask``, ``img``, ``ome``.
 
-    ``a.tif_mask``, ``Mask of a.tif``, ``img_a`` and ``a`` are ``a``. Nothing is left of ``mask`` itself. Words such as
-    ``target`` or ``bw``, which images may have too, are taken off where the ``rarer`` ones are asked for.
+    ``a.tif_mask``, ``a (mask)``, ``Mask of a.tif``, ``img_a`` and ``a`` are ``a``. Nothing is left of ``mask`` itself.
+    Words such as ``target`` or ``bw``, which images may have too, are taken off where the ``rarer`` ones are asked for.
     """
     name, before, word = plain(stem), None, _RARER if rarer else _WORD
     while name != before:

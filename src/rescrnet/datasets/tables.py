@@ -77,7 +77,10 @@ def _fault(path: Path, cells: Mapping[str, str], seen: Mapping[Path, int]) -> tu
         except OSError:  # too long for a name
             there = False
         if not there:
-            return f"there is no file '{name}'", f"expected a {column} relative to the table"
+            return (
+                f"there is no file '{name}'",
+                f"expected {'an' if column == 'image' else 'a'} {column} relative to the table",
+            )
     if (split := cells.get("split", "").lower()) not in _SPLITS:
         return f"split '{split}' is unknown", "expected train, val or test"
     if line := seen.get(_file(path.parent, cells["image"])):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -22,7 +24,9 @@ CHANNEL = re.compile(
     r"(?P<name>.+?)[ _.-]+(?:(?:c|ch|channel)[ _-]?(?P<number>\d{1,4})|w(?P<wavelength>\d))", re.IGNORECASE
 )
 NNUNET_CHANNEL = re.compile(r"(?P<name>.+)_(?P<number>\d{4})")
-_FIJI_CHANNEL = re.compile(r"c(?P<number>\d)-(?P<name>.+)", re.IGNORECASE)  # "Split Channels"
+_FIJI_CHANNEL = re.compile(  # "Split Channels", and projections of them: MAX_C1-cell
+    r"(?P<before>(?:max|avg|min|sum|std|med)_)?c(?P<number>\d)-(?P<name>.+)", re.IGNORECASE
+)
 _CHANNEL_INSIDE = re.compile(  # Micro-Manager
     r"(?P<name>.+?)[ _.-]+(?:ch|channel)[ _-]?(?P<number>\d{1,4})(?P<rest>[ _.-].+)", re.IGNORECASE
 )
@@ -33,6 +37,8 @@ def group_channels(files: Iterable[Path], pattern: re.Pattern[str] = CHANNEL) ->
     numbered: dict[str, dict[int, Path]] = defaultdict(dict)
     for file in files:
         channel = channel_of(image_stem(file), pattern)
+        if not channel and pattern is CHANNEL:
+            channel = _channel_in_metadata(file)
         if not channel:
             return {}
         numbered[channel[0]][channel[1]] = file
@@ -47,8 +53,34 @@ def channel_of(stem: str, pattern: re.Pattern[str] = CHANNEL) -> tuple[str, int]
             found = match.groupdict()
             name, _, suffix = found["name"].rpartition(".")
             name = name if suffix.lower() in ("tif", "tiff") else found["name"]
-            return name + (found.get("rest") or ""), int(found["number"] or found["wavelength"])
+            return (found.get("before") or "") + name + (found.get("rest") or ""), int(
+                found["number"] or found["wavelength"]
+            )
     return None
+
+
+def _channel_in_metadata(file: Path) -> tuple[str, int] | None:
+    """The same of an OME-TIFF that says of itself that it is one channel of several files, whatever they are called.
+
+    The name is what the names of the files begin with.
+    """
+    if not file.name.lower().endswith((".ome.tif", ".ome.tiff")):
+        return None
+    places: dict[str, set[tuple[str, str, str]]] = defaultdict(set)
+    try:
+        for element in ElementTree.fromstring(_description(file)).iter():
+            if element.tag.endswith("}TiffData"):
+                place = (element.get("FirstC", "0"), element.get("FirstZ", "0"), element.get("FirstT", "0"))
+                places[next((uuid.get("FileName", "") for uuid in element), "")].add(place)
+    except ElementTree.ParseError:
+        return None
+    single = {name: next(iter(held)) for name, held in places.items() if len(held) == 1}
+    numbers = {name: int(c) for name, (c, z, t) in single.items() if z == t == "0" and c.isdecimal()}
+    if file.name not in numbers or not len(places) == len(numbers) == len(set(numbers.values())) > 1:
+        return None
+    stems = [image_stem(Path(name)) for name in numbers]
+    common = os.path.commonprefix(stems).rstrip(" _.-")  # noqa: RUF071 - of letters, not of folders
+    return common or image_stem(file), numbers[file.name]
 
 
 class _JoinedChannels:

@@ -29,15 +29,10 @@ class Foreign(NamedTuple):
 
 _HDF5 = Foreign("HDF5", "export the array in it as TIFF, with Fiji's HDF5 plugin, ilastik, or h5py and tifffile")
 _NPZ = Foreign("an archive of NumPy arrays (.npz)", "save each array by itself with numpy.save, as .npy")
-_DM = Foreign("Gatan DigitalMicrograph", f"save it as TIFF there, or {_FIJI}")
-_MRC = Foreign("MRC", f"convert it with IMOD's mrc2tif, or {_FIJI}")
 _MAGIC = (  # offset, bytes
     (0, b"ZISRAWFILE", Foreign("Zeiss CZI", f"export it as OME-TIFF from ZEN, or {_FIJI}")),
     (0, b"\xda\xce\xbe\x0a", Foreign("Nikon ND2", f"export it as TIFF from NIS-Elements, or {_FIJI}")),
     (0, b"\x70\0\0\0", Foreign("Leica LIF", f"export it as TIFF from LAS X, or {_FIJI}")),
-    (0, b"\0\0\0\3", _DM),
-    (0, b"\0\0\0\4", _DM),
-    (208, b"MAP ", _MRC),
     (0, b"\x89HDF\r\n\x1a\n", _HDF5),
     (0, b"\xd0\xcf\x11\xe0", Foreign("an Olympus or Zeiss file (OIB, ZVI)", _FIJI)),
     (0, b"8BPS", Foreign("Photoshop", _MASKS)),
@@ -53,8 +48,7 @@ _SUFFIX = {
     ".nd2": _MAGIC[1][2],
     ".lif": _MAGIC[2][2],
     ".npz": _NPZ,
-    **dict.fromkeys((".dm2", ".dm3", ".dm4"), _DM),
-    **dict.fromkeys((".mrc", ".mrcs", ".rec", ".map"), _MRC),
+    ".dm2": Foreign("an old file of DigitalMicrograph", f"save it as TIFF there, or {_FIJI}"),
     **dict.fromkeys((".h5", ".hdf5", ".hdf", ".emd"), _HDF5),
     **dict.fromkeys((".psd", ".xcf", ".kra", ".svg", ".ora"), Foreign("a drawing program", _MASKS)),
     **dict.fromkeys((".lof", ".xlef"), Foreign("Leica LAS X", _FIJI)),

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from rescrnet.errors import DataError
+from rescrnet.images.dm_reader import DM_SUFFIXES, open_dm
 from rescrnet.images.foreign import foreign_among, foreign_form
+from rescrnet.images.mrc_reader import MRC_SUFFIXES, PACKED, open_mrc
 from rescrnet.images.npy import RawArray, holds_numbers
 from rescrnet.images.picture import open_picture
 from rescrnet.images.stack import ArrayLike, Axis, Stack, default_axes, make_stack
@@ -18,7 +20,8 @@ from rescrnet.images.zarr_reader import is_zarr, open_zarr
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k")
 TIFFS = (".tif", ".tiff", ".btf", ".lsm", ".svs", ".ndpi", ".scn", ".bif", ".qptiff")
-SUFFIXES = (*PICTURES, *TIFFS, ".npy")
+_PACKED_MRC = tuple(f"{suffix}{packed}" for suffix in MRC_SUFFIXES for packed in PACKED)
+SUFFIXES = (*PICTURES, *TIFFS, ".npy", *MRC_SUFFIXES, *_PACKED_MRC, *DM_SUFFIXES)
 """Files of these names are taken for images where a folder is listed."""
 
 _FORMS = {
@@ -40,7 +43,11 @@ _FORMS = {
     b"P6": "PNM",
     b"\0\0\0\x0cjP  ": "JPEG2000",
     b"\xff\x4f\xff\x51": "JPEG2000",
+    b"\0\0\0\3": "DM",
+    b"\0\0\0\4": "DM",
 }
+_MAP_AT, _MAP = 208, b"MAP"  # where the header of an MRC file says what it is
+_CALLED_MRC = (".mrc", ".mrcs", *_PACKED_MRC)  # what is called so is MRC even where an old header does not say it
 _NAMED = {
     ".png": "PNG",
     ".bmp": "BMP",
@@ -51,6 +58,8 @@ _NAMED = {
     **dict.fromkeys((".jpg", ".jpeg"), "JPEG"),
     **dict.fromkeys((".pbm", ".pgm", ".ppm", ".pnm"), "PNM"),
     **dict.fromkeys((".jp2", ".j2k"), "JPEG2000"),
+    **dict.fromkeys((*MRC_SUFFIXES, *_PACKED_MRC), "MRC"),
+    **dict.fromkeys(DM_SUFFIXES, "DM"),
 }
 
 
@@ -58,7 +67,8 @@ def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, 
     """The planes of an image on disk, by the content of the file; no pixel of them is read yet.
 
     Args:
-        path: a TIFF, PNG, JPEG, BMP, GIF, WebP, PNM, JPEG 2000 or ``.npy`` file, an OME-Zarr image, or a Zarr array.
+        path: a TIFF, PNG, JPEG, BMP, GIF, WebP, PNM, JPEG 2000, ``.npy``, MRC, DM3 or DM4 file, an OME-Zarr image, or
+            a Zarr array.
         level: of the pyramid, 0 the finest.
         fill_missing: take chunks and tiles that are not there for empty, as some writers mean them, rather than lost.
         indices: of an indexed PNG or BMP give the indices, as for a mask, not the colours.
@@ -80,6 +90,8 @@ def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, 
         raise DataError(path, "has one level, 0", f"there is no level {level}")
     if form == "NumPy":
         return replace(wrap(RawArray.open(path), name=str(path)), path=path, form=form)
+    if form in ("MRC", "DM"):
+        return open_mrc(path) if form == "MRC" else open_dm(path)
     if (not form or path.suffix.lower() == ".nd2") and (foreign := foreign_form(path)):
         raise DataError(path, f"is of a form that is not read: {foreign.name}", foreign.remedy)
     return open_picture(path, indices=indices)
@@ -92,19 +104,35 @@ def form_of(path: Path) -> str:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(_MAP_AT + len(_MAP))
     except OSError as error:
         if isinstance(error, PermissionError):
             raise DataError(path, "no permission to read it", "correct its permissions") from None
         raise DataError(path, f"cannot be read ({error.strerror})", "copy it again") from None
     if not head:
         raise DataError(path, "is empty", "copy it again")
-    return next((form for magic, form in _FORMS.items() if head.startswith(magic)), "")
+    if head[_MAP_AT:] == _MAP:  # first: its width may look like the beginning of another form
+        return "MRC"
+    form = next((form for magic, form in _FORMS.items() if head.startswith(magic)), "")
+    return form or ("MRC" if path.name.lower().endswith(_CALLED_MRC) else "")
 
 
 def named_form(path: Path) -> str:
     """What the end of a file's name says that it is; nothing where it says nothing."""
-    return _NAMED.get(path.suffix.lower(), "")
+    return next((form for suffix, form in _NAMED.items() if path.name.lower().endswith(suffix)), "")
+
+
+def is_named_image(path: Path) -> bool:
+    """Whether a file is named as an image; its content is looked at where other files have such names, too."""
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return holds_numbers(path)  # Cellpose keeps Python objects so
+    if suffix in MRC_SUFFIXES and suffix not in _CALLED_MRC:  # maps and records of any kind
+        try:
+            return form_of(path) == "MRC"
+        except DataError:
+            return False
+    return path.name.lower().endswith(SUFFIXES)
 
 
 def count_planes(path: Path) -> int:
@@ -140,6 +168,8 @@ def wrap(array: ArrayLike, axes: str | None = None, *, name: str = "image", alph
 
 def image_stem(path: Path) -> str:
     """The name of an image without its suffix, also where that has two parts: ``cell.ome.tif`` is ``cell``."""
+    if path.name.lower().endswith(_PACKED_MRC):
+        return Path(path.stem).stem
     return path.stem.removesuffix(".ome") if path.suffix.lower() in (".tif", ".tiff", ".zarr") else path.stem
 
 
@@ -149,17 +179,13 @@ def list_images(folder: Path) -> list[Path]:
     Raises :class:`DataError` where it can open nothing, but there are images in a form that is not read.
     """
     visible = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    images = [path for path in visible if (_is_named_image(path) if path.is_file() else is_zarr(path))]
+    images = [path for path in visible if (is_named_image(path) if path.is_file() else is_zarr(path))]
     foreign = {} if images else foreign_among(visible)
     for form, files in foreign.items():
         if not form.annotations:
             more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
             raise DataError(files[0], f"is of a form that is not read: {form.name}{more}", form.remedy)
     return images
-
-
-def _is_named_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and (path.suffix.lower() != ".npy" or holds_numbers(path))
 
 
 def by_stem(files: Iterable[Path], stem_of: Callable[[Path], str] = image_stem) -> dict[str, Path]:

@@ -28,6 +28,20 @@ MICROMETRES = {  # by the names that OME-Zarr gives units of length
     "inch": 25.4e3,
     "meter": 1e6,
 }
+UNITS = {  # the names of OME-Zarr for units as programs write them, in small letters
+    **dict.fromkeys(("å", "angstrom"), "angstrom"),
+    **dict.fromkeys(("pm", "picometer"), "picometer"),
+    **dict.fromkeys(("nm", "nanometer"), "nanometer"),
+    **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer"), "micrometer"),
+    **dict.fromkeys(("mm", "millimeter"), "millimeter"),
+    **dict.fromkeys(("cm", "centimeter"), "centimeter"),
+    **dict.fromkeys(("inch", "in"), "inch"),
+    "m": "meter",
+    "s": "second",
+    "ms": "millisecond",
+    "min": "minute",
+    "h": "hour",
+}
 
 _COARSEST = 20.0  # micrometres: what looks larger is the resolution of a printer or screen, 1270 dots per inch or less
 _LARGEST = 4 << 30  # bytes of pixels in one image

@@ -21,27 +21,13 @@ from numpy.typing import NDArray
 from rescrnet.errors import DataError
 from rescrnet.images.npy import Index, RawArray, as_ranges
 from rescrnet.images.shown import Inverted, is_ramp, upright
-from rescrnet.images.stack import MICROMETRES, ArrayLike, Axis, Stack, believable_step, decoding, make_stack
+from rescrnet.images.stack import MICROMETRES, UNITS, ArrayLike, Axis, Stack, believable_step, decoding, make_stack
 from rescrnet.wording import one_line
 
 _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
 _ALPHA = (1, 2)  # extra samples: associated and unassociated alpha
 _JPEG = (6, 7, 34892, 33007)  # compressions that keep their tables apart
 _AXES = {"Y": "y", "X": "x", "S": "c", "C": "c", "Z": "z", "T": "t", "Q": "p", "I": "p", "R": "p"}
-_UNITS = {
-    **dict.fromkeys(("å", "angstrom"), "angstrom"),
-    **dict.fromkeys(("pm", "picometer"), "picometer"),
-    **dict.fromkeys(("nm", "nanometer"), "nanometer"),
-    **dict.fromkeys(("µm", "μm", "um", "micron", "microns", "micrometer"), "micrometer"),
-    **dict.fromkeys(("mm", "millimeter"), "millimeter"),
-    **dict.fromkeys(("cm", "centimeter"), "centimeter"),
-    **dict.fromkeys(("inch", "in"), "inch"),
-    "m": "meter",
-    "s": "second",
-    "ms": "millisecond",
-    "min": "minute",
-    "h": "hour",
-}
 _ORIENTATION = 274  # the number of its tag
 _THUMBNAIL = 4  # an image beside another that is this much smaller in height and width is its thumbnail
 
@@ -357,7 +343,7 @@ def _steps(file: Any, page: Any) -> dict[str, tuple[float, str]]:
         return {}
     if file.is_imagej and (facts := file.imagej_metadata or {}).get("unit"):
         name = re.sub(r"\\u00[bB]5", "µ", str(facts["unit"])).lower()
-        unit = _UNITS.get(name, "")
+        unit = UNITS.get(name, "")
         steps = {"Y": (1 / down, unit), "X": (1 / right, unit), "Z": (float(facts.get("spacing", 0)), unit)}
     else:
         unit = {2: "inch", 3: "centimeter", 4: "millimeter", 5: "micrometer"}.get(int(page.resolutionunit), "")
@@ -374,7 +360,7 @@ def _ome_steps(xml: str) -> dict[str, tuple[float, str]]:
     names = {"Y": "PhysicalSizeY", "X": "PhysicalSizeX", "Z": "PhysicalSizeZ", "T": "TimeIncrement"}
     steps = {}
     for letter, name in names.items():
-        unit = _UNITS.get(pixels.get(f"{name}Unit", "s" if letter == "T" else "µm").lower())
+        unit = UNITS.get(pixels.get(f"{name}Unit", "s" if letter == "T" else "µm").lower())
         if name in pixels.attrib and unit:
             steps[letter] = (float(pixels.attrib[name]), unit)
     return {letter: (step, unit) for letter, (step, unit) in steps.items() if step > 0}

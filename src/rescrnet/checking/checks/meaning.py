@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,14 @@ _RARE = 2e-3  # share of pixels
 _UNLABELLED = 0.5
 _CLEARLY = 2.0  # times more explained by another than by its own
 _RELATED = 0.15  # so much more must be explained; a few large objects explain a tenth by chance
+_TURNED_RIGHT = 0.6  # of what masks usually explain: a mask that was turned back explains about as much
 _USUAL = 0.5  # explained by most masks, or one that explains nothing says little
 _MANY = 3  # masks with one and the same fault become one finding
 _FEWEST_CONTRASTS = 4  # images that tell what is usual
 _NEARLY_ALL = 0.8
 _SPECKS = 8  # in an image, on average; a few slits and corners are no fault
 _CONTRAST = 0.4  # correlation of a class with brightness from which on it is clearly bright, or dark
+_USUAL_CONTRAST = 0.2  # of most masks, from which on that of a mask tells whether it is inverted
 _FEWEST_CELLS = 400  # on smaller images masks fit by chance
 
 
@@ -75,7 +78,9 @@ def too_few_classes(reading: Reading) -> Iterator[Fault]:
     if reading.table and len(reading.table.classes) < 2:
         name, entry = reading.class_names[0], reading.table.classes[0]
         remedy = "label a second class, such as the background"
-        if any(facts.unlabelled for _, facts in reading.labelled) and not reading.table.ignore:
+        if any(-1 in mask.values for _, mask in reading.masks):
+            remedy = f"-1 is taken for unlabelled; if it is a class, save it as 1; else {remedy}"
+        elif any(facts.unlabelled for _, facts in reading.labelled) and not reading.table.ignore:
             line = f"classes: [{{name: background}}, {{name: {name}, value: {entry.values[0]!r}}}]"
             remedy = f"if transparent pixels are the background, write dataset.yaml with '{line}'; else {remedy}"
         yield from faults([reading.folder], f"the masks show one class, '{name}'", remedy)
@@ -172,6 +177,9 @@ def inverted_mask(reading: Reading) -> Iterator[Fault]:
         return
     middle = float(np.median([share for _, share in examples]))
     wrong = [i for i, share in examples if abs(share - middle) > 0.4 and abs(1 - share - middle) < 0.2]
+    usual = float(np.median([_contrast_of(example) for example, _ in examples]))
+    if abs(usual) > _USUAL_CONTRAST:  # of an inverted mask it is the other way round
+        wrong = [example for example in wrong if _contrast_of(example) * usual <= 0]
     if len(wrong) < len(examples) / 3:
         reason = f"shows as much of '{reading.class_names[0]}' as other masks show of '{reading.class_names[1]}'"
         yield from faults(_masks_of(wrong), reason, "look whether it is inverted")
@@ -199,6 +207,13 @@ def contrast_differs(reading: Reading) -> Iterator[Fault]:
             reason,
             "look whether these images, or their masks, are inverted (in Fiji: Edit › Invert, Image › Lookup Tables)",
         )
+
+
+def _contrast_of(example: Example) -> float:
+    """How the second class goes with brightness, from -1 to 1; 0 where that is not known."""
+    if not (example.usable and example.image and example.classes):
+        return 0.0
+    return _correlations(example.classes.maps[:1], example.image.reduced)[0]
 
 
 def _correlations(layers: NDArray[np.uint8], grey: NDArray[np.float32]) -> list[float]:
@@ -239,23 +254,41 @@ def mask_of_another_image(reading: Reading) -> Iterator[Fault]:
 @finds(Severity.warning)
 def mask_mirrored(reading: Reading) -> Iterator[Fault]:
     """A mask fits its image far better when it is mirrored or rotated: an export flipped one of the two."""
-    for example, facts in _comparable(reading):
-        if example.image:
-            own = float(explained(facts.maps, [example.image.reduced])[0])
-            ways = turned(facts.maps, example.image.reduced)
-            best = max(ways, key=lambda way: ways[way])
-            if ways[best] > max(_CLEARLY * own, own + _RELATED):
-                reason = f"fits its image far better {best} ({ways[best]:.0%} of it explained, {own:.0%} as it is)"
-                yield from faults(_masks_of([example]), reason, "look at both and rotate the mask back")
+    pairs = [(example, facts) for example, facts in _comparable(reading) if example.image]
+    own = _own_fits(pairs)
+    usual = float(np.median(own)) if own else 0.0
+    found: dict[str, list[tuple[Example, float, float]]] = defaultdict(list)
+    for (example, facts), fit in zip(pairs, own, strict=True):
+        ways = turned(facts.maps, example.image.reduced) if example.image else {}
+        best = max(ways, key=lambda way: ways[way], default="")
+        if best and ways[best] > max(_CLEARLY * fit, fit + _RELATED, _TURNED_RIGHT * usual):
+            found[best].append((example, ways[best], fit))
+    for way, turned_masks in found.items():
+        examples, after, before = zip(*turned_masks, strict=True)
+        reason = f"fits its image far better {way} ({_percent(after)} of it explained, {_percent(before)} as it is)"
+        yield from faults(_masks_of(examples), reason, "look at both and rotate the mask back")
+
+
+def _own_fits(pairs: Iterable[tuple[Example, ClassFacts]]) -> list[float]:
+    """How much each mask explains of its image."""
+    return [float(explained(f.maps, [example.image.reduced])[0]) if example.image else 0.0 for example, f in pairs]
+
+
+def _percent(shares_of: Sequence[float]) -> str:
+    """``3%``, or from the least to the most, ``3% to 8%``."""
+    low, high = (f"{choose(shares_of):.0%}" for choose in (min, max))
+    return low if low == high else f"{low} to {high}"
 
 
 @finds(Severity.warning)
 def mask_unrelated(reading: Reading) -> Iterator[Fault]:
     """A mask has nothing to do with what is bright and dark in its image, while other masks have."""
     pairs = _comparable(reading)
-    fits = [float(explained(f.maps, [i.image.reduced])[0]) if i.image else 0.0 for i, f in pairs]
+    fits = _own_fits(pairs)
     if len(fits) >= 3 and (usual := float(np.median(fits))) > _USUAL:
-        for (example, _), fit in zip(pairs, fits, strict=True):
-            if fit < usual / 15:
-                reason = f"explains {fit:.0%} of its image, other masks usually {usual:.0%}"
-                yield from faults(_masks_of([example]), reason, "look whether it belongs to the image")
+        wrong = [(example, fit) for (example, _), fit in zip(pairs, fits, strict=True) if fit < usual / 15]
+        if wrong:
+            reason = f"explains {_percent([fit for _, fit in wrong])} of its image, other masks usually {usual:.0%}"
+            yield from faults(
+                _masks_of(example for example, _ in wrong), reason, "look whether it belongs to the image"
+            )
