@@ -7,6 +7,7 @@ from PIL import Image
 
 from tests.support.folders import noise, save, stripes
 from tests.support.micrographs import LEVELS, SIZE, good, image_of, mask_of
+from tests.support.outlines import labelme, polygon
 
 BAD = {}
 
@@ -320,6 +321,17 @@ def _(data):
 def _(data):
     Image.open(mask(data)).save(data / "masks/c.jpg", quality=95)
     mask(data).unlink()
+
+
+@bad("shapes-without-area", "masks/c.json", says="holds 1 point beside outlines")
+def _(data):
+    corners = [[4, 4], [20, 4], [20, 30], [4, 30]]
+    for number, stem in enumerate("abcdefgh"):
+        mask(data, stem).unlink()
+        shapes = [polygon("cell", [[x + number, y] for x, y in corners])]
+        labelme(
+            data / f"masks/{stem}.json", *shapes, *([polygon("cell", [[1, 1]], "point")] * (stem == "c")), size=SIZE
+        )
 
 
 @bad("soft-edges", "masks/c.png", says="has smooth edges")

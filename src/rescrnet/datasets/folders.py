@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rescrnet.annotations.read import SUFFIXES as ANNOTATIONS
+from rescrnet.annotations.read import form_of
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.names import is_mask_name
 from rescrnet.datasets.tables import find_table
@@ -44,11 +46,13 @@ class Listing:
         images: files with the suffix of an image, and Zarrs, sorted by name.
         folders: folders, sorted by name.
         foreign: other files, hidden ones too, and links that lead nowhere; the first thousand.
+        annotations: files that by their suffix may hold outlines, sorted by name; they are foreign, too.
     """
 
     images: Sequence[Path]
     folders: Sequence[Path]
     foreign: Sequence[Path]
+    annotations: Sequence[Path]
 
 
 def list_folder(folder: Path) -> Listing:
@@ -56,6 +60,7 @@ def list_folder(folder: Path) -> Listing:
     images: list[str] = []
     folders: list[str] = []
     foreign: list[str] = []
+    annotations: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
@@ -63,9 +68,12 @@ def list_folder(folder: Path) -> Listing:
                 images.append(entry.name)
             elif _is_folder(entry):
                 folders += [] if hidden else [entry.name]
-            elif len(foreign) < 1000:
-                foreign.append(entry.name)
-    return Listing(*([folder / name for name in sorted(names)] for names in (images, folders, foreign)))
+            else:
+                if not hidden and entry.name.lower().endswith(ANNOTATIONS):
+                    annotations.append(entry.name)
+                if len(foreign) < 1000:
+                    foreign.append(entry.name)
+    return Listing(*([folder / name for name in sorted(names)] for names in (images, folders, foreign, annotations)))
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
@@ -180,6 +188,8 @@ def part_of(folder: Path) -> ImageAndMaskFolders | Fault:
             return ImageAndMaskFolders(folder, folder)
     if not sides[0] and list_folder(folder).images:
         sides[0] = [folder]  # the images lie beside the folder of their masks
+    if sides[0] and not sides[1]:  # what was outlined lies beside the images, or beside their folder
+        sides[1] = [place for place in (_inner(sides[0][0]), folder) if holds_annotations(place)][:1]
     for side, names in zip(sides, (IMAGES, MASKS), strict=True):
         if len(side) > 1:
             remedy = "keep one of them, or put the others elsewhere"
@@ -221,7 +231,14 @@ def _by_first_words(folder: Path) -> Folders | None:
 def _is_mixed(folder: Path) -> bool:
     """Whether images and masks lie in one folder."""
     listing = list_folder(folder)
-    return not listing.folders and any(is_mask_name(file.stem) for file in listing.images)
+    if listing.folders or not listing.images:
+        return False
+    return any(is_mask_name(file.stem) for file in listing.images) or holds_annotations(folder)
+
+
+def holds_annotations(folder: Path) -> bool:
+    """Whether outlines lie directly in a folder."""
+    return any(form_of(file) for file in list_folder(folder).annotations)
 
 
 def _inner(folder: Path) -> Path:
@@ -235,7 +252,8 @@ def _candidates(folder: Path, names: Sequence[Sequence[str]]) -> list[Path]:
     """The folders of the first line of names that any with something in it has; else any of such a name."""
     found = [_children(folder, line) for line in names]
     filled = [[path for path in line if _holds_something(path)] for line in found]
-    return next((line for line in (*filled, *found) if line), [])
+    outlined = [[path for path in line if holds_annotations(path)] for line in found] if names is MASKS else []
+    return next((line for line in (*filled, *outlined, *found) if line), [])
 
 
 def _holds_something(folder: Path) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rescrnet.annotations.read import form_of
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.folders import (
     Folders,
@@ -20,12 +21,13 @@ from rescrnet.datasets.folders import (
 from rescrnet.datasets.image_folders import ImageFolders, arrange, find_image_folders
 from rescrnet.datasets.names import name_of
 from rescrnet.datasets.one_folder import divide
+from rescrnet.datasets.outlines import as_outlines, find_outlines
 from rescrnet.datasets.pairing import classes_in_names, pair_names, same_stem
 from rescrnet.datasets.tables import find_table, read_table
 from rescrnet.errors import DataError
 from rescrnet.images.channels import CHANNEL, NNUNET_CHANNEL, channel_of, group_channels
 from rescrnet.images.open import count_planes, image_stem
-from rescrnet.images.whole import Channels, Objects, Origin, Page, files_of
+from rescrnet.images.whole import Channels, Objects, Origin, Outlines, Page, files_of
 from rescrnet.masks.stored import MaskFiles
 from rescrnet.wording import count
 
@@ -115,6 +117,8 @@ def _in_files(split: Split) -> str:
     origins = [origin for pair in (*split.train, *split.val) for origin in pair.masks.values()]
     if any(isinstance(origin, Objects) for origin in origins):
         return ", a mask for each object"
+    if outlined := {form_of(origin.path): None for origin in origins if isinstance(origin, Outlines)}:
+        return f", outlines of {' and '.join(outlined)}"
     return ", a mask for each class" if len(origins) > len(split.train) + len(split.val) else ""
 
 
@@ -123,7 +127,9 @@ def _from_table(table: Path) -> Contents:
     pairs: dict[str, list[Pair]] = {"train": [], "val": []}
     names = _names_apart([row.image for row in rows])
     for row in rows:
-        expanded, more = _pages(Pair(names[row.image], row.image, MaskFiles({"": row.mask}), row.group))
+        expanded, more = _pages(
+            Pair(names[row.image], row.image, MaskFiles({"": as_outlines(row.mask, row.image)}), row.group)
+        )
         pairs[row.split] += expanded
         faults += more
     if not rows and not faults:
@@ -175,10 +181,12 @@ def _pairs_of_image_folders(found: ImageFolders) -> tuple[list[Pair], list[Fault
 
 
 def with_numbered_objects(split: Split) -> Split:
-    """The pairs with the objects of masks that have a file for each of them numbered, so that they stay apart."""
+    """The pairs with objects that have a file or an outline each numbered, so that they stay apart."""
 
     def numbered(pair: Pair) -> Pair:
-        masks = {k: replace(o, numbered=True) if isinstance(o, Objects) else o for k, o in pair.masks.items()}
+        masks = {
+            k: replace(o, numbered=True) if isinstance(o, Objects | Outlines) else o for k, o in pair.masks.items()
+        }
         return replace(pair, masks=MaskFiles(masks)) if dict(pair.masks) != masks else pair
 
     return Split([numbered(pair) for pair in split.train], [numbered(pair) for pair in split.val])
@@ -200,7 +208,8 @@ def _from_folders(folders: Folders, root: Path) -> Contents:
     split = Split(pairs[0], pairs[1])
     if folders.val:
         faults += inconsistencies(split, folders.val.images)
-    return Contents(folders.layout, split, faults, foreign, root)
+    masks = {file for pair in (*split.train, *split.val) for one in pair.masks.values() for file in files_of(one)}
+    return Contents(folders.layout, split, faults, [file for file in foreign if file not in masks], root)
 
 
 def _pairs_in(part: ImageAndMaskFolders, listings: dict[Path, Listing]) -> tuple[list[Pair], list[Fault], list[Path]]:
@@ -210,6 +219,9 @@ def _pairs_in(part: ImageAndMaskFolders, listings: dict[Path, Listing]) -> tuple
     if part.images == part.masks:
         images, singles = divide(images)
         class_folders = []
+    outlined = [*listing.annotations, *listings[part.images].annotations]
+    if part.images.parent == part.masks and not singles:
+        class_folders = []  # the folder of the dataset, in which a file of outlines lies
     if not images:
         remedy = "expected PNG, TIFF, JPEG, BMP, NumPy or Zarr images"
         if visible := [file.name for file in listings[part.images].foreign if not file.name.startswith(".")]:
@@ -225,7 +237,7 @@ def _pairs_in(part: ImageAndMaskFolders, listings: dict[Path, Listing]) -> tuple
         elif mixed := [name for name, files in inside.items() if files]:
             reason = f"holds both masks and folders of masks ({', '.join(mixed)})"
             return [], [Fault("mixed-masks", (part.masks,), reason, "keep one kind")], []
-    return _join(part, images, layers, listing.foreign)
+    return _join(part, images, layers, listing.foreign, outlined)
 
 
 def _join_folders(images: list[Path], inside: dict[str, list[Path]]) -> tuple[list[Pair], list[Fault]]:
@@ -245,17 +257,29 @@ def _join_folders(images: list[Path], inside: dict[str, list[Path]]) -> tuple[li
 
 
 def _join(
-    part: ImageAndMaskFolders, images: list[Path], layers: dict[str, list[Path]], beside: Sequence[Path]
+    part: ImageAndMaskFolders,
+    images: list[Path],
+    layers: dict[str, list[Path]],
+    beside: Sequence[Path],
+    outlined: Sequence[Path],
 ) -> tuple[list[Pair], list[Fault], list[Path]]:
-    """Pair images with the masks in every layer."""
+    """Pair images with the masks in every layer, or, where there are none, with outlines."""
     faults: list[Fault] = []
     passed_over: list[Path] = []
-    masks: dict[Path, dict[str, Path]] = defaultdict(dict)
+    masks: dict[Path, dict[str, Origin]] = defaultdict(dict)
     channels, uneven = _channels(images, layers, nnunet=part.images.name.lower() == "imagestr")
     faults += uneven
     named = {path.with_name(name + path.suffix): path for name, (path, *_) in channels.items()} or dict(
         zip(images, images, strict=True)
     )
+    origins: dict[Path, Path | Channels] = {}
+    for name, file in named.items():
+        joined = channels.get(name.stem, [file])
+        origins[name] = joined[0] if len(joined) == 1 else Channels(tuple(joined))
+    found_outlines = find_outlines([] if any(layers.values()) else outlined, origins, part.masks, beside)
+    if found_outlines.files:
+        pairs, more = _outlined_pairs(found_outlines.masks, origins)
+        return pairs, [*faults, *found_outlines.faults, *more], []
     in_folders = set(layers) != {""}
     if not in_folders:
         layers = classes_in_names(list(named), layers[""]) or layers
@@ -269,13 +293,24 @@ def _join(
     pairs = []
     for image, found in sorted(masks.items()):
         if len(found) == len(layers):
-            joined = channels.get(image.stem, [image])
-            origin: Origin = joined[0] if len(joined) == 1 else Channels(tuple(joined))
             masks_of_image = MaskFiles({layer: found[layer] for layer in layers})
-            expanded, more = _pages(Pair(image_stem(image), origin, masks_of_image))
+            expanded, more = _pages(Pair(image_stem(image), origins[image], masks_of_image))
             pairs += expanded
             faults += more
     return pairs, faults, passed_over
+
+
+def _outlined_pairs(
+    masks: Mapping[Path, Outlines], origins: Mapping[Path, Path | Channels]
+) -> tuple[list[Pair], list[Fault]]:
+    """A pair for each image that is outlined."""
+    pairs: list[Pair] = []
+    faults: list[Fault] = []
+    for image, mask in sorted(masks.items()):
+        expanded, more = _pages(Pair(image_stem(image), origins[image], MaskFiles({"": mask})))
+        pairs += expanded
+        faults += more
+    return pairs, faults
 
 
 def _channels(

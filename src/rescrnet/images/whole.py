@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rescrnet.annotations.read import annotated, form_of
+from rescrnet.annotations.shapes import draw, listed
 from rescrnet.errors import DataError
 from rescrnet.images.channels import open_channels
 from rescrnet.images.open import open_image
@@ -51,15 +53,36 @@ class Objects:
         return f"{self.files[0]}{more}"
 
 
-Origin = Path | Page | Channels | Objects
-"""Where an image or a mask lies: the only plane of a file, one of several, or a file for each channel or object."""
+@dataclass(frozen=True)
+class Outlines:
+    """A mask whose objects are outlined in a file of annotations: numbered from 1 in their order, or by their classes.
+
+    Attributes:
+        path: the file.
+        image: that they lie on.
+        name: of the image, where the file is of many.
+        numbered: whether the objects are numbered.
+    """
+
+    path: Path
+    image: Path | Page | Channels
+    name: str = ""
+    numbered: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.name})" if self.name else str(self.path)
+
+
+Origin = Path | Page | Channels | Objects | Outlines
+"""Where an image or a mask lies: the only plane of a file, one of several, a file for each channel or object, or
+outlines in a file."""
 
 
 def files_of(origin: Origin) -> tuple[Path, ...]:
     """The files that an image is read from."""
     if isinstance(origin, Channels | Objects):
         return origin.files
-    return (origin.path if isinstance(origin, Page) else origin,)
+    return (origin.path if isinstance(origin, Page | Outlines) else origin,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +97,8 @@ class Pixels:
         form: what the file is by its content: ``PNG``, ``TIFF``, …
         pixel_size: height and width of a pixel in micrometres, where the file says.
         white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
+        outlined: the classes that the values 1, 2, … stand for, where the file holds outlines.
+        passed_over: what of such a file is in no class: ``2 points``.
     """
 
     values: NDArray[Any]
@@ -83,6 +108,8 @@ class Pixels:
     form: str
     pixel_size: tuple[float, float] | None
     white_is_zero: bool = False
+    outlined: tuple[str, ...] | None = None
+    passed_over: str = ""
 
     @property
     def colours(self) -> NDArray[Any]:
@@ -93,8 +120,8 @@ class Pixels:
 
 def open_origin(origin: Origin, *, indices: bool = False) -> tuple[Stack, Plane]:
     """The image that holds a plane, and the plane. Raises :class:`DataError` where it is not one readable image."""
-    if isinstance(origin, Objects):
-        raise DataError(origin, "is a file for each object", "expected one image")
+    if isinstance(origin, Objects | Outlines):
+        raise DataError(origin, "holds objects", "expected one image")
     if isinstance(origin, Channels):
         stack = open_channels(origin.files)
         return stack, stack[0]
@@ -134,6 +161,8 @@ def read_pixels(origin: Origin, *, indices: bool = False) -> Pixels:
     """
     if isinstance(origin, Objects):
         return _read_objects(origin)
+    if isinstance(origin, Outlines):
+        return _read_outlines(origin)
     stack, (_, source) = open_origin(origin, indices=indices)
     height, width, channels = source.shape
     nbytes = height * width * (channels + source.alpha) * source.dtype.itemsize
@@ -168,6 +197,21 @@ def _read_objects(origin: Objects) -> Pixels:
         raise ValueError("there is no object")
     merged = numbers if origin.numbered else (numbers > 0).astype(np.uint8)
     return Pixels(merged, False, False, None, pixels.form, pixels.pixel_size)
+
+
+def _read_outlines(origin: Outlines) -> Pixels:
+    """The outlines drawn on the size of their image, YX; -1 where nothing is labelled."""
+    found = annotated(origin.path, origin.name)
+    _, (_, source) = open_origin(origin.image)
+    image = files_of(origin.image)[0]
+    another = image.with_name(found.image or image.name)
+    if another.stem != image.stem and not origin.name and another.is_file():
+        raise DataError(origin, f"was drawn on {another.name}, but is named after {image.name}", "rename it")
+    values = draw(found, (source.shape[0], source.shape[1]), origin, numbered=origin.numbered)
+    names = None if origin.numbered else found.names
+    return Pixels(
+        values, False, False, None, form_of(origin.path), None, outlined=names, passed_over=listed(found.passed_over)
+    )
 
 
 def read_image(origin: Origin) -> NDArray[np.float32]:
