@@ -152,7 +152,14 @@ class Reading:
                 example.pixels = example.indices = None
         leaking = on_both_sides(self.groups, {pair.stem for pair in self.split.val})
         return Dataset(
-            self.folder, samples["train"], samples["val"], self.table, tuple(blank), tuple(leaking), tuple(warnings)
+            self.folder,
+            samples["train"],
+            samples["val"],
+            self.table,
+            tuple(blank),
+            tuple(leaking),
+            tuple(warnings),
+            self.description.axes,
         )
 
 
@@ -186,7 +193,7 @@ def read_dataset(
         UsageError: ``val`` does not fit the dataset.
     """
     folder = Path(folder)
-    contents = look_through(folder)
+    contents = look_through(folder, trained.axes if trained else "")
     reading = Reading(folder, contents.layout, list(contents.faults), contents.foreign, contents.split, [])
     reading.own_validation, reading.channels = bool(contents.split.val), channels or 0
     _describe(reading, declared or {}, trained, contents.root)

@@ -22,13 +22,17 @@ from rescrnet.intensity import normalise_image
 
 @dataclass(frozen=True)
 class Page:
-    """One plane of an image that has several, 0 the first."""
+    """One plane of an image that has several, 0 the first, or none for the only one.
+
+    ``axes`` are declared, for a file that does not say its own.
+    """
 
     path: Path
-    index: int
+    index: int | None
+    axes: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path} (page {self.index + 1})"
+        return str(self.path) if self.index is None else f"{self.path} (page {self.index + 1})"
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,11 @@ def open_origin(origin: Origin, *, indices: bool = False) -> tuple[Stack, Plane]
     if isinstance(origin, Channels):
         stack = open_channels(origin.files)
         return stack, stack[0]
-    path, index = (origin.path, origin.index) if isinstance(origin, Page) else (origin, None)
-    stack = open_image(path, indices=indices) if index is None else _open_again(path, *_version(path), indices)
+    path, index, said = (origin.path, origin.index, origin.axes) if isinstance(origin, Page) else (origin, None, "")
+    if index is None:
+        stack = open_image(path, indices=indices, axes=said)
+    else:
+        stack = _open_again(path, *_version(path), indices, said)
     if index is None and len(stack) > 1:
         axes = "".join(axis.name.upper() for axis in stack.axes)
         raise DataError(path, f"holds {len(stack)} pages (axes {axes})", "expected one image; save each page by itself")
@@ -136,8 +143,8 @@ def open_origin(origin: Origin, *, indices: bool = False) -> tuple[Stack, Plane]
 
 
 @lru_cache(maxsize=4)  # the pages of a stack are asked for one by one, and a long stack takes a while to open
-def _open_again(path: Path, changed: int, length: int, indices: bool) -> Stack:
-    return open_image(path, indices=indices)
+def _open_again(path: Path, changed: int, length: int, indices: bool, axes: str) -> Stack:
+    return open_image(path, indices=indices, axes=axes)
 
 
 def _version(path: Path) -> tuple[int, int]:

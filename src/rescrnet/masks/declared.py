@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import PositiveFloat
+from pydantic import AfterValidator, PositiveFloat
 
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import validate
 from rescrnet.errors import DataError, UsageError
+from rescrnet.images.axes import parse_axes
 from rescrnet.wording import one_line
 
+Axes = Annotated[str, AfterValidator(lambda text: text and parse_axes(text))]
 _TEXT, _BOOL, _NULL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "null"))
 
 
@@ -30,6 +32,8 @@ class DatasetFile(MaskDeclaration):
     """The images that validate; split off where left out."""
     pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
     """Height and width of a pixel, micrometres."""
+    axes: Axes = ""
+    """Of images whose files do not say theirs, one letter each: CYX, YXC, NCYX; C channels, N images, Z, T."""
 
     @classmethod
     def beside(cls, folder: Path) -> DatasetFile | None:

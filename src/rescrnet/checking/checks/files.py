@@ -84,6 +84,12 @@ for _name, _left_out, _explanation in (
         True,
         "Every channel is a file of its own, and one of an image is missing. The corrected copy leaves the image out.",
     ),
+    (
+        "axes-unknown",
+        True,
+        "An array was saved without saying what its axes are, and fits its mask only if one of them is that of "
+        "channels. `axes:` in `dataset.yaml` says so.",
+    ),
     ("pages-differ", True, "A stack has another number of pages than its mask. The corrected copy leaves it out."),
     (
         "table-row",
