@@ -213,15 +213,15 @@ def predict(
     from rescrnet.model import load
     from rescrnet.ops.buffers import keep_freed_memory
 
+    read = ReadOptions(level, fill_missing, rescale, _axes(axes) if axes else "")
     check_free(out, MANIFEST)
     allowed = parse_bytes(memory) if memory is not None else default_budget()
     found, loaded = find_inputs(inputs, recursive=recursive), load(model, device)
-    for note in describe_left_out(found.left_out):
+    for note in describe_left_out(found.left_out, found.masks):
         typer.echo(f"note: {note}", err=True)
     found = replace(found, images=join_channels(found.images, loaded.card.in_channels))
     keep_freed_memory()
     write = WriteOptions(probabilities, overlay, format_, label)
-    read = ReadOptions(level, fill_missing, rescale, _axes(axes) if axes else "")
     failures: list[str] = []
 
     def failed(image: str, error: RescrnetError) -> None:

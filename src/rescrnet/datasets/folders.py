@@ -13,6 +13,7 @@ from rescrnet.annotations.read import form_of
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.names import is_mask_name
 from rescrnet.datasets.tables import find_table
+from rescrnet.images.folder_names import IMAGES, MASKS, folder_key
 from rescrnet.images.npy import holds_numbers
 from rescrnet.images.open import SUFFIXES
 from rescrnet.images.zarr_reader import is_zarr
@@ -22,19 +23,6 @@ VALIDATION = ("vallocal", "val", "validation", "valid")
 _TEST = ("test", "testing", "tests", "imagests", "labelsts")
 _INNER = ("img", "msk")  # the one folder inside, in the authors' layout
 
-# Names without case and separators; those of a later line count where there is none of an earlier one.
-IMAGES = (
-    ("images", "image", "imgs", "img", "imagestr", "x", "raw"),
-    ("jpegimages", "originals", "original", "originalimages", "rawimages", "inputs", "input", "photos"),
-)
-MASKS = (
-    (
-        *("masks", "mask", "msk", "msks", "labels", "label", "labelstr", "y", "gt", "gts", "annotations", "annotation"),
-        *("segmentations", "segmentation", "seg", "groundtruth", "groundtruths", "annotated", "anno", "annos"),
-        *("labelled", "labeled", "labelimages", "maskimages", "segmentationclasspng", "segmentationmasks"),
-    ),
-    ("segmentationclass", "manual", "binary", "bw", "target", "targets", "predictedmasks", "segmented", "truth"),
-)
 _REMEDY = "expected 'images' and 'masks', or 'train_local' and 'val_local' with both"
 
 
@@ -125,7 +113,7 @@ def unnested(folder: Path) -> Path:
         listing = list_folder(folder)
         inside = [path for path in listing.folders if not _is_test(path)]
         ours = (*IMAGES[0], *IMAGES[1], *MASKS[0], *MASKS[1], *TRAINING)
-        if listing.images or find_table(folder) or len(inside) != 1 or _key(inside[0]) in (*ours, "data"):
+        if listing.images or find_table(folder) or len(inside) != 1 or folder_key(inside[0]) in (*ours, "data"):
             break
         if not _holds_something(inside[0]):
             break
@@ -144,7 +132,7 @@ def parts_of(folder: Path) -> tuple[Path, Path | None] | None:
 def find_folders(folder: Path) -> Folders:
     """Find the images and the masks of a dataset folder, whatever the case of the names of its folders."""
     split = parts_of(folder)
-    if split and (_candidates(split[0], IMAGES) or _key(split[0]) == "trainlocal" or _is_mixed(split[0])):
+    if split and (_candidates(split[0], IMAGES) or folder_key(split[0]) == "trainlocal" or _is_mixed(split[0])):
         return _split_folders(*split)
     part = part_of(folder)
     if isinstance(part, Fault):
@@ -153,10 +141,10 @@ def find_folders(folder: Path) -> Folders:
 
 
 def _split_folders(train: Path, val: Path | None) -> Folders:
-    layout = "the authors'" if _key(train) == "trainlocal" else _name(part_of(train), split=True)
+    layout = "the authors'" if folder_key(train) == "trainlocal" else _name(part_of(train), split=True)
     parts = [part_of(train), part_of(val) if val else None]
     faults = [part for part in parts if isinstance(part, Fault)]
-    if _key(train) == "trainlocal" and not val:
+    if folder_key(train) == "trainlocal" and not val:
         missing = train.parent / "val_local"
         remedy = "expected the validation images beside train_local"
         faults.append(Fault("missing-folder", (missing,), "no such folder", remedy))
@@ -266,12 +254,7 @@ def _folders(folder: Path) -> Sequence[Path]:
 
 
 def _children(folder: Path, names: Sequence[str]) -> list[Path]:
-    return [path for path in _folders(folder) if _key(path) in names]
-
-
-def _key(path: Path) -> str:
-    """The name of a folder without case and separators."""
-    return re.sub(r"[ _.-]", "", path.name.lower())
+    return [path for path in _folders(folder) if folder_key(path) in names]
 
 
 def _is_test(path: Path) -> bool:
