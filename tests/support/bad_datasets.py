@@ -101,6 +101,12 @@ def _(data):
         image(data, stem).unlink()
 
 
+@bad("axes-unknown", "images/c.tif", says="does not say what its axes are")
+def _(data):
+    save(data / "images/c.tif", np.stack([read(image(data))] * 3), photometric="minisblack")
+    image(data).unlink()
+
+
 @bad("pages-differ", "masks/c.tif", says="has 2 pages but its image")
 def _(data):
     image(data).unlink()
@@ -235,6 +241,13 @@ def _(data):
 def _(data):
     save(data / "masks/c.tif", 255 - read(mask(data)), photometric="miniswhite")
     mask(data).unlink()
+
+
+@bad("true-is-black", "masks/a.tif", says="was written by tifffile as one bit, with True as black")
+def _(data):
+    for stem in "abcdefgh":
+        save(data / f"masks/{stem}.tif", read(mask(data, stem)) > 0)
+        mask(data, stem).unlink()
 
 
 @bad("white-is-zero", "images/a.tif", says="is stored with white as zero, and read as viewers show it")

@@ -82,6 +82,7 @@ class MaskFacts:
         colour: whether the channels differ.
         white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
         digest: of the pixels.
+        software: that wrote it, where a TIFF says.
         outlined: whether it was outlined, and holds no values of its own.
         passed_over: what of its outlines is in no class: ``2 points``.
     """
@@ -95,6 +96,7 @@ class MaskFacts:
     colour: bool
     white_is_zero: bool
     digest: str
+    software: str = ""
     outlined: bool = False
     passed_over: str = ""
 
@@ -191,6 +193,7 @@ def mask_facts(pixels: Pixels, file: Origin) -> MaskFacts:
         colour=colour,
         white_is_zero=pixels.white_is_zero,
         digest=_digest(colours),
+        software=pixels.software,
         outlined=isinstance(file, Outlines),
         passed_over=pixels.passed_over,
     )

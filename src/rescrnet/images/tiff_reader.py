@@ -44,7 +44,7 @@ _UNITS = {
     "h": "hour",
 }
 _UNNAMED_KINDS = ("shaped", "generic", "uniform")  # of tifffile's, whose axes are guessed
-_ORIENTATION = 274  # the number of its tag
+_SOFTWARE, _ORIENTATION = 305, 274  # the numbers of their tags
 _THUMBNAIL = 4  # an image beside another that is this much smaller in height and width is its thumbnail
 
 
@@ -71,6 +71,7 @@ class TiffArray:
         page_names: what ImageJ calls the pages, where it does.
         orientation: how the rows and columns lie when shown, by the number of the tag.
         white_is_zero: whether small values are shown bright.
+        software: that wrote the file, where it says.
         unsaid: whether the file does not say what its axes are.
     """
 
@@ -95,6 +96,7 @@ class TiffArray:
             self.page_names = _page_names(file)
             self.orientation = main.keyframe.tags.valueof(_ORIENTATION)
             self.white_is_zero = _white_is_zero(file, self._keyframe)
+            self.software = str(main.keyframe.tags.valueof(_SOFTWARE) or "")
             photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)  # a damaged one is none of these
         if photometric in _PRINT_COLOURS:
             raise DataError(path, f"is stored as {photometric.name}", "expected grey or RGB; convert it")
@@ -293,6 +295,7 @@ def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False, axes: s
         separate="C" in array.axes or "c" in said,
         page_names=array.page_names,
         white_is_zero=inverted,
+        software=array.software,
     )
 
 

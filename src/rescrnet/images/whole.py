@@ -101,6 +101,7 @@ class Pixels:
         form: what the file is by its content: ``PNG``, ``TIFF``, …
         pixel_size: height and width of a pixel in micrometres, where the file says.
         white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
+        software: that wrote the file, where a TIFF says.
         outlined: the classes that the values 1, 2, … stand for, where the file holds outlines.
         passed_over: what of such a file is in no class: ``2 points``.
     """
@@ -112,6 +113,7 @@ class Pixels:
     form: str
     pixel_size: tuple[float, float] | None
     white_is_zero: bool = False
+    software: str = ""
     outlined: tuple[str, ...] | None = None
     passed_over: str = ""
 
@@ -185,6 +187,7 @@ def read_pixels(origin: Origin, *, indices: bool = False) -> Pixels:
         stack.form,
         pixel_size(stack.axes),
         stack.white_is_zero,
+        stack.software,
     )
 
 
