@@ -182,6 +182,7 @@ def predict(
     level: Annotated[int, typer.Option(min=0, help="Of an image pyramid, 0 the finest.")] = 0,
     fill_missing: Annotated[bool, typer.Option("--fill-missing", help="Take missing chunks for empty.")] = False,
     rescale: Annotated[bool, typer.Option("--rescale", help="See images at the training images' pixel size.")] = False,
+    axes: Annotated[str | None, typer.Option(help="Of files that do not say theirs: CYX, YXC, NCYX.")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Sub-folders, also beside images.")] = False,
     memory: Annotated[str | None, typer.Option(help="A process's most, as 1GB; else half of what is free.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Folder for large images; else beside the results.")] = None,
@@ -212,14 +213,15 @@ def predict(
     from rescrnet.model import load
     from rescrnet.ops.buffers import keep_freed_memory
 
+    read = ReadOptions(level, fill_missing, rescale, _axes(axes) if axes else "")
     check_free(out, MANIFEST)
     allowed = parse_bytes(memory) if memory is not None else default_budget()
     found, loaded = find_inputs(inputs, recursive=recursive), load(model, device)
-    for note in describe_left_out(found.left_out):
+    for note in describe_left_out(found.left_out, found.masks):
         typer.echo(f"note: {note}", err=True)
     found = replace(found, images=join_channels(found.images, loaded.card.in_channels))
     keep_freed_memory()
-    write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing, rescale)
+    write = WriteOptions(probabilities, overlay, format_, label)
     failures: list[str] = []
 
     def failed(image: str, error: RescrnetError) -> None:
@@ -324,6 +326,15 @@ def demo(
     predict_files(model, [out / "data/val_local/images/img"], out / "masks", WriteOptions(overlay=True))
     _print_scores(evaluate_model(model, out / "data", out / "scores"))
     typer.echo(write_report(out / "run"))
+
+
+def _axes(text: str) -> str:
+    from rescrnet.images.axes import parse_axes
+
+    try:
+        return parse_axes(text)
+    except ValueError as error:
+        raise UsageError(f"--axes {text}", str(error)) from None
 
 
 def _expected(checked: Checked) -> Estimate | None:

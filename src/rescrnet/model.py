@@ -87,6 +87,8 @@ class ModelCard(Record):
     """Of the training images; models that were imported, or trained before there was one, have none."""
     pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
     """Of the training images, their median: down and across, in micrometres; None where their files do not say."""
+    axes: str = ""
+    """What ``dataset.yaml`` said of training images whose files do not say their axes: ``CYX``, ``YXC``, …"""
     resize: tuple[int, int] | None = None
     provenance: Provenance = None
     """Where the weights come from; None where nobody knows."""

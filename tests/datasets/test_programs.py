@@ -450,11 +450,12 @@ def test_a_legend_that_does_not_fit_the_masks_is_left_alone(tmp_path):
     ("name", "says"),
     [
         ("a_Probabilities.tif", "probabilities are no classes; export the segmentation instead (ilastik: Simple"),
-        ("a.czi", "'.czi' is not read; save it as PNG or TIFF"),
-        ("a_seg.h5", "'.h5' is not read; save it as PNG or TIFF"),
-        ("a.json", "it holds annotations of LabelMe or COCO, not pixels; export them from there as masks"),
-        ("a.geojson", "it holds annotations of QuPath, not pixels"),
-        ("a.zip", "it holds regions of ImageJ, not pixels"),
+        ("a.czi", "it holds Zeiss CZI, which is not read; export it as OME-TIFF from ZEN"),
+        ("a_seg.h5", "it holds HDF5, which is not read; export the array in it as TIFF"),
+        ("a.json", "it holds no annotations that are known (of LabelMe, COCO, QuPath or ImageJ)"),
+        ("a.roi", "it holds regions of ImageJ, and other masks are pixels; keep one kind"),
+        ("a.ilp", "it holds a project of ilastik, not pixels; export the segmentation in ilastik"),
+        ("a.doc", "'.doc' is not read; save it as PNG or TIFF"),
         ("a_overlay.png", "'overlay' is no mask; put the mask beside it"),
     ],
 )

@@ -1,5 +1,7 @@
 """Which images files, folders and patterns mean, and where their results lie."""
 
+from pathlib import Path
+
 import pytest
 import tifffile
 
@@ -141,3 +143,44 @@ def test_the_files_of_an_ome_set_are_the_image_that_each_of_them_stands_for(tmp_
         tifffile.imwrite(tmp_path / name, noise(), description=xml, metadata=None)
     (joined,) = join_channels(found(tmp_path), 2)
     assert (joined.place, joined.files) == ("cell", (tmp_path / names[0],))
+
+
+def test_a_link_that_leads_nowhere_is_named_and_the_rest_is_found(tmp_path):
+    save(tmp_path / "a.png", noise())
+    (tmp_path / "b.tif").symlink_to(tmp_path / "gone.tif")
+    (tmp_path / "notes.txt").symlink_to(tmp_path / "gone.txt")
+    found = find_inputs(tmp_path).images
+    assert [one.place for one in found] == ["a", "b"]
+    assert str(found[1].fault) == (
+        f"{tmp_path / 'b.tif'}: is a link that leads nowhere; copy the image to it, or remove the link"
+    )
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_rest_is_found(tmp_path, monkeypatch):
+    save(tmp_path / "a/1.png", noise())
+    save(tmp_path / "b/2.png", noise())
+    real = Path.iterdir
+
+    def iterdir(self):
+        if self.name == "b":
+            raise PermissionError(13, "Permission denied", str(self))
+        return real(self)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    found = find_inputs(tmp_path).images
+    assert [one.place for one in found] == ["a/1", "b"]
+    assert (
+        str(found[1].fault) == f"{tmp_path / 'b'}: cannot be looked into (Permission denied); correct its permissions"
+    )
+
+
+@pytest.mark.parametrize(("of_images", "of_masks"), [("images", "masks"), ("train/Images", "train/Ground Truth")])
+def test_the_masks_of_a_dataset_are_no_images(tmp_path, of_images, of_masks):
+    for folder in (of_images, of_masks):
+        save(tmp_path / folder / "a.png", noise())
+    found = find_inputs(tmp_path)
+    assert [one.place for one in found.images] == [f"{of_images}/a"]
+    assert describe_left_out(found.left_out, found.masks) == [
+        f"{tmp_path / of_masks}: left out, as masks of the images beside it; name the folder to predict it"
+    ]
+    assert [one.place for one in find_inputs(tmp_path / of_masks).images] == ["a"]

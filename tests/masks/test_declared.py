@@ -112,3 +112,44 @@ def test_a_grey_mask_saved_as_rgb_is_grey_whatever_its_values(tmp_path: Path, to
     checked = check(dataset(tmp_path, mask, suffix="tif"))
     assert not checked.errors
     assert [facts.pixels.tolist() for _, facts in checked.reading.labelled] == [[1260, 340]] * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Classes: {background: 0}\n", "key 'Classes' is unknown; write 'classes:' in small letters"),
+        ("Pixel_Size: [1, 1]\n", "key 'Pixel_Size' is unknown; write 'pixel_size:' in small letters"),
+        (
+            "names: [background, fibre]\n",
+            "key 'names' is unknown; write 'classes: [{name: background, value: 0}, {name: fibre, value: 1}]' with the "
+            "values that the masks hold",
+        ),
+        (
+            "labels: {0: background, 255: fibre}\n",
+            "key 'labels' is unknown; write 'classes: [{name: background, value: 0}, {name: fibre, value: 255}]' with "
+            "the values that the masks hold",
+        ),
+        (
+            "classes:\n  - name: fibre\n    value: #ffffff\n",
+            "line 3 has a colour without quotes, which YAML takes for a comment; write value: '#ffffff'",
+        ),
+        (
+            "ignore: #000000\n",
+            "line 1 has a colour without quotes, which YAML takes for a comment; write ignore: '#000000'",
+        ),
+        (
+            "classes:\n\t- {name: background, value: 0}\n",
+            "line 2 begins with a tab, which YAML does not allow; write '  - {name: background, value: 0}'",
+        ),
+    ],
+)
+def test_the_message_about_a_common_slip_shows_the_line_to_write(tmp_path, text, says):
+    (tmp_path / "dataset.yaml").write_text(text)
+    with pytest.raises(DataError) as caught:
+        DatasetFile.beside(tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'dataset.yaml'}: {says}"
+
+
+def test_a_comment_that_looks_like_a_colour_is_one(tmp_path):
+    (tmp_path / "dataset.yaml").write_text("ignore: 200  #ffffff\nclasses:  # as painted\n  background: 0\n  a: 1\n")
+    assert DatasetFile.beside(tmp_path).ignore == 200

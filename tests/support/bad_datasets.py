@@ -7,6 +7,7 @@ from PIL import Image
 
 from tests.support.folders import noise, save, stripes
 from tests.support.micrographs import LEVELS, SIZE, good, image_of, mask_of
+from tests.support.outlines import labelme, polygon
 
 BAD = {}
 
@@ -98,6 +99,12 @@ def _(data):
         for channel in "12" if stem != "c" else "1":
             save(data / f"images/{stem}_c{channel}.png", read(image(data, stem)))
         image(data, stem).unlink()
+
+
+@bad("axes-unknown", "images/c.tif", says="does not say what its axes are")
+def _(data):
+    save(data / "images/c.tif", np.stack([read(image(data))] * 3), photometric="minisblack")
+    image(data).unlink()
 
 
 @bad("pages-differ", "masks/c.tif", says="has 2 pages but its image")
@@ -236,6 +243,13 @@ def _(data):
     mask(data).unlink()
 
 
+@bad("true-is-black", "masks/a.tif", says="was written by tifffile as one bit, with True as black")
+def _(data):
+    for stem in "abcdefgh":
+        save(data / f"masks/{stem}.tif", read(mask(data, stem)) > 0)
+        mask(data, stem).unlink()
+
+
 @bad("white-is-zero", "images/a.tif", says="is stored with white as zero, and read as viewers show it")
 def _(data):
     for stem in "abcdefgh":
@@ -320,6 +334,17 @@ def _(data):
 def _(data):
     Image.open(mask(data)).save(data / "masks/c.jpg", quality=95)
     mask(data).unlink()
+
+
+@bad("shapes-without-area", "masks/c.json", says="holds 1 point beside outlines")
+def _(data):
+    corners = [[4, 4], [20, 4], [20, 30], [4, 30]]
+    for number, stem in enumerate("abcdefgh"):
+        mask(data, stem).unlink()
+        shapes = [polygon("cell", [[x + number, y] for x, y in corners])]
+        labelme(
+            data / f"masks/{stem}.json", *shapes, *([polygon("cell", [[1, 1]], "point")] * (stem == "c")), size=SIZE
+        )
 
 
 @bad("soft-edges", "masks/c.png", says="has smooth edges")

@@ -33,6 +33,7 @@ _UNPAIRED = (
     "mask-without-image",
     "ambiguous-pair",
     "missing-channel",
+    "axes-unknown",
     "pages-differ",
     "table-row",
 )  # files with these are in no example

@@ -49,7 +49,8 @@ def image_rows(reading: Reading) -> list[ImageRow]:
 
 def _image_row(example: Example) -> ImageRow:
     image, classes = example.image, example.classes
-    page = f" (page {example.pair.image.index + 1})" if isinstance(example.pair.image, Page) else ""
+    place = example.pair.image.index if isinstance(example.pair.image, Page) else None
+    page = f" (page {place + 1})" if place is not None else ""
     types = sorted({mask.type for mask in example.masks})
     return ImageRow(
         name=printable(example.image_file.name) + page,

@@ -38,6 +38,7 @@ class Dataset:
         blank: the stems of images that are left out because no pixel of theirs is labelled.
         leaking: what images were taken from that both train and validate.
         warnings: what checks found, for the person who trains on it.
+        axes: that are declared of files that do not say theirs.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class Dataset:
     blank: tuple[str, ...] = ()
     leaking: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    axes: str = ""
 
     @property
     def notes(self) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from rescrnet.images.whole import Origin, Pixels
+from rescrnet.images.whole import Origin, Outlines, Pixels
 from rescrnet.intensity import normalise_image
 from rescrnet.no_data import filled, no_data
 
@@ -82,6 +82,9 @@ class MaskFacts:
         colour: whether the channels differ.
         white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
         digest: of the pixels.
+        software: that wrote it, where a TIFF says.
+        outlined: whether it was outlined, and holds no values of its own.
+        passed_over: what of its outlines is in no class: ``2 points``.
     """
 
     file: Origin
@@ -93,6 +96,9 @@ class MaskFacts:
     colour: bool
     white_is_zero: bool
     digest: str
+    software: str = ""
+    outlined: bool = False
+    passed_over: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,6 +193,9 @@ def mask_facts(pixels: Pixels, file: Origin) -> MaskFacts:
         colour=colour,
         white_is_zero=pixels.white_is_zero,
         digest=_digest(colours),
+        software=pixels.software,
+        outlined=isinstance(file, Outlines),
+        passed_over=pixels.passed_over,
     )
 
 

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rescrnet.annotations.read import SUFFIXES as ANNOTATIONS
+from rescrnet.annotations.read import form_of
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.names import is_mask_name
 from rescrnet.datasets.tables import find_table
+from rescrnet.images.folder_names import IMAGES, MASKS, folder_key
 from rescrnet.images.open import SUFFIXES, is_named_image
 from rescrnet.images.zarr_reader import is_zarr
 
@@ -19,19 +22,6 @@ VALIDATION = ("vallocal", "val", "validation", "valid")
 _TEST = ("test", "testing", "tests", "imagests", "labelsts")
 _INNER = ("img", "msk")  # the one folder inside, in the authors' layout
 
-# Names without case and separators; those of a later line count where there is none of an earlier one.
-IMAGES = (
-    ("images", "image", "imgs", "img", "imagestr", "x", "raw"),
-    ("jpegimages", "originals", "original", "originalimages", "rawimages", "inputs", "input", "photos"),
-)
-MASKS = (
-    (
-        *("masks", "mask", "msk", "msks", "labels", "label", "labelstr", "y", "gt", "gts", "annotations", "annotation"),
-        *("segmentations", "segmentation", "seg", "groundtruth", "groundtruths", "annotated", "anno", "annos"),
-        *("labelled", "labeled", "labelimages", "maskimages", "segmentationclasspng", "segmentationmasks"),
-    ),
-    ("segmentationclass", "manual", "binary", "bw", "target", "targets", "predictedmasks", "segmented", "truth"),
-)
 _REMEDY = "expected 'images' and 'masks', or 'train_local' and 'val_local' with both"
 
 
@@ -43,11 +33,13 @@ class Listing:
         images: files with the suffix of an image, and Zarrs, sorted by name.
         folders: folders, sorted by name.
         foreign: other files, hidden ones too, and links that lead nowhere; the first thousand.
+        annotations: files that by their suffix may hold outlines, sorted by name; they are foreign, too.
     """
 
     images: Sequence[Path]
     folders: Sequence[Path]
     foreign: Sequence[Path]
+    annotations: Sequence[Path]
 
 
 def list_folder(folder: Path) -> Listing:
@@ -55,6 +47,7 @@ def list_folder(folder: Path) -> Listing:
     images: list[str] = []
     folders: list[str] = []
     foreign: list[str] = []
+    annotations: list[str] = []
     with os.scandir(folder) as entries:
         for entry in entries:
             hidden = entry.name.startswith(".") or entry.name == "__MACOSX"
@@ -62,9 +55,12 @@ def list_folder(folder: Path) -> Listing:
                 images.append(entry.name)
             elif _is_folder(entry):
                 folders += [] if hidden else [entry.name]
-            elif len(foreign) < 1000:
-                foreign.append(entry.name)
-    return Listing(*([folder / name for name in sorted(names)] for names in (images, folders, foreign)))
+            else:
+                if not hidden and entry.name.lower().endswith(ANNOTATIONS):
+                    annotations.append(entry.name)
+                if len(foreign) < 1000:
+                    foreign.append(entry.name)
+    return Listing(*([folder / name for name in sorted(names)] for names in (images, folders, foreign, annotations)))
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
@@ -116,7 +112,7 @@ def unnested(folder: Path) -> Path:
         listing = list_folder(folder)
         inside = [path for path in listing.folders if not _is_test(path)]
         ours = (*IMAGES[0], *IMAGES[1], *MASKS[0], *MASKS[1], *TRAINING)
-        if listing.images or find_table(folder) or len(inside) != 1 or _key(inside[0]) in (*ours, "data"):
+        if listing.images or find_table(folder) or len(inside) != 1 or folder_key(inside[0]) in (*ours, "data"):
             break
         if not _holds_something(inside[0]):
             break
@@ -135,7 +131,7 @@ def parts_of(folder: Path) -> tuple[Path, Path | None] | None:
 def find_folders(folder: Path) -> Folders:
     """Find the images and the masks of a dataset folder, whatever the case of the names of its folders."""
     split = parts_of(folder)
-    if split and (_candidates(split[0], IMAGES) or _key(split[0]) == "trainlocal" or _is_mixed(split[0])):
+    if split and (_candidates(split[0], IMAGES) or folder_key(split[0]) == "trainlocal" or _is_mixed(split[0])):
         return _split_folders(*split)
     part = part_of(folder)
     if isinstance(part, Fault):
@@ -144,10 +140,10 @@ def find_folders(folder: Path) -> Folders:
 
 
 def _split_folders(train: Path, val: Path | None) -> Folders:
-    layout = "the authors'" if _key(train) == "trainlocal" else _name(part_of(train), split=True)
+    layout = "the authors'" if folder_key(train) == "trainlocal" else _name(part_of(train), split=True)
     parts = [part_of(train), part_of(val) if val else None]
     faults = [part for part in parts if isinstance(part, Fault)]
-    if _key(train) == "trainlocal" and not val:
+    if folder_key(train) == "trainlocal" and not val:
         missing = train.parent / "val_local"
         remedy = "expected the validation images beside train_local"
         faults.append(Fault("missing-folder", (missing,), "no such folder", remedy))
@@ -179,6 +175,8 @@ def part_of(folder: Path) -> ImageAndMaskFolders | Fault:
             return ImageAndMaskFolders(folder, folder)
     if not sides[0] and list_folder(folder).images:
         sides[0] = [folder]  # the images lie beside the folder of their masks
+    if sides[0] and not sides[1]:  # what was outlined lies beside the images, or beside their folder
+        sides[1] = [place for place in (_inner(sides[0][0]), folder) if holds_annotations(place)][:1]
     for side, names in zip(sides, (IMAGES, MASKS), strict=True):
         if len(side) > 1:
             remedy = "keep one of them, or put the others elsewhere"
@@ -220,7 +218,14 @@ def _by_first_words(folder: Path) -> Folders | None:
 def _is_mixed(folder: Path) -> bool:
     """Whether images and masks lie in one folder."""
     listing = list_folder(folder)
-    return not listing.folders and any(is_mask_name(file.stem) for file in listing.images)
+    if listing.folders or not listing.images:
+        return False
+    return any(is_mask_name(file.stem) for file in listing.images) or holds_annotations(folder)
+
+
+def holds_annotations(folder: Path) -> bool:
+    """Whether outlines lie directly in a folder."""
+    return any(form_of(file) for file in list_folder(folder).annotations)
 
 
 def _inner(folder: Path) -> Path:
@@ -234,7 +239,8 @@ def _candidates(folder: Path, names: Sequence[Sequence[str]]) -> list[Path]:
     """The folders of the first line of names that any with something in it has; else any of such a name."""
     found = [_children(folder, line) for line in names]
     filled = [[path for path in line if _holds_something(path)] for line in found]
-    return next((line for line in (*filled, *found) if line), [])
+    outlined = [[path for path in line if holds_annotations(path)] for line in found] if names is MASKS else []
+    return next((line for line in (*filled, *outlined, *found) if line), [])
 
 
 def _holds_something(folder: Path) -> bool:
@@ -247,12 +253,7 @@ def _folders(folder: Path) -> Sequence[Path]:
 
 
 def _children(folder: Path, names: Sequence[str]) -> list[Path]:
-    return [path for path in _folders(folder) if _key(path) in names]
-
-
-def _key(path: Path) -> str:
-    """The name of a folder without case and separators."""
-    return re.sub(r"[ _.-]", "", path.name.lower())
+    return [path for path in _folders(folder) if folder_key(path) in names]
 
 
 def _is_test(path: Path) -> bool:

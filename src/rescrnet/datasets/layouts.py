@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rescrnet.annotations.read import form_of
 from rescrnet.datasets.challenge import find_films
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.folders import (
@@ -21,12 +22,15 @@ from rescrnet.datasets.folders import (
 from rescrnet.datasets.image_folders import ImageFolders, arrange, find_image_folders
 from rescrnet.datasets.names import name_of
 from rescrnet.datasets.one_folder import divide
+from rescrnet.datasets.outlines import as_outlines, find_outlines
 from rescrnet.datasets.pairing import classes_in_names, pair_names, same_stem
 from rescrnet.datasets.tables import find_table, read_table
 from rescrnet.errors import DataError
+from rescrnet.images.axes import guess_axes
 from rescrnet.images.channels import CHANNEL, NNUNET_CHANNEL, channel_of, group_channels
-from rescrnet.images.open import count_planes, image_stem
-from rescrnet.images.whole import Channels, Objects, Origin, Page, files_of
+from rescrnet.images.open import count_planes, image_stem, open_image, unnamed_shape
+from rescrnet.images.whole import Channels, Objects, Origin, Outlines, Page, files_of
+from rescrnet.masks.declared import declared_in
 from rescrnet.masks.stored import MaskFiles
 from rescrnet.wording import count
 
@@ -76,7 +80,7 @@ class Contents:
     root: Path
 
 
-def find_pairs(folder: Path) -> Split:
+def find_pairs(folder: Path, axes: str = "") -> Split:
     """The pairs of a dataset folder.
 
     Understood without being told are the authors' layout, ``images`` and ``masks`` or ``labels``, nnU-Net's, BiaPy's,
@@ -86,26 +90,30 @@ def find_pairs(folder: Path) -> Split:
 
     Raises :class:`DataError` where a folder is missing or empty, or an image or a mask has no partner or two.
     """
-    found = look_through(folder)
+    found = look_through(folder, axes)
     if found.faults:
         raise found.faults[0].error
     return found.split
 
 
-def look_through(folder: Path) -> Contents:
-    """Like :func:`find_pairs`, but all that is wrong is returned beside the pairs that are right."""
+def look_through(folder: Path, axes: str = "") -> Contents:
+    """Like :func:`find_pairs`, but all that is wrong is returned beside the pairs that are right.
+
+    ``axes`` are those of images whose files do not say theirs; what ``dataset.yaml`` says goes before them.
+    """
     if not folder.is_dir():
         raise DataError(folder, "no such folder", "expected a folder of images and masks")
     try:
         root = unnested(folder)
+        axes = _declared_axes(folder, root) or axes
         if table := find_table(root):
-            return _from_table(table)
+            return _taken_apart(_from_table(table), axes)
         if films := _from_films(root):
-            return films
+            return _taken_apart(films, axes)
         folders = find_folders(root)
         missing = any(fault.check == "missing-folder" for fault in folders.faults)
         contents = _from_image_folders(root) if missing and folders.layout == "unknown" else None
-        contents = contents or _from_folders(folders, root)
+        contents = _taken_apart(contents or _from_folders(folders, root), axes)
         return replace(contents, layout=f"{contents.layout}{_in_files(contents.split)}")
     except OSError as error:
         raise DataError(
@@ -113,11 +121,23 @@ def look_through(folder: Path) -> Contents:
         ) from None
 
 
+def _declared_axes(*folders: Path) -> str:
+    for folder in folders:
+        try:
+            if declared := declared_in(folder):
+                return declared.axes
+        except DataError:  # it is said where it is understood
+            return ""
+    return ""
+
+
 def _in_files(split: Split) -> str:
     """What the masks are, where a mask has several files."""
     origins = [origin for pair in (*split.train, *split.val) for origin in pair.masks.values()]
     if any(isinstance(origin, Objects) for origin in origins):
         return ", a mask for each object"
+    if outlined := {form_of(origin.path): None for origin in origins if isinstance(origin, Outlines)}:
+        return f", outlines of {' and '.join(outlined)}"
     return ", a mask for each class" if len(origins) > len(split.train) + len(split.val) else ""
 
 
@@ -126,9 +146,8 @@ def _from_table(table: Path) -> Contents:
     pairs: dict[str, list[Pair]] = {"train": [], "val": []}
     names = _names_apart([row.image for row in rows])
     for row in rows:
-        expanded, more = _pages(Pair(names[row.image], row.image, MaskFiles({"": row.mask}), row.group))
-        pairs[row.split] += expanded
-        faults += more
+        mask = MaskFiles({"": as_outlines(row.mask, row.image)})
+        pairs[row.split].append(Pair(names[row.image], row.image, mask, row.group))
     if not rows and not faults:
         faults.append(Fault("no-images", (table,), "lists no images", "expected a row for each"))
     split = Split(pairs["train"], pairs["val"])
@@ -152,13 +171,11 @@ def _from_films(root: Path) -> Contents | None:
     if not (found := find_films(root)):
         return None
     films, faults = found
-    pairs: list[Pair] = []
-    for name, film in films.items():
-        for stem, (image, mask) in film.items():
-            group = name if len(films) > 1 else ""
-            expanded, more = _pages(Pair(stem, image, MaskFiles({"": mask}), group))
-            pairs += expanded
-            faults += more
+    pairs = [
+        Pair(stem, image, MaskFiles({"": mask}), name if len(films) > 1 else "")
+        for name, film in films.items()
+        for stem, (image, mask) in film.items()
+    ]
     return Contents("Cell Tracking Challenge", Split(pairs, []), faults, [], root)
 
 
@@ -180,11 +197,8 @@ def _from_image_folders(root: Path) -> Contents | None:
 
 
 def _pairs_of_image_folders(found: ImageFolders) -> tuple[list[Pair], list[Fault]]:
-    pairs, faults = [], list(found.faults)
-    for name, masks in found.masks.items():
-        expanded, more = _pages(Pair(name, found.images[name], MaskFiles(masks)))
-        pairs += expanded
-        faults += more
+    pairs = [Pair(name, found.images[name], MaskFiles(masks)) for name, masks in found.masks.items()]
+    faults = list(found.faults)
     for name, part in found.parts.items():
         inside, more, _ = _pairs_in(part, {path: list_folder(path) for path in {part.images, part.masks}})
         pairs += [replace(pair, stem=f"{name}-{pair.stem}", group=name) for pair in inside]
@@ -193,10 +207,12 @@ def _pairs_of_image_folders(found: ImageFolders) -> tuple[list[Pair], list[Fault
 
 
 def with_numbered_objects(split: Split) -> Split:
-    """The pairs with the objects of masks that have a file for each of them numbered, so that they stay apart."""
+    """The pairs with objects that have a file or an outline each numbered, so that they stay apart."""
 
     def numbered(pair: Pair) -> Pair:
-        masks = {k: replace(o, numbered=True) if isinstance(o, Objects) else o for k, o in pair.masks.items()}
+        masks = {
+            k: replace(o, numbered=True) if isinstance(o, Objects | Outlines) else o for k, o in pair.masks.items()
+        }
         return replace(pair, masks=MaskFiles(masks)) if dict(pair.masks) != masks else pair
 
     return Split([numbered(pair) for pair in split.train], [numbered(pair) for pair in split.val])
@@ -218,7 +234,8 @@ def _from_folders(folders: Folders, root: Path) -> Contents:
     split = Split(pairs[0], pairs[1])
     if folders.val:
         faults += inconsistencies(split, folders.val.images)
-    return Contents(folders.layout, split, faults, foreign, root)
+    masks = {file for pair in (*split.train, *split.val) for one in pair.masks.values() for file in files_of(one)}
+    return Contents(folders.layout, split, faults, [file for file in foreign if file not in masks], root)
 
 
 def _pairs_in(part: ImageAndMaskFolders, listings: dict[Path, Listing]) -> tuple[list[Pair], list[Fault], list[Path]]:
@@ -228,6 +245,9 @@ def _pairs_in(part: ImageAndMaskFolders, listings: dict[Path, Listing]) -> tuple
     if part.images == part.masks:
         images, singles = divide(images)
         class_folders = []
+    outlined = [*listing.annotations, *listings[part.images].annotations]
+    if part.images.parent == part.masks and not singles:
+        class_folders = []  # the folder of the dataset, in which a file of outlines lies
     if not images:
         remedy = "expected PNG, TIFF, JPEG, BMP, NumPy or Zarr images"
         if visible := [file.name for file in listings[part.images].foreign if not file.name.startswith(".")]:
@@ -243,7 +263,7 @@ def _pairs_in(part: ImageAndMaskFolders, listings: dict[Path, Listing]) -> tuple
         elif mixed := [name for name, files in inside.items() if files]:
             reason = f"holds both masks and folders of masks ({', '.join(mixed)})"
             return [], [Fault("mixed-masks", (part.masks,), reason, "keep one kind")], []
-    return _join(part, images, layers, listing.foreign)
+    return _join(part, images, layers, listing.foreign, outlined)
 
 
 def _join_folders(images: list[Path], inside: dict[str, list[Path]]) -> tuple[list[Pair], list[Fault]]:
@@ -263,17 +283,30 @@ def _join_folders(images: list[Path], inside: dict[str, list[Path]]) -> tuple[li
 
 
 def _join(
-    part: ImageAndMaskFolders, images: list[Path], layers: dict[str, list[Path]], beside: Sequence[Path]
+    part: ImageAndMaskFolders,
+    images: list[Path],
+    layers: dict[str, list[Path]],
+    beside: Sequence[Path],
+    outlined: Sequence[Path],
 ) -> tuple[list[Pair], list[Fault], list[Path]]:
-    """Pair images with the masks in every layer."""
+    """Pair images with the masks in every layer, or, where there are none, with outlines."""
     faults: list[Fault] = []
     passed_over: list[Path] = []
-    masks: dict[Path, dict[str, Path]] = defaultdict(dict)
+    masks: dict[Path, dict[str, Origin]] = defaultdict(dict)
     channels, uneven = _channels(images, layers, nnunet=part.images.name.lower() == "imagestr")
     faults += uneven
     named = {path.with_name(name + path.suffix): path for name, (path, *_) in channels.items()} or dict(
         zip(images, images, strict=True)
     )
+    origins: dict[Path, Path | Channels] = {}
+    for name, file in named.items():
+        joined = channels.get(name.stem, [file])
+        origins[name] = joined[0] if len(joined) == 1 else Channels(tuple(joined))
+    found_outlines = find_outlines([] if any(layers.values()) else outlined, origins, part.masks, beside)
+    if found_outlines.files:
+        outlined_masks = sorted(found_outlines.masks.items())
+        pairs = [Pair(image_stem(image), origins[image], MaskFiles({"": mask})) for image, mask in outlined_masks]
+        return pairs, [*faults, *found_outlines.faults], []
     in_folders = set(layers) != {""}
     if not in_folders:
         layers = classes_in_names(list(named), layers[""]) or layers
@@ -287,12 +320,8 @@ def _join(
     pairs = []
     for image, found in sorted(masks.items()):
         if len(found) == len(layers):
-            joined = channels.get(image.stem, [image])
-            origin: Origin = joined[0] if len(joined) == 1 else Channels(tuple(joined))
             masks_of_image = MaskFiles({layer: found[layer] for layer in layers})
-            expanded, more = _pages(Pair(image_stem(image), origin, masks_of_image))
-            pairs += expanded
-            faults += more
+            pairs.append(Pair(image_stem(image), origins[image], masks_of_image))
     return pairs, faults, passed_over
 
 
@@ -320,29 +349,73 @@ def _channels(
     return files, faults
 
 
-def _pages(pair: Pair) -> tuple[list[Pair], list[Fault]]:
+def _taken_apart(contents: Contents, axes: str) -> Contents:
+    """The contents with a pair for each page of an image stack; ``axes`` are those of files that do not say theirs."""
+    parts: list[list[Pair]] = []
+    faults = list(contents.faults)
+    for pairs in (contents.split.train, contents.split.val):
+        found = [_pages(pair, axes) for pair in pairs]
+        parts.append([pair for expanded in found if not isinstance(expanded, Fault) for pair in expanded])
+        faults += _joined([fault for fault in found if isinstance(fault, Fault)])
+    return replace(contents, split=Split(*parts), faults=faults)
+
+
+def _joined(faults: Sequence[Fault]) -> list[Fault]:
+    """The faults, those of one kind with one text as one of all their files."""
+    alike: dict[tuple[str, str, str], list[Fault]] = defaultdict(list)
+    for fault in faults:
+        alike[fault.check, fault.found, fault.remedy].append(fault)
+    return [replace(same[0], files=tuple(file for fault in same for file in fault.files)) for same in alike.values()]
+
+
+def _pages(pair: Pair, axes: str) -> list[Pair] | Fault:
     """A pair for each page of an image stack; the pair itself where the image is no stack."""
     if isinstance(pair.image, Channels):
-        return [pair], []
+        return [pair]
     image = files_of(pair.image)[0]
-    pages = count_planes(image)
-    if pages == 1:
-        return [pair], []
+    said = axes if axes and unnamed_shape(image) else ""
+    pages = count_planes(image, said)
     for origin in pair.masks.values():
-        (mask,) = files_of(origin)
-        if (found := count_planes(mask)) != pages:
+        file = files_of(origin)[0]
+        if not said and (fault := _lacks_axes(image, origin)):
+            return fault
+        if pages > 1 and (found := count_planes(file)) != pages:
             reason = f"has {count(found, 'page')} but its image {image} has {pages}"
-            return [], [Fault("pages-differ", (mask,), reason, "expected a mask for each page")]
+            return Fault("pages-differ", (file,), reason, "expected a mask for each page")
+    if pages == 1:
+        return [_of_page(pair, pair.stem, Page(image, None, said))] if said else [pair]
     digits = len(str(pages))
     return [
-        Pair(
-            f"{pair.stem}-{index + 1:0{digits}}",
-            Page(image, index),
-            MaskFiles({layer: Page(files_of(origin)[0], index) for layer, origin in pair.masks.items()}),
-            pair.group or pair.stem,
+        replace(
+            _of_page(pair, f"{pair.stem}-{index + 1:0{digits}}", Page(image, index, said)),
+            masks=MaskFiles({layer: Page(files_of(origin)[0], index) for layer, origin in pair.masks.items()}),
+            group=pair.group or pair.stem,
         )
         for index in range(pages)
-    ], []
+    ]
+
+
+def _of_page(pair: Pair, stem: str, page: Page) -> Pair:
+    masks = {k: replace(o, image=page) if isinstance(o, Outlines) else o for k, o in pair.masks.items()}
+    return replace(pair, stem=stem, image=page, masks=MaskFiles(masks))
+
+
+def _lacks_axes(image: Path, mask: Origin) -> Fault | None:
+    """Why an array that does not say its axes fits its mask only if one of them is that of channels; else nothing."""
+    if isinstance(mask, Outlines) or not (shape := unnamed_shape(image)):
+        return None
+    file = files_of(mask)[0]
+    try:
+        stack = open_image(file)
+    except DataError:  # it is said where it is read
+        return None
+    axes = guess_axes(shape, stack.size, len(stack))
+    if not axes or (len(stack) > 1 and len(shape) < 4):
+        return None
+    reason = f"is an array of {'×'.join(map(str, shape))} that does not say what its axes are; its mask is "
+    reason += "×".join(map(str, (*([len(stack)] if len(stack) > 1 else []), *stack.size)))
+    remedy = f"where {shape[axes.index('C')]} is the number of channels, write dataset.yaml with 'axes: {axes}'"
+    return Fault("axes-unknown", (image,), reason, remedy)
 
 
 def inconsistencies(split: Split, where: Path) -> list[Fault]:

@@ -8,20 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from rescrnet.annotations.read import SUFFIXES as ANNOTATIONS
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.names import between, by_product, name_of, plain
+from rescrnet.images.foreign import foreign_form
 
 _rarer_name_of = partial(name_of, rarer=True)
 _KEYS: tuple[Callable[[str], str], ...] = (str, plain, name_of, _rarer_name_of)
 _TRIED = 20  # images from which is learnt what all masks have before or after the names of their images
-
-_PROGRAMS = {
-    ".json": "annotations of LabelMe or COCO",
-    ".geojson": "annotations of QuPath",
-    ".zip": "regions of ImageJ",
-    ".roi": "a region of ImageJ",
-    ".xml": "annotations of CVAT or Pascal VOC",
-}
 
 
 @dataclass(frozen=True)
@@ -212,8 +206,12 @@ def _why_no_mask(file: Path) -> str:
     if made:
         return f"'{made[1]}' is no mask; put the mask beside it"
     suffix = file.suffix.lower()
-    if suffix in _PROGRAMS:
-        return f"it holds {_PROGRAMS[suffix]}, not pixels; export them from there as masks, PNG or TIFF"
+    if form := foreign_form(file):
+        if form.is_read:
+            return f"it holds {form.name}, and other masks are pixels; keep one kind of masks in a dataset"
+        return f"it holds {form.name}, {'not pixels' if form.annotations else 'which is not read'}; {form.remedy}"
+    if suffix in ANNOTATIONS:
+        return "it holds no annotations that are known (of LabelMe, COCO, QuPath or ImageJ)"
     return f"'{suffix or file.name}' is not read; save it as PNG or TIFF"
 
 

@@ -19,7 +19,7 @@ from rescrnet.datasets.layouts import Pair, Split, look_through, with_numbered_o
 from rescrnet.datasets.legends import Legend, find_legend
 from rescrnet.datasets.splitting import groups_in, split_off
 from rescrnet.errors import DataError
-from rescrnet.images.whole import Objects, files_of, read_pixels
+from rescrnet.images.whole import Objects, Outlines, files_of, read_pixels
 from rescrnet.intensity import match_channels, normalise_image
 from rescrnet.masks.declared import DatasetFile, declared_in
 from rescrnet.masks.infer import mask_table
@@ -152,7 +152,14 @@ class Reading:
                 example.pixels = example.indices = None
         leaking = on_both_sides(self.groups, {pair.stem for pair in self.split.val})
         return Dataset(
-            self.folder, samples["train"], samples["val"], self.table, tuple(blank), tuple(leaking), tuple(warnings)
+            self.folder,
+            samples["train"],
+            samples["val"],
+            self.table,
+            tuple(blank),
+            tuple(leaking),
+            tuple(warnings),
+            self.description.axes,
         )
 
 
@@ -186,7 +193,7 @@ def read_dataset(
         UsageError: ``val`` does not fit the dataset.
     """
     folder = Path(folder)
-    contents = look_through(folder)
+    contents = look_through(folder, trained.axes if trained else "")
     reading = Reading(folder, contents.layout, list(contents.faults), contents.foreign, contents.split, [])
     reading.own_validation, reading.channels = bool(contents.split.val), channels or 0
     _describe(reading, declared or {}, trained, contents.root)
@@ -290,6 +297,9 @@ def _understand(reading: Reading, *, keep: bool) -> None:
         return
     if any(isinstance(e.pair.masks.first, Objects) for e in sound) and not reading.description.instance_boundary:
         reading.table = _of_objects(reading.table)
+    if any(isinstance(example.pair.masks.first, Outlines) for example in sound) and not reading.table.ignore:
+        remark = "what is not outlined is background; 'ignore: background' in dataset.yaml leaves it unlabelled"
+        reading.table = replace(reading.table, remarks=(*reading.table.remarks, remark))
     for example in sound:
         try:
             indices = reading.table.decode(example.pair.masks)

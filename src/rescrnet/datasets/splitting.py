@@ -33,7 +33,7 @@ def split_off(split: Split, val: str | None, description: DatasetFile | None = N
             )
         return split
     if val and Path(val).is_dir():
-        other = find_pairs(Path(val))
+        other = find_pairs(Path(val), description.axes)
         together = Split(split.train, [*other.train, *other.val])
         if faults := inconsistencies(together, Path(val)):
             raise faults[0].error

@@ -1,12 +1,13 @@
-"""Files that hold images or annotations in a form that is not read: what they are, and the way out."""
+"""Files that hold no pixels that are read: what they are by their content or name, and the way out."""
 
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
+
+from rescrnet.annotations.read import form_of as form_of_annotations
 
 _FIJI = "open it in Fiji (File › Import › Bio-Formats) and save it as OME-TIFF"
 _MASKS = "save the mask as PNG or TIFF of the size of the image"
@@ -14,17 +15,19 @@ _HEAD = 1 << 16  # bytes that are looked at
 
 
 class Foreign(NamedTuple):
-    """A file in a form that is not read.
+    """A file of another form than an image.
 
     Attributes:
         name: of the form, with the program or maker.
-        remedy: how to get an image or a mask out of it.
-        annotations: whether it holds outlines, not pixels.
+        remedy: how to get an image or a mask out of it, or how it is read.
+        annotations: whether it holds what a person drew or classified, not an image.
+        is_read: whether the outlines in it are read as a mask, where they lie as they should.
     """
 
     name: str
     remedy: str
     annotations: bool = False
+    is_read: bool = False
 
 
 _HDF5 = Foreign("HDF5", "export the array in it as TIFF, with Fiji's HDF5 plugin, ilastik, or h5py and tifffile")
@@ -62,28 +65,38 @@ _SUFFIX = {
     ),
     **dict.fromkeys((".heic", ".avif", ".jxr", ".jxl", ".exr"), Foreign("a photo", "save it as PNG or TIFF")),
 }
-_LABELME = Foreign("annotations of LabelMe", "export them with labelme_export_json or labelme2voc", True)
-_COCO = Foreign(
-    "annotations in COCO's JSON", "draw them with pycocotools (annToMask) and save a PNG for each image", True
-)
-_QUPATH = Foreign(
-    "annotations of QuPath", "export them with QuPath's LabeledImageServer (Export labelled images)", True
-)
-_ROIS = Foreign(
-    "regions of ImageJ", "open the image in Fiji, then the regions, and Edit › Selection › Create Mask", True
-)
-_CVAT = Foreign("annotations of CVAT", "export them from CVAT as 'Segmentation mask'", True)
+_BY_NAME = "put them beside the images, or into a folder 'masks', a file of the same name for each image"
+_READ = {
+    "LabelMe": Foreign("annotations of LabelMe", _BY_NAME, True, True),
+    "COCO": Foreign("annotations in COCO's JSON", "put the file beside the images, or into 'annotations'", True, True),
+    "QuPath": Foreign("annotations of QuPath", _BY_NAME, True, True),
+    "ImageJ": Foreign("regions of ImageJ", _BY_NAME, True, True),
+}
+_PNG_EACH = "a PNG for each image"
+_CVAT = Foreign("annotations of CVAT", "export them from CVAT as 'Segmentation mask' or 'COCO'", True)
 _VOC = Foreign("boxes in Pascal VOC's XML", "draw masks; boxes alone are none", True)
-_OUTLINES = Foreign("annotations of another program", "export them as masks there, a PNG for each image", True)
+_OUTLINES = Foreign(
+    "annotations of another program", f"export them as COCO's JSON there, or as masks, {_PNG_EACH}", True
+)
+_CELLPOSE = Foreign(
+    "Cellpose's own file", "save the masks as PNG or TIFF there (File › Save masks), or --save_png", True
+)
 _TEXTS = (  # suffixes, what their text holds, what it is
-    ((".json",), r'"shapes"\s*:', _LABELME),
-    ((".json", ".geojson"), r'"FeatureCollection"|"geometry"\s*:', _QUPATH),
-    ((".json",), r'"categories"\s*:|"segmentation"\s*:', _COCO),
-    ((".json",), r'"regions"\s*:|"_via_|"polygon|"points"\s*:|"annotations"\s*:', _OUTLINES),
+    ((".json",), r'"regions"\s*:|"_via_|"polygon|"points"\s*:|"annotations"\s*:|"objects"\s*:', _OUTLINES),
     ((".xml",), r"<annotations[\s>]", _CVAT),
     ((".xml",), r"<annotation[\s>]", _VOC),
     ((".xml",), r"<(Annotations|ASAP_Annotations|Cell_Counter)", _OUTLINES),
     ((".txt",), r"\A\s*\d+(\s+[01]?\.\d+){4,}", Foreign("labels of YOLO", _OUTLINES.remedy, True)),
+    (
+        (".qpdata",),
+        "",
+        Foreign("a data file of QuPath", "export the annotations in QuPath: File › Export objects as GeoJSON", True),
+    ),
+    (
+        (".ilp",),
+        "",
+        Foreign("a project of ilastik", "export the segmentation in ilastik (Simple Segmentation) as TIFF", True),
+    ),
 )
 
 
@@ -97,10 +110,10 @@ def foreign_form(path: Path) -> Foreign | None:
         return None
     if not head:
         return None
-    if suffix == ".roi":
-        return _ROIS
-    if head.startswith(b"PK\3\4") and suffix == ".zip":
-        return _ROIS if _holds_rois(path) else None
+    if program := form_of_annotations(path):
+        return _READ[program]
+    if path.name.endswith("_seg.npy"):
+        return _CELLPOSE
     for offset, magic, form in _MAGIC:
         if head.startswith(magic, offset):
             return _SUFFIX.get(suffix, form)
@@ -110,14 +123,6 @@ def foreign_form(path: Path) -> Foreign | None:
         text = head.decode("utf-8", "replace")
         return next((form for suffixes, words, form in _TEXTS if suffix in suffixes and re.search(words, text)), None)
     return None
-
-
-def _holds_rois(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.lower().endswith(".roi") for name in archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def foreign_among(files: Iterable[Path]) -> dict[Foreign, list[Path]]:

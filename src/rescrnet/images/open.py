@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from rescrnet.errors import DataError
+from rescrnet.images.axes import axis_names
 from rescrnet.images.dm_reader import DM_SUFFIXES, open_dm
 from rescrnet.images.foreign import foreign_among, foreign_form
 from rescrnet.images.mrc_reader import MRC_SUFFIXES, PACKED, open_mrc
 from rescrnet.images.npy import RawArray, holds_numbers
 from rescrnet.images.picture import open_picture
 from rescrnet.images.stack import ArrayLike, Axis, Stack, default_axes, make_stack
-from rescrnet.images.tiff_reader import open_tiff
+from rescrnet.images.tiff_reader import TiffArray, open_tiff
 from rescrnet.images.zarr_reader import is_zarr, open_zarr
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pbm", ".pgm", ".ppm", ".pnm", ".jp2", ".j2k")
@@ -63,7 +64,9 @@ _NAMED = {
 }
 
 
-def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, indices: bool = False) -> Stack:
+def open_image(
+    path: str | Path, level: int = 0, *, fill_missing: bool = False, indices: bool = False, axes: str = ""
+) -> Stack:
     """The planes of an image on disk, by the content of the file; no pixel of them is read yet.
 
     Args:
@@ -72,6 +75,7 @@ def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, 
         level: of the pyramid, 0 the finest.
         fill_missing: take chunks and tiles that are not there for empty, as some writers mean them, rather than lost.
         indices: of an indexed PNG or BMP give the indices, as for a mask, not the colours.
+        axes: of a TIFF or ``.npy`` file that does not say its own, as ``CYX``; passed over where they do not fit it.
 
     Raises:
         DataError: there is no such file or level, it is damaged, or it is no image that can be read.
@@ -85,11 +89,13 @@ def open_image(path: str | Path, level: int = 0, *, fill_missing: bool = False, 
         return open_zarr(path, level, fill_missing=fill_missing)
     form = form_of(path)
     if form == "TIFF":
-        return open_tiff(path, level, fill_missing=fill_missing)
+        return open_tiff(path, level, fill_missing=fill_missing, axes=axes)
     if level:
         raise DataError(path, "has one level, 0", f"there is no level {level}")
     if form == "NumPy":
-        return replace(wrap(RawArray.open(path), name=str(path)), path=path, form=form)
+        array = RawArray.open(path)
+        said = axis_names(axes, len(array.shape)) or None
+        return replace(wrap(array, said, name=str(path)), path=path, form=form, separate=bool(said and "c" in said))
     if form in ("MRC", "DM"):
         return open_mrc(path) if form == "MRC" else open_dm(path)
     if (not form or path.suffix.lower() == ".nd2") and (foreign := foreign_form(path)):
@@ -135,12 +141,27 @@ def is_named_image(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def count_planes(path: Path) -> int:
+def unnamed_shape(path: Path) -> tuple[int, ...]:
+    """The shape of a file that does not say which of its axes is which; nothing of any other."""
+    try:
+        form = form_of(path) if path.is_file() else ""
+        if form == "NumPy":
+            shape = RawArray.open(path).shape
+            return shape if len(shape) > 2 else ()
+        if form == "TIFF":
+            array = TiffArray(path)
+            return array.shape if array.unsaid else ()
+    except DataError:  # whoever reads it says why
+        pass
+    return ()
+
+
+def count_planes(path: Path, axes: str = "") -> int:
     """Planes of an image, time and depth multiplied; 1 also where it cannot be read: whoever reads it says why."""
     if path.suffix.lower() in PICTURES:
         return 1
     try:
-        return len(open_image(path))
+        return len(open_image(path, axes=axes))
     except DataError:
         return 1
 

@@ -158,6 +158,7 @@ class Stack(Sequence[Plane]):
         separate: whether its channels are images of their own, not the samples of a colour.
         page_names: what ImageJ calls the pages, where it does.
         white_is_zero: whether small values were stored for bright pixels, and are read the other way round.
+        software: that wrote the file, where a TIFF says.
     """
 
     axes: tuple[Axis, ...]
@@ -170,6 +171,7 @@ class Stack(Sequence[Plane]):
     separate: bool = False
     page_names: tuple[str, ...] = ()
     white_is_zero: bool = False
+    software: str = ""
 
     @property
     def plane_axes(self) -> tuple[Axis, ...]:

@@ -19,6 +19,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from rescrnet.errors import DataError
+from rescrnet.images.axes import axis_names
 from rescrnet.images.npy import Index, RawArray, as_ranges
 from rescrnet.images.shown import Inverted, is_ramp, upright
 from rescrnet.images.stack import MICROMETRES, UNITS, ArrayLike, Axis, Stack, believable_step, decoding, make_stack
@@ -28,7 +29,8 @@ _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, t
 _ALPHA = (1, 2)  # extra samples: associated and unassociated alpha
 _JPEG = (6, 7, 34892, 33007)  # compressions that keep their tables apart
 _AXES = {"Y": "y", "X": "x", "S": "c", "C": "c", "Z": "z", "T": "t", "Q": "p", "I": "p", "R": "p"}
-_ORIENTATION = 274  # the number of its tag
+_UNNAMED_KINDS = ("shaped", "generic", "uniform")  # of tifffile's, whose axes are guessed
+_SOFTWARE, _ORIENTATION = 305, 274  # the numbers of their tags
 _THUMBNAIL = 4  # an image beside another that is this much smaller in height and width is its thumbnail
 
 
@@ -55,6 +57,8 @@ class TiffArray:
         page_names: what ImageJ calls the pages, where it does.
         orientation: how the rows and columns lie when shown, by the number of the tag.
         white_is_zero: whether small values are shown bright.
+        software: that wrote the file, where it says.
+        unsaid: whether the file does not say what its axes are.
     """
 
     def __init__(self, path: Path, level: int = 0, *, fill_missing: bool = False) -> None:
@@ -70,6 +74,7 @@ class TiffArray:
             self.dtype = np.dtype(series.dtype).newbyteorder("=")
             self.steps, self.full = _steps(file, main.keyframe), dict(zip(main.axes, main.shape, strict=True))
             self.levels = len(main.levels)
+            self.unsaid = main.kind in _UNNAMED_KINDS and not {"Q", "I"}.isdisjoint(main.axes)
             self.ordinary = not (self._keyframe.is_tiled or main.kind == "ome" or self.levels > 1 or len(series) > 1)
             self._raw = _contiguous(series, file.byteorder, path)
             self._pages = [] if self._raw else [_page(series[i], i, path) for i in range(len(series))]
@@ -77,6 +82,7 @@ class TiffArray:
             self.page_names = _page_names(file)
             self.orientation = main.keyframe.tags.valueof(_ORIENTATION)
             self.white_is_zero = _white_is_zero(file, self._keyframe)
+            self.software = str(main.keyframe.tags.valueof(_SOFTWARE) or "")
             photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)  # a damaged one is none of these
         if photometric in _PRINT_COLOURS:
             raise DataError(path, f"is stored as {photometric.name}", "expected grey or RGB; convert it")
@@ -241,10 +247,14 @@ def _reopen(path: Path, level: int, fill_missing: bool) -> TiffArray:
     return TiffArray(path, level, fill_missing=fill_missing)
 
 
-def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stack:
-    """The planes of a TIFF file at a level of its pyramid. Raises :class:`DataError` where it cannot be read."""
+def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False, axes: str = "") -> Stack:
+    """The planes of a TIFF file at a level of its pyramid. Raises :class:`DataError` where it cannot be read.
+
+    ``axes`` are those of a file that does not say its own.
+    """
     array = TiffArray(path, level, fill_missing=fill_missing)
     array.check()
+    said = axis_names(axes, len(array.axes)) if array.unsaid else ""
     unknown = [letter for letter in array.axes if letter not in _AXES]
     if unknown:
         raise DataError(
@@ -253,23 +263,25 @@ def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
             "expected Y, X, channels and at most Z, T and pages; save the planes that you want by themselves",
         )
     names = _AXES | ({"S": "s"} if "C" in array.axes else {})
-    axes = []
-    for letter, length in zip(array.axes, array.shape, strict=True):
+    found = []
+    for place, (letter, length) in enumerate(zip(array.axes, array.shape, strict=True)):
         scale, unit = array.steps.get(letter, (None, None))
-        axes.append(Axis(names[letter], length, scale and scale * array.full[letter] / length, 0.0, unit))
+        name = said[place] if said else names[letter]
+        found.append(Axis(name, length, scale and scale * array.full[letter] / length, 0.0, unit))
     pixels: ArrayLike = array
     inverted = array.white_is_zero and array.dtype.kind in "bu"
     if inverted:
         pixels = Inverted(array, array.top)
-    pixels, axes = upright(pixels, axes, array.orientation)
-    stack = make_stack(pixels, axes, path, alpha=array.alpha, segment_bytes=array.segment_bytes, form="TIFF")
+    pixels, found = upright(pixels, found, array.orientation)
+    stack = make_stack(pixels, found, path, alpha=array.alpha, segment_bytes=array.segment_bytes, form="TIFF")
     return replace(
         stack,
         kind="png" if array.ordinary else "tiff",
         levels=array.levels,
-        separate="C" in array.axes,
+        separate="C" in array.axes or "c" in said,
         page_names=array.page_names,
         white_is_zero=inverted,
+        software=array.software,
     )
 
 

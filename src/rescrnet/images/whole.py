@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rescrnet.annotations.read import annotated, form_of
+from rescrnet.annotations.shapes import draw, listed
 from rescrnet.errors import DataError
 from rescrnet.images.channels import open_channels
 from rescrnet.images.open import open_image
@@ -20,13 +22,17 @@ from rescrnet.intensity import normalise_image
 
 @dataclass(frozen=True)
 class Page:
-    """One plane of an image that has several, 0 the first."""
+    """One plane of an image that has several, 0 the first, or none for the only one.
+
+    ``axes`` are declared, for a file that does not say its own.
+    """
 
     path: Path
-    index: int
+    index: int | None
+    axes: str = ""
 
     def __str__(self) -> str:
-        return f"{self.path} (page {self.index + 1})"
+        return str(self.path) if self.index is None else f"{self.path} (page {self.index + 1})"
 
 
 @dataclass(frozen=True)
@@ -51,15 +57,36 @@ class Objects:
         return f"{self.files[0]}{more}"
 
 
-Origin = Path | Page | Channels | Objects
-"""Where an image or a mask lies: the only plane of a file, one of several, or a file for each channel or object."""
+@dataclass(frozen=True)
+class Outlines:
+    """A mask whose objects are outlined in a file of annotations: numbered from 1 in their order, or by their classes.
+
+    Attributes:
+        path: the file.
+        image: that they lie on.
+        name: of the image, where the file is of many.
+        numbered: whether the objects are numbered.
+    """
+
+    path: Path
+    image: Path | Page | Channels
+    name: str = ""
+    numbered: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path} ({self.name})" if self.name else str(self.path)
+
+
+Origin = Path | Page | Channels | Objects | Outlines
+"""Where an image or a mask lies: the only plane of a file, one of several, a file for each channel or object, or
+outlines in a file."""
 
 
 def files_of(origin: Origin) -> tuple[Path, ...]:
     """The files that an image is read from."""
     if isinstance(origin, Channels | Objects):
         return origin.files
-    return (origin.path if isinstance(origin, Page) else origin,)
+    return (origin.path if isinstance(origin, Page | Outlines) else origin,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +101,9 @@ class Pixels:
         form: what the file is by its content: ``PNG``, ``TIFF``, …
         pixel_size: height and width of a pixel in micrometres, where the file says.
         white_is_zero: whether small values were stored for bright pixels, and were read the other way round.
+        software: that wrote the file, where a TIFF says.
+        outlined: the classes that the values 1, 2, … stand for, where the file holds outlines.
+        passed_over: what of such a file is in no class: ``2 points``.
     """
 
     values: NDArray[Any]
@@ -83,6 +113,9 @@ class Pixels:
     form: str
     pixel_size: tuple[float, float] | None
     white_is_zero: bool = False
+    software: str = ""
+    outlined: tuple[str, ...] | None = None
+    passed_over: str = ""
 
     @property
     def colours(self) -> NDArray[Any]:
@@ -93,13 +126,16 @@ class Pixels:
 
 def open_origin(origin: Origin, *, indices: bool = False) -> tuple[Stack, Plane]:
     """The image that holds a plane, and the plane. Raises :class:`DataError` where it is not one readable image."""
-    if isinstance(origin, Objects):
-        raise DataError(origin, "is a file for each object", "expected one image")
+    if isinstance(origin, Objects | Outlines):
+        raise DataError(origin, "holds objects", "expected one image")
     if isinstance(origin, Channels):
         stack = open_channels(origin.files)
         return stack, stack[0]
-    path, index = (origin.path, origin.index) if isinstance(origin, Page) else (origin, None)
-    stack = open_image(path, indices=indices) if index is None else _open_again(path, *_version(path), indices)
+    path, index, said = (origin.path, origin.index, origin.axes) if isinstance(origin, Page) else (origin, None, "")
+    if index is None:
+        stack = open_image(path, indices=indices, axes=said)
+    else:
+        stack = _open_again(path, *_version(path), indices, said)
     if index is None and len(stack) > 1:
         axes = "".join(axis.name.upper() for axis in stack.axes)
         raise DataError(path, f"holds {len(stack)} pages (axes {axes})", "expected one image; save each page by itself")
@@ -109,8 +145,8 @@ def open_origin(origin: Origin, *, indices: bool = False) -> tuple[Stack, Plane]
 
 
 @lru_cache(maxsize=4)  # the pages of a stack are asked for one by one, and a long stack takes a while to open
-def _open_again(path: Path, changed: int, length: int, indices: bool) -> Stack:
-    return open_image(path, indices=indices)
+def _open_again(path: Path, changed: int, length: int, indices: bool, axes: str) -> Stack:
+    return open_image(path, indices=indices, axes=axes)
 
 
 def _version(path: Path) -> tuple[int, int]:
@@ -134,6 +170,8 @@ def read_pixels(origin: Origin, *, indices: bool = False) -> Pixels:
     """
     if isinstance(origin, Objects):
         return _read_objects(origin)
+    if isinstance(origin, Outlines):
+        return _read_outlines(origin)
     stack, (_, source) = open_origin(origin, indices=indices)
     height, width, channels = source.shape
     nbytes = height * width * (channels + source.alpha) * source.dtype.itemsize
@@ -149,6 +187,7 @@ def read_pixels(origin: Origin, *, indices: bool = False) -> Pixels:
         stack.form,
         pixel_size(stack.axes),
         stack.white_is_zero,
+        stack.software,
     )
 
 
@@ -168,6 +207,21 @@ def _read_objects(origin: Objects) -> Pixels:
         raise ValueError("there is no object")
     merged = numbers if origin.numbered else (numbers > 0).astype(np.uint8)
     return Pixels(merged, False, False, None, pixels.form, pixels.pixel_size)
+
+
+def _read_outlines(origin: Outlines) -> Pixels:
+    """The outlines drawn on the size of their image, YX; -1 where nothing is labelled."""
+    found = annotated(origin.path, origin.name)
+    _, (_, source) = open_origin(origin.image)
+    image = files_of(origin.image)[0]
+    another = image.with_name(found.image or image.name)
+    if another.stem != image.stem and not origin.name and another.is_file():
+        raise DataError(origin, f"was drawn on {another.name}, but is named after {image.name}", "rename it")
+    values = draw(found, (source.shape[0], source.shape[1]), origin, numbered=origin.numbered)
+    names = None if origin.numbered else found.names
+    return Pixels(
+        values, False, False, None, form_of(origin.path), None, outlined=names, passed_over=listed(found.passed_over)
+    )
 
 
 def read_image(origin: Origin) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ from rescrnet.atomic import write_atomically
 from rescrnet.display import overlay, save_png
 from rescrnet.errors import DataError, OutputError, RescrnetWarning, UsageError
 from rescrnet.images.npy import RawArray
-from rescrnet.images.open import wrap
+from rescrnet.images.open import unnamed_shape, wrap
 from rescrnet.images.stack import Source, Stack
 from rescrnet.inference.budget import format_bytes
 from rescrnet.inference.inputs import Input
@@ -174,7 +174,12 @@ class FilePrediction:
         """Refuse what cannot end well, before anything is computed."""
         channels, expected = stack[0].source.shape[2], self.model.card.in_channels
         if channels != expected and (channels, expected) != (3, 1):
-            raise DataError(self.image, f"has {count(channels, 'channel')}, expected {expected}", "convert the image")
+            remedy = "convert the image"
+            shape = () if self.read.axes else unnamed_shape(self.image.files[0])
+            if expected in shape:
+                axes = "N" * (len(shape) - 3) + ("YXC" if shape[-1] == expected else "CYX")
+                remedy = f"if {expected} of {'×'.join(map(str, shape))} are the channels, say --axes {axes}"
+            raise DataError(self.image, f"has {count(channels, 'channel')}, expected {expected}", remedy)
         if self.write.overlay:
             needed = stack.size[0] * stack.size[1] * 32  # bytes of the picture and of what it is drawn from
             if len(stack) > 1 or needed > self.resources.memory - self.resources.program:

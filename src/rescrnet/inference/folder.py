@@ -10,7 +10,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ def predict_files(
     """
     out = Path(out)
     write, read = write or WriteOptions(), read or ReadOptions()
+    read = replace(read, axes=read.axes or model.card.axes)
     check_free(out, MANIFEST)
     found = inputs if isinstance(inputs, Inputs) else find_inputs(inputs, recursive=recursive)
     write.check()

@@ -13,7 +13,8 @@ from tifffile import TiffFile
 
 from rescrnet.errors import DataError
 from rescrnet.images.channels import CHANNEL, NNUNET_CHANNEL, group_channels
-from rescrnet.images.open import image_stem, list_images, open_image
+from rescrnet.images.folder_names import are_masks
+from rescrnet.images.open import SUFFIXES, image_stem, list_images, open_image
 from rescrnet.images.whole import Channels, Origin, files_of
 from rescrnet.images.zarr_reader import is_zarr
 from rescrnet.wording import count
@@ -53,10 +54,12 @@ class Inputs:
     Attributes:
         images: them, and what was asked for and is no image.
         left_out: folders below those that were given, in which there are images too, and how many.
+        masks: folders of masks beside folders of images, which are left out.
     """
 
     images: list[Input]
     left_out: dict[Path, int]
+    masks: tuple[Path, ...] = ()
 
 
 def find_inputs(inputs: str | Path | Iterable[str | Path], *, recursive: bool = False) -> Inputs:
@@ -75,9 +78,10 @@ def find_inputs(inputs: str | Path | Iterable[str | Path], *, recursive: bool = 
     inputs = [inputs] if isinstance(inputs, (str, Path)) else inputs
     found: dict[Path, Input] = {}
     left_out: dict[Path, int] = {}
+    masks: list[Path] = []
     for path in _expanded(map(Path, inputs)):
         if path.is_dir() and not is_zarr(path):
-            images, below = _in_folder(path, recursive)
+            images, below = _in_folder(path, recursive, masks)
             if below:
                 left_out[path] = below
         else:
@@ -87,7 +91,7 @@ def find_inputs(inputs: str | Path | Iterable[str | Path], *, recursive: bool = 
     images = list(found.values())
     if all(image.fault for image in images):
         raise next((image.fault for image in images if image.fault), DataError("inputs", "are none", _EXPECTED))
-    return Inputs(_apart(images), left_out)
+    return Inputs(_apart(images), left_out, tuple(masks))
 
 
 def join_channels(images: Iterable[Input], channels: int) -> list[Input]:
@@ -185,26 +189,68 @@ def _missing(path: Path) -> DataError:
     return DataError(path, "no such file or folder", "expected images")
 
 
-def _in_folder(folder: Path, recursive: bool) -> tuple[list[Input], int]:
-    """The images of a folder, and how many in its sub-folders are left out."""
-    own = [Input(file, image_stem(file)) for file in list_images(folder)]
-    below = [
-        Input(file, (inner.relative_to(folder) / image_stem(file)).as_posix())
-        for inner in _folders_below(folder)
-        for file in list_images(inner)
-    ]
+def _in_folder(folder: Path, recursive: bool, masks: list[Path]) -> tuple[list[Input], int]:
+    """The images of a folder, and how many in its sub-folders are left out; ``masks`` gets the folders of masks."""
+    own, below = _listed(folder, folder), []
+    of_masks: list[Path] = []
+    for inner in _folders_below(folder, of_masks):
+        below += [inner] if isinstance(inner, Input) else _listed(inner, folder)
     if recursive or not own:
         images = own + below
+        masks += of_masks
         return images or [Input(folder, folder.name, DataError(folder, "holds no images", _EXPECTED))], 0
     return own, len(below)
 
 
-def _folders_below(folder: Path) -> Iterator[Path]:
-    """All folders in a folder, in order, but Zarr, hidden ones, links, and results of predictions."""
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink()):
-        if not (inner.name.startswith(".") or is_zarr(inner) or (inner / LEGEND).is_file()):
+def _listed(folder: Path, above: Path) -> list[Input]:
+    """The images directly in a folder, links that lead nowhere, or the folder where it cannot be read."""
+    place = folder.relative_to(above)
+    try:
+        files = list_images(folder)
+        lost = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and _leads_nowhere(path)]
+    except OSError as error:
+        if folder == above:
+            raise
+        return [_unreadable(folder, above, error)]
+    remedy = "copy the image to it, or remove the link"
+    faults = {path: DataError(path, "is a link that leads nowhere", remedy) for path in lost}
+    named = sorted([*files, *(path for path in lost if not path.name.startswith("."))])
+    return [Input(path, (place / image_stem(path)).as_posix(), faults.get(path)) for path in named]
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
+
+
+def _unreadable(folder: Path, above: Path, error: OSError) -> Input:
+    fault = DataError(folder, f"cannot be looked into ({error.strerror})", "correct its permissions")
+    return Input(folder, folder.relative_to(above).as_posix(), fault)
+
+
+def _folders_below(folder: Path, masks: list[Path], above: Path | None = None) -> Iterator[Path | Input]:
+    """All folders in a folder, in order, but Zarr, hidden ones, links, results of predictions, and folders of masks.
+
+    The last are put into ``masks``. In place of one that cannot be read comes why.
+    """
+    above = above or folder
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    except OSError as error:
+        if folder != above:  # its images were asked for already, and this was said
+            return
+        yield _unreadable(folder, above, error)
+        return
+    for inner in inside:
+        try:
+            passed_over = inner.name.startswith(".") or is_zarr(inner) or (inner / LEGEND).is_file()
+        except OSError as error:
+            yield _unreadable(inner, above, error)
+            continue
+        if are_masks(inner, inside):
+            masks.append(inner)
+        elif not passed_over:
             yield inner
-            yield from _folders_below(inner)
+            yield from _folders_below(inner, masks, above)
 
 
 def _apart(images: list[Input]) -> list[Input]:
@@ -223,9 +269,12 @@ def _apart(images: list[Input]) -> list[Input]:
     ]
 
 
-def describe_left_out(left_out: dict[Path, int]) -> list[str]:
+def describe_left_out(left_out: dict[Path, int], masks: Iterable[Path] = ()) -> list[str]:
     """What a person should know about sub-folders that are not looked into."""
-    return [
+    beside = [
+        f"{folder}: left out, as masks of the images beside it; name the folder to predict it" for folder in masks
+    ]
+    return beside + [
         f"{folder}: {count(number, 'image')} in sub-folders {'is' if number == 1 else 'are'} left out; --recursive "
         "takes them too"
         for folder, number in left_out.items()

@@ -24,17 +24,19 @@ class ReadOptions:
         level: of a pyramid, 0 the finest.
         fill_missing: take missing chunks of a Zarr for empty rather than lost.
         rescale: predict at the pixel size of the training images, and bring the result back to the size of the image.
+        axes: of files that do not say theirs, one letter each, as ``CYX``; those of the training images where left out.
     """
 
     level: int = 0
     fill_missing: bool = False
     rescale: bool = False
+    axes: str = ""
 
     def open(self, origin: Origin) -> Stack:
         """The planes of an image."""
         files = files_of(origin)
         if len(files) == 1:
-            return open_image(files[0], self.level, fill_missing=self.fill_missing)
+            return open_image(files[0], self.level, fill_missing=self.fill_missing, axes=self.axes)
         if self.level:
             raise DataError(origin, "has one level, 0", f"there is no level {self.level}")
         return open_channels(files)

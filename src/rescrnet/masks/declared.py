@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import PositiveFloat
+from pydantic import AfterValidator, PositiveFloat
 
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import validate
 from rescrnet.errors import DataError, UsageError
+from rescrnet.images.axes import parse_axes
 from rescrnet.wording import one_line
 
+Axes = Annotated[str, AfterValidator(lambda text: text and parse_axes(text))]
+_CLASSES_TOO = ("names", "labels", "class_names", "classnames", "label_names")  # what others call classes
+_UNQUOTED = re.compile(r"""^\s*(?:-\s*)?(?:\w+|['"][^'"]*['"]):\s+(#[0-9a-fA-F]{6})\b""")
 _TEXT, _BOOL, _NULL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "null"))
 
 
@@ -30,6 +35,8 @@ class DatasetFile(MaskDeclaration):
     """The images that validate; split off where left out."""
     pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
     """Height and width of a pixel, micrometres."""
+    axes: Axes = ""
+    """Of images whose files do not say theirs, one letter each: CYX, YXC, NCYX; C channels, N images, Z, T."""
 
     @classmethod
     def beside(cls, folder: Path) -> DatasetFile | None:
@@ -40,18 +47,49 @@ class DatasetFile(MaskDeclaration):
         path = found[0]
         if len(found) > 1:
             raise DataError(found[1], "lies beside a dataset.yaml", "keep one of them")
+        text = ""
         try:
-            values = _load(path.read_text(encoding="utf-8-sig"))
+            text = path.read_text(encoding="utf-8-sig")
+            values = _load(text)
         except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            _explain_tabs(text, path)
             raise DataError(path, f"is not valid YAML ({one_line(error)})", "correct it") from None
         if not isinstance(values, dict):
             raise DataError(
                 path, "is no dataset.yaml", "expected keys such as 'classes:', with a name and a value for each"
             )
+        _explain(values, text, path)
         try:
             return validate(cls, _in_full(values), where=str(path))
         except UsageError as error:
             raise DataError(error.subject, error.found, error.remedy) from None
+
+
+def _explain_tabs(text: str, path: Path) -> None:
+    """Say which line begins with a tab, and how it should."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        if "\t" in (start := line[: len(line) - len(line.lstrip())]):
+            meant = start.replace("\t", "  ") + line.strip()
+            raise DataError(path, f"line {number} begins with a tab, which YAML does not allow", f"write '{meant}'")
+
+
+def _explain(values: dict[Any, Any], text: str, path: Path) -> None:
+    """Show the line to write where a key is nearly right, or a colour lacks its quotes."""
+    for key, value in values.items():
+        name, known = str(key).strip().lower(), {*DatasetFile.model_fields, *DatasetFile.RENAMED}
+        if key not in known and name in known:
+            raise DataError(path, f"key '{key}' is unknown", f"write '{name}:' in small letters")
+        if key not in known and name in _CLASSES_TOO and isinstance(value, list | dict):
+            entries = value.items() if isinstance(value, dict) else zip(value, range(len(value)), strict=True)
+            pairs = [(a, b) if isinstance(b, int) else (b, a) for a, b in entries]
+            line = ", ".join(f"{{name: {class_name}, value: {place}}}" for class_name, place in pairs[:8])
+            remedy = f"write 'classes: [{line}]' with the values that the masks hold"
+            raise DataError(path, f"key '{key}' is unknown", remedy)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if found := _UNQUOTED.search(line):
+            reason = f"line {number} has a colour without quotes, which YAML takes for a comment"
+            quoted = f"{line[: found.start(1)]}'{found[1]}'{line[found.end(1) :]}"
+            raise DataError(path, reason, f"write {quoted.strip()}")
 
 
 def _load(text: str) -> Any:

@@ -27,12 +27,14 @@ class Labels:
             labelled.
         palette: what the values stand for, where they are indices.
         separate: whether the channels are masks of their own, not the samples of a colour.
+        names: the classes that the values 1, 2, … stand for, where the mask was outlined.
     """
 
     values: NDArray[Any]
     unlabelled: NDArray[np.bool_] | None = None
     palette: Palette | None = None
     separate: bool = False
+    names: tuple[str, ...] | None = None
 
     @property
     def colours(self) -> NDArray[Any]:
@@ -71,7 +73,8 @@ def labels_of(pixels: Pixels, origin: Origin) -> Labels:
         array = np.maximum(array, 0)
     if array.dtype.kind == "i" and int(array.min()) < 0:
         raise DataError(origin, "the mask holds negative values", "expected whole numbers from 0; renumber them")
-    return Labels(_narrowed(array), unlabelled if unlabelled.any() else None, pixels.palette, pixels.separate)
+    unlabelled_or_none = unlabelled if unlabelled.any() else None
+    return Labels(_narrowed(array), unlabelled_or_none, pixels.palette, pixels.separate, pixels.outlined)
 
 
 def _is_grey(array: NDArray[Any]) -> bool:

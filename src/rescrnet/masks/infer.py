@@ -87,7 +87,12 @@ def mask_table(masks: Sequence[Mapping[str, Origin]], declared: DatasetFile | No
     reader = MaskReader.fit(stored, INDEX_LIMIT)
     if any(255 in entry.values for entry in declared.classes):
         reader = replace(reader, one=255)
-    if not reader.layers and _by_colour(declared) and all(files.labels(files.first).palette for files in stored):
+    if reader.outlined:  # a class that nobody outlined here is a class all the same
+        meant = {value for entry in declared.classes for value in entry.values if isinstance(value, str)} - {
+            "background"
+        }
+        reader = replace(reader, layers=tuple(sorted({*reader.layers, *meant})))
+    if not reader.named and _by_colour(declared) and all(files.labels(files.first).palette for files in stored):
         reader = replace(reader, palette=True, colour=True)  # what an index stands for is declared, not the index
     seen = _Seen.of(_as_asked(reader, declared, where), stored)
     ignore, remarks = tuple(as_list(declared.ignore)), tuple[str, ...]()
@@ -127,7 +132,7 @@ def _checked(table: MaskTable, where: Path) -> MaskTable:
 
 def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskReader:
     """The reader with what is declared about unlabelled pixels and objects."""
-    ground = not reader.names and any("background" in entry.values for entry in declared.classes)
+    ground = not reader.named and any("background" in entry.values for entry in declared.classes)
     reader = replace(reader, ground=ground)
     codes = []
     for value in as_list(declared.ignore):
@@ -139,7 +144,7 @@ def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskRea
                 "give 'ignore' a value that the masks hold",
             )
         codes.append(code)
-    if declared.instance_boundary and (reader.layers or reader.colour):
+    if declared.instance_boundary and (reader.named or reader.colour):
         raise DataError(
             where,
             f"the masks are {reader.kind}, but 'instance_boundary' expects a number for each object",
@@ -151,7 +156,7 @@ def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskRea
 def _void(seen: _Seen) -> int | None:
     """255 or 65535 where it is the only value beside two or more class indices in a row."""
     reader = seen.reader
-    if reader.names or reader.colour:
+    if reader.named or reader.colour:
         return None
     *indices, last = sorted(labelled(seen.counts)) or [0]
     in_a_row = len(indices) > 1 and indices[-1] <= INDEX_LIMIT and indices == list(range(indices[0], indices[-1] + 1))
@@ -205,7 +210,7 @@ def _smooth(seen: _Seen, areas: Sequence[int], where: Path) -> bool:
     counts = labelled(seen.counts)
     main = _without_ringing(seen, areas)
     rest = {code: n for code, n in counts.items() if code not in main}
-    if seen.reader.names or not main or len(rest) < 3:
+    if seen.reader.named or not main or len(rest) < 3:
         return False
     total, between = sum(counts.values()), sum(rest.values())
     mere_strays = between <= STRAYS * total and max(rest.values()) < STRAY_CODE * total
@@ -228,7 +233,7 @@ def _smooth(seen: _Seen, areas: Sequence[int], where: Path) -> bool:
 
 def _refuse_instances(seen: _Seen, where: Path) -> None:
     reader = seen.reader
-    if reader.names or reader.colour:
+    if reader.named or reader.colour:
         return
     if look_like_instances((reader.codes(files) for files in seen.masks), seen.images):
         most = max(len(labelled(image)) for image in seen.images)
@@ -264,7 +269,7 @@ def _check_declared(reader: MaskReader, classes: Sequence[ClassEntry], where: Pa
 
 def _infer(seen: _Seen, counts: Mapping[int, int], where: Path) -> list[ClassEntry]:
     reader = seen.reader
-    if reader.names:
+    if reader.named:
         names = ["background"] if counts.get(0) else []
         return [ClassEntry(name=name, value=name) for name in [*names, *reader.names]]
     if reader.colour:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rescrnet.display import hex_to_rgb
 from rescrnet.errors import DataError
-from rescrnet.images.whole import Origin
+from rescrnet.images.whole import Origin, Outlines
 from rescrnet.masks.edges import Codes
 from rescrnet.masks.files import STRAYS, Labels, as_binary
 from rescrnet.masks.instances import CLASSES, instances_to_classes
@@ -42,6 +42,7 @@ class MaskReader:
         palette: whether palette images are read as colours, since equal indices mean different ones.
         ignore: codes of unlabelled pixels.
         ground: whether transparent pixels are the background, not unlabelled.
+        outlined: whether the layers are the classes of outlines, painted one over the other.
         instances: width of the boundary where codes number objects, which become background, interior and boundary.
     """
 
@@ -52,6 +53,7 @@ class MaskReader:
     palette: bool = False
     ignore: tuple[int, ...] = ()
     ground: bool = False
+    outlined: bool = False
     instances: int | None = None
 
     @classmethod
@@ -61,6 +63,8 @@ class MaskReader:
         folders = tuple(sorted({folder for files in stored for folder in files if folder}))
         if folders:
             return cls(folders)
+        if any(isinstance(files.first, Outlines) and not files.first.numbered for files in stored):
+            return cls._of_outlines(stored)
         if (pages := stored[0].pages) > 1:
             return cls(layer_names(stored, pages), stacked=True)
         palette = not _palettes_agree(stored)
@@ -75,15 +79,35 @@ class MaskReader:
             return cls(layer_names(stored, layers), stacked=True)
         return cls(colour=colour, one=255 if largest > index_limit else 1, palette=palette)
 
+    @classmethod
+    def _of_outlines(cls, stored: Sequence[MaskFiles]) -> MaskReader:
+        """A reader of outlines, whose classes are those of all files."""
+        names: set[str] = set()
+        for files in stored:
+            if (found := files.labels(files.first).names) is None:
+                raise DataError(
+                    files.first, "is a mask of pixels, others are outlines", "keep one kind of masks in a dataset"
+                )
+            names.update(found)
+        return cls(tuple(sorted(names)), outlined=True)
+
     @property
     def names(self) -> tuple[str, ...]:
         """What the codes 1, 2, … are called where they have names; 0 is the background then."""
         return CLASSES[1:] if self.instances else self.layers
 
+    @property
+    def named(self) -> bool:
+        """Whether codes have names, though there may be none."""
+        return bool(self.names) or self.outlined
+
     def codes(self, files: Mapping[str, Origin]) -> Codes:
         """The mask of one image as one integer code a pixel, YX."""
         files = MaskFiles.of(files)
-        codes, unlabelled = self._layer_codes(files) if self.layers else self._single_codes(files)
+        if self.outlined:
+            codes, unlabelled = self._outlined_codes(files)
+        else:
+            codes, unlabelled = self._layer_codes(files) if self.layers else self._single_codes(files)
         if self.ground and unlabelled is not None:
             codes = codes.astype(np.int64)
             codes[unlabelled], unlabelled = GROUND, None
@@ -105,6 +129,11 @@ class MaskReader:
             return _signed(array if array.ndim == 2 else array[..., 0]), labels.unlabelled
         rgb = np.asarray(array if array.ndim == 3 else np.stack([array] * 3, axis=-1), dtype=np.int32)
         return COLOUR | rgb[..., 0] << 16 | rgb[..., 1] << 8 | rgb[..., 2], labels.unlabelled
+
+    def _outlined_codes(self, files: MaskFiles) -> tuple[Codes, NDArray[np.bool_] | None]:
+        labels = files.labels(files.first)
+        codes = np.array([0, *(self.layers.index(name) + 1 for name in labels.names or ())], np.int16)
+        return codes[labels.values], labels.unlabelled
 
     def _layer_codes(self, files: MaskFiles) -> tuple[Codes, NDArray[np.bool_] | None]:
         read = self._read_layers(files)
@@ -137,7 +166,7 @@ class MaskReader:
 
     def code_of(self, value: int | str) -> int | None:
         """The code of a value in ``dataset.yaml``, or none where it cannot occur in these masks."""
-        if self.names:
+        if self.named:
             return self.names.index(value) + 1 if value in self.names else 0 if value == "background" else None
         if value == "background" and self.ground:
             return GROUND
@@ -152,7 +181,7 @@ class MaskReader:
 
     def value_of(self, code: int) -> int | str:
         """The inverse of :meth:`code_of`."""
-        if self.names:
+        if self.named:
             return self.names[code - 1] if code else "background"
         if code == GROUND:
             return "background"
@@ -163,6 +192,8 @@ class MaskReader:
         """What the masks are, for messages."""
         if self.instances:
             return "numbered objects"
+        if self.outlined:
+            return f"outlines of {', '.join(self.layers) or 'nothing'}"
         if self.layers:
             return ("layers " if self.stacked else "folders ") + ", ".join(self.layers)
         return "colours" if self.colour else "grey"

@@ -38,15 +38,16 @@ class _Kept(NamedTuple):
     unlabelled: Packed | None
     palette: Palette | None
     separate: bool
+    names: tuple[str, ...] | None
 
     @classmethod
     def of(cls, labels: Labels) -> _Kept:
         unlabelled = None if labels.unlabelled is None else Packed(labels.unlabelled)
-        return cls(Packed(labels.values), unlabelled, labels.palette, labels.separate)
+        return cls(Packed(labels.values), unlabelled, labels.palette, labels.separate, labels.names)
 
     def labels(self) -> Labels:
         unlabelled = None if self.unlabelled is None else self.unlabelled.array()
-        return Labels(self.values.array(), unlabelled, self.palette, self.separate)
+        return Labels(self.values.array(), unlabelled, self.palette, self.separate, self.names)
 
 
 class MaskFiles(Mapping[str, Origin]):

@@ -112,7 +112,7 @@ def evaluate(
 def chosen_samples(model: SegmentationModel, data: Path, split: Subset) -> list[Sample]:
     """The samples of ``data`` that ``split`` means to ``model``."""
     card = model.card
-    trained = DatasetFile(**dict(card.masks))
+    trained = DatasetFile(**dict(card.masks), axes=card.axes)
     reading = read_dataset(data, trained=trained, channels=card.in_channels)
     dataset = judge(reading, essential=True).require()
     everything = [*dataset.train, *dataset.val]

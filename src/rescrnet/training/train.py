@@ -195,6 +195,7 @@ def card_for(dataset: Dataset, config: Config) -> ModelCard:
         intensity=IntensityScaling.fit((sample.image for sample in dataset.train), config.data.intensity),
         intensity_profile=IntensityProfile.fit(sample.image for sample in dataset.train),
         pixel_size=dataset.pixel_size,
+        axes=dataset.axes,
         resize=config.data.resize,
         provenance=TrainedOn(
             dataset=as_text(dataset.folder.resolve().name),

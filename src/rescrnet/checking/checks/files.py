@@ -33,15 +33,25 @@ def _reported(name: str) -> Callable[[Reading], Iterator[Fault]]:
 @finds(Severity.error, essential=True)
 def form_not_read(reading: Reading) -> Iterator[Fault]:
     """Images or masks are missing, and files lie there in a form that is not read: a microscope's own, or annotations
-    that are no pixels, such as those of LabelMe, COCO, QuPath, ImageJ and CVAT."""
+    of CVAT, YOLO and others, or those of LabelMe, COCO, QuPath and ImageJ in another place than they are read from, or
+    beside masks of pixels."""
     if not any(fault.check in _SOMETHING_MISSES for fault in reading.faults):
         return
     within = (path for pattern in ("*", "*/*", "*/*/*") for path in sorted(reading.folder.glob(pattern)))
     files = dict.fromkeys([*reading.foreign, *islice(within, _MOST_LOOKED_AT)])
-    for form, found in foreign_among(file for file in files if file.name not in _DESCRIPTIONS).items():
+    told = {file for fault in reading.faults for file in fault.files} | _files_of_masks(reading)
+    untold = (file for file in files if file.name not in _DESCRIPTIONS and file not in told)
+    for form, found in foreign_among(untold).items():
         reason = f"is of a form that is not read: {form.name}"
+        if form.is_read:
+            reason = f"holds {form.name}, but lies elsewhere, or beside masks of pixels, and is not read"
         remedy = f"{form.remedy}, beside the images under the same names" if form.annotations else form.remedy
-        yield from faults(found, reason, remedy)
+        yield from faults(found, reason, form.remedy if form.is_read else remedy)
+
+
+def _files_of_masks(reading: Reading) -> set[Path]:
+    pairs = (*reading.split.train, *reading.split.val)
+    return {file for pair in pairs for origin in pair.masks.values() for file in files_of(origin)}
 
 
 for _name, _left_out, _explanation in (
@@ -74,6 +84,12 @@ for _name, _left_out, _explanation in (
         True,
         "Every channel is a file of its own, and one of an image is missing. The corrected copy leaves the image out.",
     ),
+    (
+        "axes-unknown",
+        True,
+        "An array was saved without saying what its axes are, and fits its mask only if one of them is that of "
+        "channels. `axes:` in `dataset.yaml` says so.",
+    ),
     ("pages-differ", True, "A stack has another number of pages than its mask. The corrected copy leaves it out."),
     (
         "table-row",
@@ -102,7 +118,7 @@ def wrong_suffix(reading: Reading) -> Iterator[Fault]:
     wrong: dict[tuple[str, str], list[Path]] = {}
     for example in reading.examples:
         read = [(file, example.image.form) for file in files_of(example.pair.image)] if example.image else []
-        read += [(file, mask.form) for mask in example.masks for file in files_of(mask.file)]
+        read += [(file, mask.form) for mask in example.masks if not mask.outlined for file in files_of(mask.file)]
         for file, form in read:
             if form not in ("", "Zarr", named_form(file)):
                 wrong.setdefault((form, file.suffix.lower()), []).append(file)

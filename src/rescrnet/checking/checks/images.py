@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from rescrnet import wording
 from rescrnet.checking.findings import Severity, faults, finds
-from rescrnet.datasets.facts import ImageFacts
+from rescrnet.datasets.facts import ImageFacts, MaskFacts
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Example, Reading
 
@@ -73,12 +73,30 @@ def white_is_zero(reading: Reading) -> Iterator[Fault]:
     """All images, or all masks, are stored with white as zero, and are read as viewers show them. Python's tifffile
     writes arrays of True and False so unless told otherwise."""
     images = [(example.pair.image, facts.white_is_zero) for example, facts in reading.images]
-    masks = [(mask.file, mask.white_is_zero) for _, mask in reading.masks]
+    masks = [(mask.file, mask.white_is_zero) for _, mask in reading.masks if not _is_of_tifffile(mask)]
     for files in (images, masks):
         if files and all(is_inverted for _, is_inverted in files):
             reason = "is stored with white as zero, and read as viewers show it"
             remedy = "look whether it is the right way round; tifffile writes True as black without photometric="
             yield from faults([file for file, _ in files], reason, remedy + "'minisblack'")
+
+
+@finds(Severity.warning)
+def true_is_black(reading: Reading) -> Iterator[Fault]:
+    """A mask of one bit was written by Python's tifffile, which stores True as black unless told otherwise: what the
+    program marked is dark in every viewer, and is read so."""
+    masks = [mask.file for _, mask in reading.masks if _is_of_tifffile(mask)]
+    if reading.description.classes:  # which of the two is what was said
+        return
+    remedy = (
+        "if what is marked should be white, write dataset.yaml with 'classes: [{name: background, value: 1}, "
+        "{name: object, value: 0}]', or write the masks with photometric='minisblack'"
+    )
+    yield from faults(masks, "was written by tifffile as one bit, with True as black, and is read so", remedy)
+
+
+def _is_of_tifffile(mask: MaskFacts) -> bool:
+    return mask.white_is_zero and mask.type == "bool" and mask.software.startswith("tifffile")
 
 
 @finds(Severity.warning)

@@ -102,8 +102,20 @@ def soft_edges(reading: Reading) -> Iterator[Fault]:
 
 def _has_soft_edges(mask: MaskFacts, table: MaskTable) -> bool:
     if table.reader.layers:
-        return len(mask.values) > 2
+        return len(mask.values) > 2 and not mask.outlined
     return table.antialiased and not {code & 0xFFFFFF for code in table.indices}.issuperset(mask.values)
+
+
+@finds(Severity.warning)
+def shapes_without_area(reading: Reading) -> Iterator[Fault]:
+    """Outlines lie beside points, lines or boxes, which have no area and are in no class."""
+    kinds: dict[str, list[MaskFacts]] = defaultdict(list)
+    for _, mask in reading.masks:
+        if mask.passed_over:
+            kinds[mask.passed_over].append(mask)
+    for passed_over, masks in kinds.items():
+        reason = f"holds {passed_over} beside outlines, which have no area and are left out"
+        yield from faults(_files(masks), reason, "outline these objects too, or remove them")
 
 
 @finds(Severity.info)
@@ -111,7 +123,7 @@ def looks_black(reading: Reading) -> Iterator[Fault]:
     """A mask holds small numbers such as 0 and 1, and looks black in a viewer that does not stretch contrast. That is
     as it should be."""
     masks = [mask for _, mask in reading.masks if mask.type != "bool" and 0 < max(mask.values) <= INDEX_LIMIT]
-    masks = [mask for mask in masks if not mask.palette and not mask.colour]
+    masks = [mask for mask in masks if not mask.palette and not mask.colour and not mask.outlined]
     yield from faults(_files(masks), "looks black in most viewers, but holds classes", "nothing needs to be done")
 
 

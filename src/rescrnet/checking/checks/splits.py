@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,7 +93,8 @@ def neighbouring_sections(reading: Reading) -> Iterator[Fault]:
         pair.image
         for pair in reading.split.val
         if isinstance(pair.image, Page)
-        and any(Page(pair.image.path, pair.image.index + step) in trained for step in (-1, 1))
+        and pair.image.index is not None
+        and any(replace(pair.image, index=pair.image.index + step) in trained for step in (-1, 1))
     ]
     if beside:
         remedy = "validate on another stack, or leave some sections between out"

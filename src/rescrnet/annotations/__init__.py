@@ -1,0 +1,1 @@
+"""Outlines that other programs drew, and the masks that they mean."""
