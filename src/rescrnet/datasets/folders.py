@@ -22,7 +22,18 @@ _INNER = ("img", "msk")  # the one folder inside, in the authors' layout
 # Names without case and separators; those of a later line count where there is none of an earlier one.
 IMAGES = (
     ("images", "image", "imgs", "img", "imagestr", "x", "raw"),
-    ("jpegimages", "originals", "original", "originalimages", "rawimages", "inputs", "input", "photos"),
+    (
+        "jpegimages",
+        "originals",
+        "original",
+        "originalimages",
+        "rawimages",
+        "inputs",
+        "input",
+        "photos",
+        "src",
+        "source",
+    ),
 )
 MASKS = (
     (
@@ -30,7 +41,18 @@ MASKS = (
         *("segmentations", "segmentation", "seg", "groundtruth", "groundtruths", "annotated", "anno", "annos"),
         *("labelled", "labeled", "labelimages", "maskimages", "segmentationclasspng", "segmentationmasks"),
     ),
-    ("segmentationclass", "manual", "binary", "bw", "target", "targets", "predictedmasks", "segmented", "truth"),
+    (
+        "segmentationclass",
+        "manual",
+        "binary",
+        "bw",
+        "target",
+        "targets",
+        "predictedmasks",
+        "segmented",
+        "truth",
+        "masksmachine",
+    ),
 )
 _REMEDY = "expected 'images' and 'masks', or 'train_local' and 'val_local' with both"
 
@@ -116,7 +138,9 @@ def unnested(folder: Path) -> Path:
         listing = list_folder(folder)
         inside = [path for path in listing.folders if not _is_test(path)]
         ours = (*IMAGES[0], *IMAGES[1], *MASKS[0], *MASKS[1], *TRAINING)
-        if listing.images or find_table(folder) or len(inside) != 1 or _key(inside[0]) in (*ours, "data"):
+        if listing.images or find_table(folder) or len(inside) != 1 or _key(inside[0]) in ours:
+            break
+        if parts_of(folder):  # BiaPy's data/train
             break
         if not _holds_something(inside[0]):
             break
