@@ -44,6 +44,7 @@ def pairs(folder):
     [
         ("{}.tif", "{}_Simple Segmentation.tif"),
         ("{}.tif", "{}_Object Predictions.tif"),
+        ("{}.tif", "Classified image {}.tif"),
         ("{}.tif", "{}-Object Identities.tif"),
         ("{}.tif", "Mask of {}.tif"),
         ("{}.tif", "Mask of {}.tif.tif"),
@@ -539,3 +540,14 @@ def test_a_table_may_list_the_same_name_in_two_folders(tmp_path):
     rows = ["image,mask", *(f"{name},m.png" for name in ("wt/001.png", "ko/001.png", "ko/ko.png"))]
     (tmp_path / "t.csv").write_text("\n".join(rows))
     assert sorted(pairs(tmp_path)) == ["ko", "ko-001", "wt-001"]
+
+
+@pytest.mark.parametrize(
+    ("of_images", "of_masks"), [("data/image", "data/mask"), ("src", "gt"), ("ds/img", "ds/masks_machine")]
+)
+def test_more_folders_of_programs_and_their_images_are_no_group(tmp_path, of_images, of_masks):
+    images(tmp_path / of_images, ["a.png", "b.png"])
+    masks(tmp_path / of_masks, ["a.png", "b.png"])
+    found = look_through(tmp_path)
+    assert [(pair.stem, pair.group) for pair in found.split.train] == [("a", ""), ("b", "")]
+    assert found.faults == []

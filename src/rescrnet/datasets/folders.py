@@ -112,7 +112,9 @@ def unnested(folder: Path) -> Path:
         listing = list_folder(folder)
         inside = [path for path in listing.folders if not _is_test(path)]
         ours = (*IMAGES[0], *IMAGES[1], *MASKS[0], *MASKS[1], *TRAINING)
-        if listing.images or find_table(folder) or len(inside) != 1 or folder_key(inside[0]) in (*ours, "data"):
+        if listing.images or find_table(folder) or len(inside) != 1 or folder_key(inside[0]) in ours:
+            break
+        if parts_of(folder):  # BiaPy's data/train
             break
         if not _holds_something(inside[0]):
             break

@@ -9,7 +9,7 @@ _SEPARATOR = r"[ _.\-]"
 _MASK_WORDS = (
     r"masks?|msks?|mask[ _-]of|labels?|label[ _-]?(?:image|map|mask)s?|labell?ed|lbls?|segm?|segmentations?|"
     r"(?:simple|instance|semantic)[ _-]segmentation|object[ _-](?:predictions?|identities)|"
-    r"annos?|annotations?|annotated|ground[ _-]?truths?|gts?"
+    r"classified(?:[ _-]images?)?|annos?|annotations?|annotated|ground[ _-]?truths?|gts?"
 )
 _RARER_WORDS = r"manual|binary|binari[sz]ed|bw|targets?|predicted|predictions?|truth|segmented|l"
 _WORD, _RARER = (

@@ -9,7 +9,10 @@ from pathlib import Path
 # Names without case and separators; those of a later line count where there is none of an earlier one.
 IMAGES = (
     ("images", "image", "imgs", "img", "imagestr", "x", "raw"),
-    ("jpegimages", "originals", "original", "originalimages", "rawimages", "inputs", "input", "photos"),
+    (
+        *("jpegimages", "originals", "original", "originalimages", "rawimages", "inputs", "input", "photos"),
+        *("src", "source"),
+    ),
 )
 MASKS = (
     (
@@ -17,7 +20,10 @@ MASKS = (
         *("segmentations", "segmentation", "seg", "groundtruth", "groundtruths", "annotated", "anno", "annos"),
         *("labelled", "labeled", "labelimages", "maskimages", "segmentationclasspng", "segmentationmasks"),
     ),
-    ("segmentationclass", "manual", "binary", "bw", "target", "targets", "predictedmasks", "segmented", "truth"),
+    (
+        *("segmentationclass", "manual", "binary", "bw", "target", "targets", "predictedmasks", "segmented", "truth"),
+        "masksmachine",
+    ),
 )
 
 
