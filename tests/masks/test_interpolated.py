@@ -10,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from rescrnet.checking.check import check
 from rescrnet.errors import DataError
 from rescrnet.masks.infer import mask_table
+from tests.support.folders import noise, save
 
 Resampling = Image.Resampling
 
@@ -93,3 +95,27 @@ def test_thin_classes_of_their_own_stay_classes(tmp_path: Path, step: int) -> No
     file = {"": tmp_path / "0.png"}
     Image.fromarray(mask).save(file[""])
     assert len(mask_table([file], None, tmp_path).classes) == 7
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_thin_walls_that_were_enlarged_smoothly_are_no_classes(tmp_path, factor):
+    for seed, stem in enumerate("abc"):
+        walls = np.zeros((48, 64), np.uint8)
+        walls[5 + seed :: 13], walls[:, 4 + seed :: 17] = 255, 255
+        picture = Image.fromarray(walls).resize((64 * factor, 48 * factor), Image.Resampling.BILINEAR)
+        save(tmp_path / f"images/{stem}.png", noise((48 * factor, 64 * factor), seed=seed))
+        save(tmp_path / f"masks/{stem}.png", np.asarray(picture))
+    said = [str(error) for error in check(tmp_path).errors]
+    assert any("resized smoothly" in one for one in said)
+
+
+def test_thin_classes_that_do_not_rise_into_each_other_are_classes(tmp_path):
+    rows, columns = np.mgrid[:96, :128]
+    for seed, stem in enumerate("abc"):
+        far = np.hypot(rows - 40 - seed, columns - 60)
+        mask = np.where(far < 20, 255, np.where(far < 22, 128, 0)).astype(np.uint8)  # a rim of two pixels
+        mask[:, 5 + seed], mask[90 + seed] = 64, 100
+        save(tmp_path / f"images/{stem}.png", noise((96, 128), seed=seed))
+        save(tmp_path / f"masks/{stem}.png", mask)
+    names = [entry.name for entry in check(tmp_path).reading.table.classes]
+    assert names == ["grey 0", "grey 64", "grey 100", "grey 128", "grey 255"]

@@ -250,14 +250,17 @@ def test_classes_without_a_colour_get_one_each_and_keep_their_own():
         ("", "is no dataset.yaml; expected keys such as 'classes:', with a name and a value"),
         ("- a\n- b", "is no dataset.yaml; expected keys such as 'classes:'"),
         ("instance_boundary: 0", "instance_boundary: Input should be greater than 0"),
-        ("ignore: #ff0000", "ignore: is empty; .*colour in quotes"),
+        ("ignore: #ff0000", "line 1 has a colour without quotes, .*write ignore: .#ff0000."),
         ("pixel_size: [0.5, -1]", "pixel_size.1: Input should be greater than 0"),
         ("classes: [{name: a, value: 0}]", "classes: lists 'a' alone; expected at least two classes"),
         ("classes: [{name: a}, {name: b, colour: red}]", r"key 'classes\.1\.colour' is unknown; known keys are name,"),
         ("classes: [{name: a}, {name: b, value: 1.5}]", r"classes\.1\.value"),
         ("classes: [{name: a}, {name: ''}]", r"classes\.1\.name"),
         ("classes: [{name: a}, {name: b, color: red}]", r"classes\.1\.color.*'red'"),
-        ("classes:\n- {name: a}\n- name: b\n  value: #ff0000", r"classes\.1\.value: is empty; .*colour in quotes"),
+        (
+            "classes:\n- {name: a}\n- name: b\n  value: #ff0000",
+            "line 4 .* without quotes, .*write value: .#ff0000.",
+        ),
     ],
 )
 def test_an_error_in_dataset_yaml_is_one_line_that_names_file_and_key(tmp_path, text, message):

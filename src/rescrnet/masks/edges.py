@@ -79,6 +79,22 @@ class Mixtures(NamedTuple):
         return 0 < self.pixels <= self.between / _MOST
 
 
+def slopes(codes: Codes, levels: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """Of each grey level: its pixels, those in the middle of a 3×3 square of it, and those with a lower level and a
+    higher one next to them.
+
+    Where walls of a pixel were enlarged smoothly by any factor, no level between is three pixels wide, and all but the
+    highest lie on a slope.
+    """
+    low, high = minimum_filter(codes, 3), maximum_filter(codes, 3)
+    found = {}
+    for code in levels:
+        here = codes == code
+        solid, slope = here & (low == high), here & (low < code) & (high > code)
+        found[code] = int(here.sum()), int(solid.sum()), int(slope.sum())
+    return found
+
+
 def settle_edges(codes: Codes, areas: Sequence[int], points: Points) -> Codes:
     """The codes with those at edges replaced by the area next to them whose value is nearest.
 

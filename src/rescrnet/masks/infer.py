@@ -13,7 +13,7 @@ from rescrnet.classes import ClassEntry, as_list, coloured
 from rescrnet.errors import DataError
 from rescrnet.images.whole import Origin
 from rescrnet.masks.declared import DatasetFile
-from rescrnet.masks.edges import Codes, Mixtures
+from rescrnet.masks.edges import Codes, Mixtures, slopes
 from rescrnet.masks.files import STRAYS
 from rescrnet.masks.instances import CLASSES, look_like_instances
 from rescrnet.masks.reader import UNLABELLED, MaskReader
@@ -27,6 +27,10 @@ _CHANNELS = {0x000000: "background", 0xFF0000: "red", 0x00FF00: "green", 0x0000F
 _VOID = (255, 65535)  # beside class indices they are unlabelled pixels, in many programs
 _AREA = 0.1  # a class has at least this share of its pixels in 2×2 squares of its own, an antialiased edge has not
 _ONE_EDGE_VALUE = 0.9  # a value that more edge pixels than this have is a thin class, not a mixture
+_FEW_LEVELS = 64  # more are no classes in any case
+_HARDLY = 0.02  # share of the pixels of a level that may be three wide at the knots of walls
+_MOST_RISE = 0.6  # of the pixels of a level on a slope; the peak of thin walls has none
+_SOME_RISE = 0.3
 _RINGING = 24  # compression and interpolation move values this far, or
 _RINGING_SHARE = 0.2  # this share of the distance of the classes: of two areas as close, one far smaller is none
 _FAR_SMALLER = 8
@@ -110,6 +114,7 @@ def mask_table(masks: Sequence[Mapping[str, Origin]], declared: DatasetFile | No
     table = MaskTable(seen.reader, [], seen.counts, ignore=ignore, remarks=remarks)
     if not labelled(seen.counts):
         return _checked(table, where)
+    _refuse_thin_walls(seen, where)
     areas = _areas(seen)
     smooth = _smooth(seen, areas, where)
     if not smooth:
@@ -229,6 +234,40 @@ def _smooth(seen: _Seen, areas: Sequence[int], where: Path) -> bool:
             f"classes in {where / 'dataset.yaml'}",
         )
     return False
+
+
+def _refuse_thin_walls(seen: _Seen, where: Path) -> None:
+    """Refuse grey levels of which two or more are nowhere three pixels wide, and rise from one to the next.
+
+    Walls of a pixel that were enlarged smoothly look so: the peak is two pixels wide and would pass for a class.
+    """
+    counts = labelled(seen.counts)
+    if seen.reader.named or seen.reader.colour or not len(counts) > 3 or max(counts) <= INDEX_LIMIT:
+        return
+    levels = _areas(seen) if len(counts) > _FEW_LEVELS else list(counts)
+    found = dict.fromkeys(levels, np.zeros(3, np.int64))
+    for files in seen.masks:
+        for code, numbers in slopes(seen.reader.codes(files), levels).items():
+            found[code] = found[code] + numbers
+    thin = sorted(code for code, (pixels, solid, _) in found.items() if solid <= _HARDLY * pixels)
+    rising = [code for code in thin if found[code][2] >= _MOST_RISE * found[code][0]]
+    areas = set(_areas(seen))
+    peaks = [code for code in thin if code in areas and code not in rising]
+    rise = sum(int(found[code][2]) for code in rising)
+    if peaks and rising and rise >= _SOME_RISE * sum(int(found[code][0]) for code in thin):
+        _refuse_resized(seen, thin, where)
+
+
+def _refuse_resized(seen: _Seen, thin: Sequence[int], where: Path) -> None:
+    counts = labelled(seen.counts)
+    listing = ", ".join(f"{code} ({n} pixels)" for code, n in Counter(counts).most_common(6))
+    raise DataError(
+        where,
+        f"the masks hold {len(counts)} values, of which {', '.join(map(str, thin[:6]))} only lie on slopes between "
+        f"others, as where a mask with thin walls was resized smoothly: {listing}",
+        "resize masks without interpolation (nearest neighbour), or threshold them; or list the values of the "
+        f"classes in {where / 'dataset.yaml'}",
+    )
 
 
 def _refuse_instances(seen: _Seen, where: Path) -> None:
