@@ -160,7 +160,7 @@ def test_a_file_that_was_drawn_on_another_image_is_refused(tmp_path):
     labelme(tmp_path / "b.json", polygon("nucleus", SQUARE), image="a.png")
     assert "b.json: was drawn on a.png, but is named after b.png; rename it" in errors(tmp_path)
     outlined(tmp_path, size=(24, 32))
-    assert "a.json: was drawn on an image of 24×32, but the image is 12×16; " in errors(tmp_path)
+    assert "a.json: was drawn on an image of 24×32, but the image is 12×16 (and 2 more); " in errors(tmp_path)
 
 
 def test_one_that_is_broken_is_one_error_and_the_others_are_read(tmp_path):
