@@ -240,7 +240,7 @@ class FilePrediction:
         journal = Journal.open(folder, image_fingerprint(source))
         file = folder / "image.npy"
         if not file.is_file():
-            write_atomically(file, lambda partial: _unpack(source, partial))
+            write_atomically(file, lambda partial: _unpack(source, partial), durable=False)
         return wrap(RawArray.open(file), "yxc", name=source.name)[0].source, journal
 
     def _write_overlay(self, path: Path, stack: Stack, sink: Sink) -> None:
