@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from rescrnet.atomic import cannot_be_written, write_atomically
 from rescrnet.errors import DataError
+from rescrnet.wording import one_line
 
 Index = tuple[int | slice, ...]
 
@@ -64,9 +65,11 @@ class RawArray:
                 }[version]
                 shape, fortran, dtype = read_header(file)
                 offset = file.tell()
-        except (ValueError, KeyError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # the header is parsed as Python text, and damage raises anything
             raise DataError(
-                path, f"cannot be read as a NumPy array, is it damaged? ({error})", "copy it again"
+                path, f"cannot be read as a NumPy array, is it damaged? ({one_line(error)})", "copy it again"
             ) from None
         if dtype.hasobject:
             raise DataError(path, "holds Python objects", "expected an array of numbers; convert it")
