@@ -13,11 +13,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, PositiveFloat, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
 from torch import Tensor
 
 from rescrnet.classes import ClassEntry, MaskDeclaration, coloured
-from rescrnet.config import Config, NetworkConfig
+from rescrnet.config import Config, NetworkConfig, Side
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 from rescrnet.images.array_like import channels_come_first, check_array, why_unlike
 from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
@@ -31,6 +31,7 @@ FORMAT = 3
 _OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
 _MAGNIFIED = 1.5 - 1e-6  # the factor from which on another size of a pixel is warned of
 _HEADER = frozenset({"format", "rescrnet"})  # its keys
+_Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -84,9 +85,9 @@ class ModelCard(Record):
     intensity: IntensityScaling
     intensity_profile: IntensityProfile | None = None
     """Of the training images; models that were imported, or trained before there was one, have none."""
-    pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
+    pixel_size: tuple[_Micrometres, _Micrometres] | None = None
     """Of the training images, their median: down and across, in micrometres; None where their files do not say."""
-    resize: tuple[PositiveInt, PositiveInt] | None = None
+    resize: tuple[Side, Side] | None = None
     provenance: Provenance = None
     """Where the weights come from; None where nobody knows."""
 
@@ -99,7 +100,7 @@ class ModelCard(Record):
 
     @model_validator(mode="after")
     def _fits_its_channels(self) -> Self:
-        counts = {"intensity": len(self.intensity.offset)}
+        counts = {"intensity": len(self.intensity.scale)}
         if self.intensity_profile:
             counts["intensity_profile"] = len(self.intensity_profile.channels)
         for key, number in counts.items():

@@ -129,6 +129,8 @@ def _converted(
 
 
 def _read_text(file: Path) -> str:
+    if file.exists() and not file.is_file():
+        raise ModelError(file, "is no file", "expected the JSON of a Keras model")
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -156,7 +156,7 @@ class PictureFile:
         """A region of a large picture."""
         (y0, y1), (x0, x1) = (_ends(i, n) for i, n in zip(index[:2], self.shape[:2], strict=True))
         if self._rows is not None:
-            pixels = self._rows.read(y0, y1)[:, x0:x1]
+            pixels = self._rows.read(y0, y1, x0, x1)
             if self._mode and self._colours:
                 band = Image.fromarray(np.ascontiguousarray(pixels))
                 band.putpalette(self._colours)

@@ -17,7 +17,7 @@ import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
-BAND = 4 << 20  # bytes that are unpacked at once
+BAND = 1 << 20  # bytes that are unpacked at once
 HELD = 6 * BAND
 """The most that reading holds beside what is read, bytes."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -48,8 +48,8 @@ class Inflated:
         self._lock = threading.Lock()
         self._begin()
 
-    def read(self, y0: int, y1: int) -> NDArray[Any]:
-        """Rows ``y0`` to ``y1``, the end left out. Raises whatever zlib does where they are damaged."""
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """Rows ``y0`` to ``y1``, columns ``x0`` to ``x1``, ends left out. Raises whatever zlib does where they are damaged."""
         with self._lock:
             if y0 < self._top:
                 self._begin()
@@ -58,7 +58,7 @@ class Inflated:
                 above = self._top + (0 if self._band is None else len(self._band))
                 if self._band is not None and y0 < above:
                     first, last = max(y0, self._top), min(y1, above)
-                    part = self._band[first - self._top : last - self._top]
+                    part = self._band[first - self._top : last - self._top, x0:x1]
                     rows = np.empty((y1 - y0, *part.shape[1:]), part.dtype) if rows is None else rows
                     rows[first - y0 : last - y0] = part
                     if last == y1:
@@ -183,8 +183,8 @@ class BitmapRows:
         self._height, self._width, self._samples = *shape, bits // 8
         self._stride = (self._width * self._samples + 3) // 4 * 4
 
-    def read(self, y0: int, y1: int) -> NDArray[Any]:
-        """Rows ``y0`` to ``y1``, the end left out. Raises :class:`ValueError` where the file is cut short."""
+    def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
+        """Rows ``y0`` to ``y1`` and columns ``x0`` to ``x1``, ends left out. Raises :class:`ValueError` where the file is cut short."""
         first = self._height - y1 if self._upwards else y0
         wanted = (y1 - y0) * self._stride
         with self._path.open("rb") as file:
@@ -192,8 +192,9 @@ class BitmapRows:
             stored = np.frombuffer(file.read(wanted), np.uint8)
         if len(stored) < wanted:
             raise ValueError("is cut short")
-        rows = stored.reshape(y1 - y0, self._stride)[:: -1 if self._upwards else 1, : self._width * self._samples]
-        return rows.reshape(y1 - y0, self._width, 3)[..., ::-1] if self._samples == 3 else rows
+        rows = stored.reshape(y1 - y0, self._stride)[:: -1 if self._upwards else 1]
+        rows = rows[:, x0 * self._samples : x1 * self._samples].copy()
+        return rows.reshape(y1 - y0, x1 - x0, 3)[..., ::-1] if self._samples == 3 else rows
 
 
 def bitmap_rows(path: Path) -> BitmapRows | None:

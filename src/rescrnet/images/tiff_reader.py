@@ -243,7 +243,7 @@ class TiffArray:
             differences = self._keyframe.predictor == _DIFFERENCES
             where = (page.path, int(page.offsets[0]), int(page.counts[0]))
             self._strip = (number, strip_rows(*where, (height, width, samples), stored, differences=differences))
-        block = self._strip[1].read(rows.start, rows.stop)[:, columns.start : columns.stop]
+        block = self._strip[1].read(rows.start, rows.stop, columns.start, columns.stop)
         lengths = {"Y": len(rows), "X": len(columns), "Z": 1, "S": samples}
         region = block.reshape([lengths[name] for name in self._keyframe.axes])
         return region[tuple(slice(None) if name in "YX" else within[name] for name in self._keyframe.axes)]

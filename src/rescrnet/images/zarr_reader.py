@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class ZarrArray:
 
     def _check_chunks(self, places: Sequence[range]) -> None:
         key = self.array.metadata.encode_chunk_key
-        missing = (key(place) for place in itertools.product(*places) if not (self.path / key(place)).is_file())
+        missing = (key(place) for place in _each(places) if not (self.path / key(place)).is_file())
         if first := next(missing, None):
             total = math.prod(map(len, places))
             counted = 1 + sum(1 for _ in itertools.islice(missing, _COUNTED))  # a shape may claim any number of them
@@ -78,6 +78,16 @@ class ZarrArray:
                 "copy it again, or, if its writer leaves out chunks that hold nothing but "
                 f"{self.array.fill_value}, predict with --fill-missing",
             )
+
+
+def _each(places: Sequence[range]) -> Iterator[tuple[int, ...]]:
+    """All places, one by one: ``itertools.product`` makes tuples of the ranges first, and a shape may claim any."""
+    if not places:
+        yield ()
+        return
+    for first in places[0]:
+        for others in _each(places[1:]):
+            yield (first, *others)
 
 
 @functools.lru_cache(maxsize=16)

@@ -21,7 +21,7 @@ from rescrnet.errors import DataError, OutputError, RescrnetWarning, UsageError
 from rescrnet.images.npy import RawArray
 from rescrnet.images.open import wrap
 from rescrnet.images.stack import Source, Stack
-from rescrnet.inference.budget import format_bytes
+from rescrnet.inference.budget import format_bytes, give_back
 from rescrnet.inference.inputs import Input
 from rescrnet.inference.journal import Journal
 from rescrnet.inference.options import ReadOptions, Result, WriteOptions
@@ -87,6 +87,7 @@ class FilePrediction:
             self._write_overlay(path, stack, sinks[0])
         for result, sink in zip(results, sinks, strict=True):
             if result in missing:
+                give_back()
                 sink.finish()
                 self.results.record(self._step(result), self._stamp())
         journal.remove()
@@ -158,6 +159,7 @@ class FilePrediction:
                 advance(1 / len(stack))
                 continue
             image, copy = self._unpacked(source, journal.folder / f"copy-{index}")
+            give_back()
             predict_plane(
                 self.model,
                 image,

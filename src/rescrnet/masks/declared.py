@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import PositiveFloat
+from pydantic import Field
 
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import validate
 from rescrnet.errors import DataError, UsageError
 from rescrnet.wording import one_line
 
+_Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _TEXT, _BOOL, _NULL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "null"))
 
 
@@ -28,7 +29,7 @@ class DatasetFile(MaskDeclaration):
     They train or they validate, all of them."""
     validation: list[str] = []
     """The images that validate; split off where left out."""
-    pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
+    pixel_size: tuple[_Micrometres, _Micrometres] | None = None
     """Height and width of a pixel, micrometres."""
 
     @classmethod
@@ -42,7 +43,7 @@ class DatasetFile(MaskDeclaration):
             raise DataError(found[1], "lies beside a dataset.yaml", "keep one of them")
         try:
             values = _load(path.read_text(encoding="utf-8-sig"))
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
             raise DataError(path, f"is not valid YAML ({one_line(error)})", "correct it") from None
         if not isinstance(values, dict):
             raise DataError(
@@ -104,7 +105,7 @@ def _in_full(values: dict[Any, Any]) -> dict[Any, Any]:
         full["groups"] = {name: [one] if isinstance(one, str) else one for name, one in groups.items()}
     classes = full.get("classes")
     if isinstance(classes, dict):
-        if all(name.isdecimal() and isinstance(value, str) for name, value in classes.items()):
+        if all(str(name).isdecimal() and isinstance(value, str) for name, value in classes.items()):
             classes = {value: int(name) for name, value in classes.items()}  # 0: background
         classes = [
             {"name": name, **value} if isinstance(value, dict) else {"name": name, "value": value}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import math
 import platform
 import re
 import sys
@@ -41,6 +40,7 @@ def _parsed(value: Any) -> Any:
     return parse_validation(value) if isinstance(value, str) else value
 
 
+_MOST = 1e30  # of any number in a history; NaN is not less either
 COLUMNS = ("epoch", "loss", "val_loss", "val_tanimoto", "seconds")
 
 
@@ -197,7 +197,7 @@ class RunFolder:
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
-            known = all(math.isfinite(value) for row in rows for name, value in row.items() if name != "val_loss")
+            known = all(abs(value) < _MOST for row in rows for name, value in row.items() if name != "val_loss")
             if not known or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
                 raise ValueError
         except (OSError, ValueError, TypeError, KeyError, csv.Error):

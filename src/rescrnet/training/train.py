@@ -20,7 +20,7 @@ from rescrnet.checking.check import load_dataset
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import Config, resolve
 from rescrnet.datasets.dataset import Dataset
-from rescrnet.errors import DataError, RescrnetError
+from rescrnet.errors import DataError, RescrnetError, UsageError
 from rescrnet.intensity import IntensityScaling
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.locks import locked
@@ -34,6 +34,8 @@ from rescrnet.training.progress import ProgressBar, ProgressReporter
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
 from rescrnet.wording import as_text
+
+_LARGE_PATCH, _LARGER = 4096, 4  # pixels; times the side of the largest image
 
 
 def train(
@@ -92,7 +94,21 @@ def _new_job(
         hardware=hardware,
         environment=Environment.here(),
     )
+    _check_sizes(dataset, config)
     return _Job(dataset, config, folder, record, max_minutes, progress)
+
+
+def _check_sizes(dataset: Dataset, config: Config) -> None:
+    """Refuse patches and sizes that have nothing to do with the images: they would take all memory."""
+    if not dataset.train:
+        raise DataError(dataset.folder, "has no image to train on", "expected some that do not validate")
+    largest = max(max(sample.mask.shape) for sample in dataset.train)
+    most = max(_LARGE_PATCH, _LARGER * largest)
+    for key, side in (("patch_size", config.data.patch_size), ("resize", max(config.data.resize or (0,)))):
+        if side and side > most:
+            raise UsageError(
+                f"data.{key}", f"is {side} pixels, the largest image has {largest}", f"expected at most {most}"
+            )
 
 
 def resume(
