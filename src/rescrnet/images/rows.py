@@ -49,7 +49,7 @@ class Inflated:
         self._begin()
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
-        """Rows ``y0`` to ``y1``, columns ``x0`` to ``x1``, ends left out. Raises whatever zlib does where they are damaged."""
+        """Rows ``y0`` to ``y1``, columns ``x0`` to ``x1``, ends left out. Raises what zlib does of damage."""
         with self._lock:
             if y0 < self._top:
                 self._begin()
@@ -184,7 +184,7 @@ class BitmapRows:
         self._stride = (self._width * self._samples + 3) // 4 * 4
 
     def read(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
-        """Rows ``y0`` to ``y1`` and columns ``x0`` to ``x1``, ends left out. Raises :class:`ValueError` where the file is cut short."""
+        """Rows ``y0`` to ``y1``, columns ``x0`` to ``x1``, ends left out. Raises :class:`ValueError` of damage."""
         first = self._height - y1 if self._upwards else y0
         wanted = (y1 - y0) * self._stride
         with self._path.open("rb") as file:

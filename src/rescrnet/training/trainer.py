@@ -88,6 +88,8 @@ class Trainer:
             ) from None
 
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        if foreign := [name for name in tensors if not name.startswith(("network.", "averaged.", "optimizer."))]:
+            raise ValueError(f"unknown tensor {foreign[0]}")
         self._network.load_state_dict(_part(tensors, "network."))
         self._averaged.load_state_dict(_part(tensors, "averaged.") or _part(tensors, "network."))
         state = self._optimizer.state_dict()
