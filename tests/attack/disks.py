@@ -21,8 +21,6 @@ def disks(material: Material, folder: Path, count: int) -> Tally:
     """About ``count`` sizes of disks, over all commands."""
     tally = Tally("disks")
     for name in _jobs(material, folder):
-        if name == "predict streamed" and not (material.folder / "large.npy").exists():
-            continue
         if not _mounted(folder, 2**28):
             tally.skipped = "mounting a memory disk needs a privileged user"
             return tally

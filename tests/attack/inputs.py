@@ -90,8 +90,7 @@ def attacks(material: Material) -> Iterator[Attack]:
     for name in ("run.json", "history.csv", "state.safetensors", "config.yaml"):
         yield f"run/{name}", material.run / name, _in_run(material, name)
     keras = material.folder / "k.h5"
-    if keras.is_file():
-        yield "h5", keras, alone("k.h5", ["import-keras"], [])
+    yield "h5", keras, alone("k.h5", ["import-keras"], [])
 
 
 def _in_zarr(material: Material, image: Path, file: str) -> Callable[[bytes, Path], list[object]]:
@@ -132,29 +131,31 @@ def inputs(material: Material, count: int, number: int = 0) -> Tally:
     """``count`` mutated files, evenly spread over the kinds; ``number`` tells one series of them from another."""
     tally = Tally(f"inputs {number}")
     kinds = list(attacks(material))
-    for place, (name, file, use) in enumerate(kinds):
-        content = file.read_bytes()
-
-        @seed(1000 * number + place)
-        @settings(
-            max_examples=max(1, count // len(kinds)),
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(_steps)
-        def one(
-            steps: list[tuple[str, float, object]], name: str = name, content: bytes = content, use: object = use
-        ) -> None:
-            with TemporaryDirectory() as temporary:
-                folder = Path(temporary)
-                arguments = use(mutate(content, steps), folder)  # type: ignore[operator]
-                outcome = forked(command(*arguments))
-                fault = outcome.fault
-                if not fault and outcome.code and ((folder / "out").exists() or leftovers(folder)):
-                    fault = "half-written"
-                tally.add(f"{name} {steps!r}"[:300], fault, outcome.text, outcome.code)
-
-        one()
+    for place, kind in enumerate(kinds):
+        _attack(tally, kind, max(1, count // len(kinds)), 1000 * number + place)
     return tally
+
+
+def _attack(tally: Tally, kind: Attack, count: int, number: int) -> None:
+    name, file, use = kind
+    content = file.read_bytes()
+
+    @seed(number)
+    @settings(
+        max_examples=count,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(_steps)
+    def one(steps: list[tuple[str, float, object]]) -> None:
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            outcome = forked(command(*use(mutate(content, steps), folder)))
+            fault = outcome.fault
+            if not fault and outcome.code and ((folder / "out").exists() or leftovers(folder)):
+                fault = "half-written"
+            tally.add(f"{name} {steps!r}"[:300], fault, outcome.text, outcome.code)
+
+    one()

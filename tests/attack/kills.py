@@ -48,7 +48,7 @@ def kill_in(seconds: float) -> None:
 def _jobs(material: Material, folder: Path) -> dict[str, tuple[list[object], Path]]:
     """Commands that resume, and where their results lie."""
     images = material.data / "train_local/images/img"
-    small = ["--memory", "350MB"]
+    small = ["--memory", "420MB"]
     return {
         "train": (["train", material.data, "--out", folder / "run", *OPTIONS], folder / "run"),
         "predict": (["predict", material.run, images, "--out", folder / "o", "--overlay"], folder / "o"),
@@ -65,7 +65,7 @@ def _jobs(material: Material, folder: Path) -> dict[str, tuple[list[object], Pat
             folder / "o",
         ),
         "evaluate": (["evaluate", material.run, material.data, "--out", folder / "o"], folder / "o"),
-        "samples": (["samples", "em", folder / "s", "--train", 2, "--val", 1, "--size", 40, 48], folder / "s"),
+        "samples": (["samples", "em", folder / "s", "--train", 2, "--val", 1, "--size", 64, 72], folder / "s"),
         "fix": (["check", material.data, "--fix", folder / "f", "--no-estimate"], folder / "f"),
     }
 
@@ -77,8 +77,6 @@ def kills(material: Material, folder: Path, count: int, seed: int = 0) -> Tally:
     for number in range(count):
         folder.mkdir(exist_ok=True)
         names = list(_jobs(material, folder))
-        if not (material.folder / "large.npy").exists():
-            names.remove("predict streamed")
         name = names[number % len(names)]
         arguments, result = _jobs(material, folder)[name]
         if name not in expected:

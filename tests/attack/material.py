@@ -20,6 +20,7 @@ import rescrnet.exchange.keras
 import rescrnet.reporting.page
 from rescrnet.datasets.synthetic import write_dataset
 from tests.attack.commands import command, forked
+from tests.exchange.test_keras import KerasFile, random_network
 from tests.support.configs import TINY
 
 OPTIONS = [word for key, value in TINY.items() for word in ("--set", f"{key}={value}")]
@@ -50,12 +51,17 @@ class Material:
     def make(cls, folder: Path) -> Material:
         """Draw, train and save all of it."""
         made = cls(folder)
-        write_dataset("em", made.data, train=3, val=2, size=(48, 56))
+        write_dataset("em", made.data, train=3, val=2, size=(64, 72))
         outcome = forked(command("train", made.data, "--out", made.run, *OPTIONS), within=120)
         if outcome.code:
             raise RuntimeError(outcome.text)
         made._write_images()
         made._write_texts()
+        keras = folder / "keras"
+        keras.mkdir()
+        KerasFile(random_network()).write(keras, full=True).rename(folder / "k.h5")
+        y, x = np.ogrid[:900, :1000]
+        np.save(folder / "large.npy", ((y // 9 + x // 7) % 251).astype(np.uint8))
         rescrnet.predict_files(rescrnet.load(made.run), made.image, folder / "warm")  # all is imported now
         return made
 

@@ -13,6 +13,8 @@ from tests.attack.commands import Outcome, called
 from tests.attack.material import OPTIONS, Material, leftovers
 from tests.attack.tally import Tally
 
+_WIDE = 12  # channels of a block of four filters and three kernels
+
 
 def _commands(material: Material, out: Path) -> dict[str, list[object]]:
     wide = ["--set", "network.filters=4"]
@@ -23,7 +25,7 @@ def _commands(material: Material, out: Path) -> dict[str, list[object]]:
         "report": ["report", out],
         "predict": ["predict", material.run, material.data / "train_local/images/img", "--out", out],
         "evaluate": ["evaluate", material.run, material.data, "--out", out],
-        "samples": ["samples", "em", out, "--train", 2, "--val", 1, "--size", 40, 48],
+        "samples": ["samples", "em", out, "--train", 2, "--val", 1, "--size", 64, 72],
         "fix": ["check", material.data, "--fix", out, "--no-estimate"],
     }
 
@@ -37,7 +39,7 @@ def _mixture(out: Path) -> str:
     wide = "filters: 4" in (out / "config.yaml").read_text(encoding="utf-8")
     for name in ("best", "last", "state"):
         shapes = [x.shape for key, x in load_file(out / f"{name}.safetensors").items() if key.endswith("bias")]
-        if any(4 in shape for shape in shapes) != wide:
+        if any(_WIDE in shape for shape in shapes) != wide:
             return f"{name} is of another network than config.yaml"
     others = {path.name for path in out.iterdir()} - {
         "config.yaml",
