@@ -110,6 +110,7 @@ def _in_dataset(
             (folder / name).write_bytes(content)
             return ["train", material.data, "--out", folder / "out", "--config", folder / name, *quick, "--max-time", 0]
         shutil.copytree(material.data, folder / "data", copy_function=os.link)
+        (folder / "data" / place).unlink(missing_ok=True)  # the link, not what it leads to
         (folder / "data" / place).write_bytes(content)
         return ["check", folder / "data", "--no-estimate"]
 
@@ -132,11 +133,11 @@ def inputs(material: Material, count: int, number: int = 0) -> Tally:
     tally = Tally(f"inputs {number}")
     kinds = list(attacks(material))
     for place, kind in enumerate(kinds):
-        _attack(tally, kind, max(1, count // len(kinds)), 1000 * number + place)
+        _attack(tally, kind, max(1, count // len(kinds)), 1000 * number + place, material.folder.parent)
     return tally
 
 
-def _attack(tally: Tally, kind: Attack, count: int, number: int) -> None:
+def _attack(tally: Tally, kind: Attack, count: int, number: int, room: Path) -> None:
     name, file, use = kind
     content = file.read_bytes()
 
@@ -150,7 +151,7 @@ def _attack(tally: Tally, kind: Attack, count: int, number: int) -> None:
     )
     @given(_steps)
     def one(steps: list[tuple[str, float, object]]) -> None:
-        with TemporaryDirectory() as temporary:
+        with TemporaryDirectory(dir=room) as temporary:
             folder = Path(temporary)
             outcome = forked(command(*use(mutate(content, steps), folder)))
             fault = outcome.fault

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rescrnet.atomic import cannot_be_written, write_atomically
+from rescrnet.atomic import cannot_be_written, sync_tree, write_atomically
 from rescrnet.errors import DataError
 from rescrnet.wording import one_line
 
@@ -102,6 +102,10 @@ class RawArray:
                         left = left[file.write(left) :]
         except OSError as error:
             raise cannot_be_written(self.path.parent, error) from None
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk."""
+        sync_tree(self.path)
 
     def _ranges(self, index: Index) -> tuple[list[range], tuple[int, ...]]:
         """The range along each axis, in the order of the file, and the shape of the region as the caller sees it."""

@@ -169,6 +169,8 @@ class FilePrediction:
                 advance=lambda done, pixels=pixels: advance(done / pixels),  # type: ignore[misc]
                 seen=self._seen(stack),
             )
+            for sink in sinks:
+                sink.array.sync()
             journal.record(step, fingerprint)
             if copy is not None:
                 copy.remove()
@@ -281,6 +283,10 @@ class _PlaneOf:
     def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
         """Take a block."""
         self.sink.write(y0, x0, block, self.plane)
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk."""
+        self.sink.array.sync()
 
 
 def _is_read_once(source: Source) -> bool:
