@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint check format docs bench bench-authors profile clean
+.PHONY: demo test lint check format docs attack sbom audit bench bench-authors profile clean
 
 demo: .venv/installed
 	rm -rf rescrnet-demo
@@ -27,6 +27,19 @@ format: .venv/installed-dev
 # The pages of docs that follow from the code.
 docs: .venv/installed-dev
 	$(BIN)/python -m tests.support.write_docs
+
+# Mutated files, kills, full disks, two writers, hostile names, memory: half an hour on two cores; attack.json has all of it.
+attack: .venv/installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.attack --json attack.json
+
+# For a release: what it is made of, and under which licences.
+sbom: .venv/installed-dev
+	$(BIN)/python -m tests.support.write_sbom rescrnet.cdx.json docs/licences.md
+
+# Needs the vulnerability data of PyPI, and pip-audit, which it installs.
+audit: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet pip-audit
+	$(BIN)/python -m pip_audit --requirement constraints.txt --disable-pip --no-deps
 
 # Side by side with the authors' network where `make bench-authors` made it an environment; a quiet machine, please.
 bench: .venv/installed-dev

@@ -90,7 +90,7 @@ def damage(path, tmp_path, how):
         save_file({"weight": torch.zeros(3)}, target)
     else:
         card = json.loads(rescrnet.load(path).card.model_dump_json())
-        card.update({"future": {"format": 99}, "keys": {"surprise": 1}, "shape": {"in_channels": 3}}[how])
+        card.update({"future": {"format": 99}, "keys": {"surprise": 1}, "shape": {"network": {"n": 2}}}[how])
         save_file(load_file(path), target, {"rescrnet": json.dumps(card)})
     return target
 

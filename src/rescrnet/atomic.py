@@ -17,20 +17,17 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from rescrnet.errors import OutputError
+from rescrnet.locks import WITHIN, locked
 from rescrnet.wording import one_line
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None  # type: ignore[assignment]
 
 PARTIAL = ".partial"
 _WITHIN = f".rescrnet{PARTIAL}"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NOT_THERE = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)  # what file systems say that cannot wait for the disk
 
 
 @contextlib.contextmanager
-def partial_path(path: Path, *, shared: bool = False, durable: bool = False) -> Iterator[Path]:
+def partial_path(path: Path, *, shared: bool = False, durable: bool = True, new: bool = False) -> Iterator[Path]:
     """A temporary path beside ``path`` for a file or folder, which gets its name at the end of the block.
 
     After a failure nothing is left. Errors are those of the system; :func:`write_atomically` puts them into words.
@@ -38,41 +35,60 @@ def partial_path(path: Path, *, shared: bool = False, durable: bool = False) -> 
     Args:
         path: the name to be. A file there is replaced, a folder is not.
         shared: several processes may write it at the same time, and each gets a temporary path of its own.
-        durable: wait until the file is on the disk, so that it outlives a loss of power too.
+        durable: wait until the result is on the disk, so that it outlives a loss of power too.
+        new: replace nothing; what took the name meanwhile keeps it, and :class:`FileExistsError` is raised.
     """
     partial = _partial_name(path, f".{secrets.token_hex(4)}" if shared else "")
     _discard(partial)
     try:
         yield partial
         if durable:
-            _sync(partial)
-        partial.replace(path)
+            sync_tree(partial)
+        (_name_new if new else Path.replace)(partial, path)
+        if durable:
+            sync_names(path.parent)
     except BaseException:
         _discard(partial)
         raise
 
 
-def write_atomically(path: Path, write: Callable[[Path], object], *, shared: bool = False) -> None:
+def write_atomically(
+    path: Path,
+    write: Callable[[Path], object],
+    *,
+    shared: bool = False,
+    durable: bool = True,
+    new: bool = False,
+) -> None:
     """Let ``write`` make a file or folder at a temporary path beside ``path``, then give it its name.
 
     Args:
         path: the name to be.
         write: called with the temporary path, which has another suffix than ``path``.
         shared: several processes may write it at the same time.
+        durable: it outlives a loss of power; scratch files need not.
+        new: replace nothing.
 
     Raises:
-        OutputError: it cannot be written; what had the name before still has it.
+        OutputError: it cannot be written, or exists and must be ``new``; what had the name before still has it.
     """
     try:
-        with partial_path(path, shared=shared) as partial:
+        with partial_path(path, shared=shared, durable=durable, new=new) as partial:
             try:
                 write(partial)
             except OutputError as error:
                 raise _about_the_target(error, partial, path) from None
     except OutputError:
         raise
+    except FileExistsError:
+        raise exists_already(path) from None
     except (OSError, SafetensorError) as error:
         raise cannot_be_written(path, error) from None
+
+
+def exists_already(path: Path) -> OutputError:
+    """What is to be said of a result whose name is taken."""
+    return OutputError(path, "exists already", "choose another name, or remove it first")
 
 
 def cannot_be_written(path: Path, error: Exception) -> OutputError:
@@ -92,7 +108,7 @@ def check_free(folder: Path, unfinished: str | None = None) -> None:
         is_folder = folder.is_dir()
         if unfinished and (folder / unfinished).is_file():
             return
-        if is_folder and any(path.name != _WITHIN for path in folder.iterdir()):
+        if is_folder and any(path.name not in (_WITHIN, WITHIN) for path in folder.iterdir()):
             raise OutputError(folder, "already holds files", "choose a new folder, or remove it first")
         if not is_folder and folder.exists():
             raise OutputError(folder, "is a file", "expected a new folder; choose another name")
@@ -127,14 +143,17 @@ def write_folder(
     if unfinished and (folder / unfinished).is_file():
         partial, resumable = folder, True
     try:
-        with _locked(partial):
+        with locked(folder):
+            partial.mkdir(parents=True, exist_ok=True)
             try:
                 if not resumable:
                     _empty(partial)
                 write(partial)
+                sync_tree(partial)
                 if partial != folder:
                     check_free(folder)  # still
                     _give_name(partial, folder)
+                    sync_names(folder.parent)
             except BaseException:
                 if not resumable:
                     _empty(partial)
@@ -145,28 +164,6 @@ def write_folder(
         raise _about_the_target(error, partial, folder) from None
     except OSError as error:
         raise cannot_be_written(folder, error) from None
-
-
-@contextlib.contextmanager
-def _locked(partial: Path) -> Iterator[None]:
-    """Make the folder and keep other processes out of it; the system lets go of it however this one ends."""
-    partial.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(partial, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(
-                partial, "another process is writing there", "wait for it to end, or choose another folder"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(handle)
 
 
 def _give_name(partial: Path, folder: Path) -> None:
@@ -199,10 +196,48 @@ def _partial_name(path: Path, token: str = "") -> Path:
     return path.with_name(f".{path.name}{token}{PARTIAL}")
 
 
+def _name_new(partial: Path, path: Path) -> None:
+    """Rename, unless something has the name: then raise :class:`FileExistsError`."""
+    if os.name == "nt" or partial.is_dir():  # neither is replaced by a rename, but for an empty folder
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        partial.rename(path)
+        return
+    try:
+        path.hardlink_to(partial)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: the name is taken first, which but one process can do
+        path.open("xb").close()
+        partial.replace(path)
+    else:
+        partial.unlink()
+
+
+def sync_tree(path: Path) -> None:
+    """Wait until a file, or all that a folder holds, is on the disk."""
+    if not path.is_dir():
+        _sync(path)
+        return
+    for folder, _, files in os.walk(path):
+        for file in files:
+            _sync(Path(folder, file))
+        sync_names(Path(folder))
+
+
+def sync_names(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where the system has a call for that."""
+    if os.name != "nt":
+        _sync(folder)
+
+
 def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR)
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_THERE:
+            raise
     finally:
         os.close(handle)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import sys
 import warnings
 from enum import StrEnum
@@ -14,7 +16,7 @@ import typer
 
 from rescrnet import __version__
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
-from rescrnet.wording import count, one_line
+from rescrnet.wording import count, one_line, printable
 
 if TYPE_CHECKING:
     from rescrnet.checking.check import Checked
@@ -66,7 +68,7 @@ def samples(
     from rescrnet.datasets.synthetic import write_dataset
 
     write_dataset(kind.value, out, train, val, size, seed)
-    typer.echo(f"{train} + {val} images in {out}")
+    _echo(f"{train} + {val} images in {out}")
 
 
 @app.command()
@@ -104,15 +106,15 @@ def check(
     else:
         show(checked, Console())
         if expected:
-            typer.echo(expected)
+            _echo(expected)
     if html:
         from rescrnet.reporting.check_page import write_page
 
         write_page(checked, html, str(expected or ""))
-        typer.echo(f"page in {html}", err=True)
+        _echo(f"page in {html}", err=True)
     if fix:
-        typer.echo(f"corrected copy in {fix}: {write_corrected(checked, fix)}", err=True)
-        typer.echo(f"of the copy: {summary(check_dataset(fix))}", err=True)
+        _echo(f"corrected copy in {fix}: {write_corrected(checked, fix)}", err=True)
+        _echo(f"of the copy: {summary(check_dataset(fix))}", err=True)
     if checked.errors:
         raise typer.Exit(1)
 
@@ -164,10 +166,10 @@ def train(
         else:
             model = train_run(data, out, resolved, val=val, hardware=hardware, max_minutes=max_time)
     except KeyboardInterrupt:
-        typer.echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
+        _echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if trained := model.card.trained:
-        typer.echo(f"best epoch {trained.epoch}, validation Tanimoto {trained.val_tanimoto or 0:.3f}: {out}")
+        _echo(f"best epoch {trained.epoch}, validation Tanimoto {trained.val_tanimoto or 0:.3f}: {out}")
 
 
 @app.command()
@@ -218,7 +220,7 @@ def predict(
     allowed = parse_bytes(memory) if memory is not None else default_budget()
     found, loaded = find_inputs(inputs, recursive=recursive), load(model, device)
     for note in describe_left_out(found.left_out, found.masks):
-        typer.echo(f"note: {note}", err=True)
+        _echo(f"note: {note}", err=True)
     found = replace(found, images=join_channels(found.images, loaded.card.in_channels))
     keep_freed_memory()
     write = WriteOptions(probabilities, overlay, format_, label)
@@ -226,7 +228,7 @@ def predict(
 
     def failed(image: str, error: RescrnetError) -> None:
         failures.append(image)
-        typer.echo(f"rescrnet: {one_line(error)}", err=True)
+        _echo(f"rescrnet: {one_line(error)}", err=True)
 
     try:
         with executor(workers, dask) as running, progress(len(found.images)) as advance:
@@ -235,12 +237,12 @@ def predict(
                 loaded, found, out, write, read=read, resources=resources, advance=advance, failed=failed
             )
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on", err=True)
+        _echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
     where = out if label is None else f"labels/{label} of the images"
-    typer.echo(f"{count(len(masks), 'mask')} in {where}")
+    _echo(f"{count(len(masks), 'mask')} in {where}")
     if failures:
-        typer.echo(
+        _echo(
             f"rescrnet: {len(failures)} of {count(len(found.images), 'image')} could not be predicted, "
             f"{out / FAILED} says why; fix them, and the same command does what is missing",
             err=True,
@@ -264,7 +266,7 @@ def evaluate(
 
     check_free(out)
     _print_scores(evaluate_model(load(model, device), data, out, split.value, rescale=rescale))
-    typer.echo(f"scores in {out}")
+    _echo(f"scores in {out}")
 
 
 @app.command()
@@ -276,7 +278,7 @@ def report(
     """Write report.html into a run folder: pictures, curves, scores and configuration in one file."""
     from rescrnet.reporting.page import report as write_report
 
-    typer.echo(write_report(run, data, split.value))
+    _echo(write_report(run, data, split.value))
 
 
 @app.command()
@@ -300,7 +302,7 @@ def import_keras(
 
     names = [name.strip() for name in classes.split(",")] if classes else None
     _print_info(convert(weights, out, architecture, names, variant=variant))  # type: ignore[arg-type]
-    typer.echo(out)
+    _echo(out)
 
 
 @app.command()
@@ -325,7 +327,7 @@ def demo(
     model = train_run(out / "data", out / "run", resolve("laptop", overrides=small))
     predict_files(model, [out / "data/val_local/images/img"], out / "masks", WriteOptions(overlay=True))
     _print_scores(evaluate_model(model, out / "data", out / "scores"))
-    typer.echo(write_report(out / "run"))
+    _echo(write_report(out / "run"))
 
 
 def _axes(text: str) -> str:
@@ -371,7 +373,7 @@ def _print_scores(evaluation: Evaluation) -> None:
     for column in ("class", *names):
         classes.add_column(column, overflow="fold")
     for name, scores in zip(evaluation.classes, evaluation.counts.per_class(), strict=True):
-        classes.add_row(Text(name), *(text(scores[key]) for key in names))
+        classes.add_row(Text(printable(name)), *(text(scores[key]) for key in names))
     console.print(classes)
 
 
@@ -395,7 +397,7 @@ def _print_info(model: SegmentationModel) -> None:
         **({"imported from": imported} if imported else {}),
     }
     for key, value in rows.items():
-        typer.echo(f"{key}: {value}")
+        _echo(f"{key}: {value}")
 
 
 @app.callback(invoke_without_command=True)
@@ -412,8 +414,11 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", RescrnetWarning)  # the same of another file is news
+    _check_current_folder()
     try:
-        raise SystemExit(app(sys.argv[1:] or ["--help"], standalone_mode=False))
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()  # while what is wrong with it can be said
+        raise SystemExit(code)
     except RescrnetError as error:
         _fail(error)
     except _CommandLineError as error:
@@ -433,10 +438,28 @@ def main() -> None:
                 "train on smaller patches or batches, predict with a smaller --memory, or use --device cpu",
             )
         )
+    except BrokenPipeError:  # whoever read the output has enough, as head does
+        _drop_output()
+        raise SystemExit(1) from None
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        _fail(OutputError(error.filename or "disk", str(error.strerror)))
+        _drop_output()
+        _fail(OutputError(error.filename or "output", f"cannot be written ({error.strerror})", "free space there"))
+
+
+def _check_current_folder() -> None:
+    """Refuse to start in a folder that was removed: libraries end the process there without a word of ours."""
+    try:
+        Path.cwd()
+    except OSError:
+        _fail(UsageError("the current folder", "is no longer there", "change to another one first"))
+
+
+def _drop_output() -> None:
+    """Throw away what could not be printed, or Python tries again when it ends, and complains."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(
@@ -449,11 +472,16 @@ def _show_warning(
 ) -> None:
     """Our own warnings as one line; those of libraries as Python shows them."""
     if issubclass(category, RescrnetWarning):
-        print(f"rescrnet: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        print(f"rescrnet: warning: {printable(one_line(str(message)))}", file=sys.stderr)
     else:
         sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _fail(error: RescrnetError) -> None:
-    print(f"rescrnet: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"rescrnet: {printable(one_line(error))}", file=sys.stderr)
     raise SystemExit(error.exit_code) from None
+
+
+def _echo(message: object, *, err: bool = False) -> None:
+    """Print a message, without what a terminal would obey rather than show."""
+    typer.echo(printable(message, keep="\n"), err=err)

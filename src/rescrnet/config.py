@@ -35,6 +35,8 @@ def _odd(value: int) -> int:
     return value
 
 
+Filters = Annotated[int, Field(ge=1, le=10_000)]
+Side = Annotated[int, Field(ge=1, le=2**16)]  # pixels
 KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
 Variant = Literal["res-cr-net", "dense", "very-dense"]
 Comparator = Literal["res-unet", "unet"]
@@ -78,11 +80,11 @@ class ResCRNetConfig(_AnyNetwork):
 
     architecture: Variant = "res-cr-net"
     """How the residual blocks are joined: the paper's chain, or one of its denser variants."""
-    n: PositiveInt = 6
+    n: int = Field(default=6, ge=1, le=1000)
     """Number of convolutional residual blocks, the stem included."""
-    m: int = Field(default=1, ge=0)
+    m: int = Field(default=1, ge=0, le=100)
     """Number of ConvLSTM residual blocks; 0 leaves the class projection alone."""
-    filters: PositiveInt | list[PositiveInt] = 16
+    filters: Filters | list[Filters] = 16
     """Filters of each parallel branch: one number, or one number a block."""
     kernel_sizes: PerBlock = [3, 5, 7]
     """Odd kernel size of each parallel branch: one list, or one list a block."""
@@ -93,7 +95,7 @@ class ResCRNetConfig(_AnyNetwork):
     dropout: Share | list[Share] = 0.05
     """Share of channels dropped after each convolutional block: one number, or one number a block. Where it is one, the
     stem of the denser variants keeps all of its channels."""
-    lstm_filters: PositiveInt = 1
+    lstm_filters: Filters = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Share = 0.1
     """Share of the ConvLSTM's recurrent input dropped, one mask a sequence and gate."""
@@ -160,9 +162,9 @@ class DataConfig(Record):
     intensity: Literal["unit", "standard", "percentile"] = "unit"
     """Scaling fitted once on the training images: none beyond the file type's range, zero mean and unit
     deviation, or the 0.5 and 99.5 percentiles to 0 and 1; each channel by itself."""
-    resize: tuple[PositiveInt, PositiveInt] | None = None
+    resize: tuple[Side, Side] | None = None
     """Resize every image to this height and width, as the paper did; predictions are scaled back."""
-    patch_size: PositiveInt | None = None
+    patch_size: Side | None = None
     """Side of the square patches cut for training; none trains on whole images."""
     validation_size: PositiveInt | None = None
     """While training, validate on the central square of this side of larger images; none uses all of them.
@@ -282,7 +284,7 @@ def parse_overrides(texts: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"--set {text}", "expected key=value, such as training.epochs=5")
         try:
             overrides[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError, ValueError):
             raise UsageError(f"--set {text}", "the value is not valid YAML") from None
     return overrides
 
@@ -349,11 +351,13 @@ def _nested(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
+    if file.exists() and not file.is_file():  # a pipe or device never ends
+        raise UsageError(file, "is no file", "expected YAML")
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(file, f"cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of month 13 is a ValueError
         raise UsageError(file, f"is not valid YAML ({one_line(error)})") from None
     if not isinstance(values or {}, dict):
         raise UsageError(file, "expected sections with keys, such as 'training: {epochs: 5}'")

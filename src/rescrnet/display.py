@@ -14,7 +14,7 @@ from rescrnet.atomic import write_atomically
 
 
 def hex_to_rgb(colour: str) -> tuple[int, int, int]:
-    """``"#rrggbb"`` → three numbers from 0 to 255."""
+    """``"#rrggbb"`` → three numbers from 0 to 255; raises :class:`ValueError` where it is no such text."""
     value = int(colour.removeprefix("#"), 16)
     return value >> 16, value >> 8 & 255, value & 255
 

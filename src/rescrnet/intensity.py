@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
 from rescrnet.errors import DataError
 from rescrnet.no_data import NO_DATA, no_data
@@ -16,13 +17,21 @@ from rescrnet.wording import count
 _SAMPLES = 1_000_000  # pixels of an image that percentiles are taken from
 _ALL_SAMPLES = 16_000_000  # of all images together
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
 
 class IntensityScaling(Record):
     """``(value - offset) / scale`` for each channel, of values normalised to [0, 1] by the range of their file type."""
 
     method: str = "unit"
-    offset: tuple[float, ...]
-    scale: tuple[float, ...]
+    offset: tuple[Finite, ...]
+    scale: tuple[Finite, ...]
+
+    @model_validator(mode="after")
+    def _is_a_scaling(self) -> Self:
+        if len(self.offset) != len(self.scale) or 0 in self.scale:
+            raise ValueError("offset and scale must be as many, and no scale 0")
+        return self
 
     @classmethod
     def fit(cls, images: Iterable[NDArray[np.float32]], method: str) -> IntensityScaling:
@@ -88,6 +97,11 @@ def normalise(array: NDArray[Any]) -> NDArray[np.float32]:
 
     What marks pixels without data, such as -9999, becomes :data:`NO_DATA`.
     """
+    with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 is infinite, and refused as such
+        return _normalised(array)
+
+
+def _normalised(array: NDArray[Any]) -> NDArray[np.float32]:
     scale = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1
     missing = no_data(array)
     if missing is None:

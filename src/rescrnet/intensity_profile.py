@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, PositiveInt
 from scipy.ndimage import gaussian_filter
 
-from rescrnet.intensity import percentiles, sampled
+from rescrnet.intensity import Finite, percentiles, sampled
 from rescrnet.no_data import NO_DATA, filled
 from rescrnet.records import Record
 
@@ -34,9 +36,9 @@ class Channel(Record):
         asymmetry: of detail, the smallest and the largest of an image; negative where it is dark on bright.
     """
 
-    levels: tuple[float, ...]
-    spread: float
-    asymmetry: tuple[float, float]
+    levels: Annotated[tuple[Finite, ...], Field(min_length=len(_PERCENTS), max_length=len(_PERCENTS))]
+    spread: Finite
+    asymmetry: tuple[Finite, Finite]
 
     def distance(self, levels: NDArray[np.float64]) -> float:
         """How far ``levels`` lie from those of training, in units of the range from 1 to 99 percent.
@@ -53,7 +55,7 @@ class Channel(Record):
 class IntensityProfile(Record):
     """The intensities of the training images, stored with a model."""
 
-    images: int
+    images: PositiveInt
     channels: tuple[Channel, ...]
 
     @classmethod
@@ -78,6 +80,8 @@ class IntensityProfile(Record):
         Args:
             image: YXC float32 normalised to [0, 1], or a part of it that stands for the whole; as many channels.
         """
+        if not np.isfinite(image).all():  # it is refused elsewhere, with the reason
+            return None
         asymmetry = _asymmetry(image)
         for place, (channel, levels) in enumerate(zip(self.channels, _levels(_sample(image)), strict=True)):
             name = f" of channel {place + 1}" if len(self.channels) > 1 else ""

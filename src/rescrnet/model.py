@@ -13,25 +13,25 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, PositiveFloat, PositiveInt, ValidationError, field_validator
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, field_validator, model_validator
 from torch import Tensor
 
-from rescrnet.atomic import write_atomically
-from rescrnet.classes import ClassEntry, MaskDeclaration
-from rescrnet.config import Config, NetworkConfig
+from rescrnet.classes import ClassEntry, MaskDeclaration, coloured
+from rescrnet.config import Config, NetworkConfig, Side
 from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 from rescrnet.images.array_like import channels_come_first, check_array, why_unlike
 from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.nn.build import Initialization, Network, build_network
 from rescrnet.records import Record
+from rescrnet.tensors import check_finite_weights, read_tensors, write_tensors
 from rescrnet.wording import count, one_line
 
 FORMAT = 3
 _OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
 _MAGNIFIED = 1.5 - 1e-6  # the factor from which on another size of a pixel is warned of
+_HEADER = frozenset({"format", "rescrnet"})  # its keys
+_Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 BEST, LAST = "best.safetensors", "last.safetensors"
 
 
@@ -85,11 +85,11 @@ class ModelCard(Record):
     intensity: IntensityScaling
     intensity_profile: IntensityProfile | None = None
     """Of the training images; models that were imported, or trained before there was one, have none."""
-    pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
+    pixel_size: tuple[_Micrometres, _Micrometres] | None = None
     """Of the training images, their median: down and across, in micrometres; None where their files do not say."""
     axes: str = ""
     """What ``dataset.yaml`` said of training images whose files do not say their axes: ``CYX``, ``YXC``, …"""
-    resize: tuple[int, int] | None = None
+    resize: tuple[Side, Side] | None = None
     provenance: Provenance = None
     """Where the weights come from; None where nobody knows."""
 
@@ -98,7 +98,17 @@ class ModelCard(Record):
     def _has_classes(cls, masks: MaskDeclaration) -> MaskDeclaration:
         if not masks.classes:
             raise ValueError("name no classes; expected at least two")
-        return masks
+        return masks.model_copy(update={"classes": coloured(masks.classes)})
+
+    @model_validator(mode="after")
+    def _fits_its_channels(self) -> Self:
+        counts = {"intensity": len(self.intensity.scale)}
+        if self.intensity_profile:
+            counts["intensity_profile"] = len(self.intensity_profile.channels)
+        for key, number in counts.items():
+            if number != self.in_channels:
+                raise ValueError(f"{key} is of {count(number, 'channel')}, in_channels is {self.in_channels}")
+        return self
 
     @property
     def classes(self) -> list[ClassEntry]:
@@ -268,11 +278,13 @@ class SegmentationModel:
         scaled = torch.from_numpy(self.card.intensity.apply(image))
         return scaled.permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
 
-    def save(self, path: str | Path) -> None:
-        """Write one safetensors file: the weights, and the card as JSON in its header."""
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.network.state_dict().items()}
-        metadata = {"format": "pt", "rescrnet": self.card.model_dump_json()}
-        write_atomically(Path(path), lambda partial: save_file(weights, partial, metadata))
+    def save(self, path: str | Path, *, new: bool = False) -> None:
+        """Write one safetensors file: the weights, and in its header the card as JSON and a digest of both.
+
+        A file that is there is replaced, unless it must be ``new``: then :class:`OutputError` is raised.
+        """
+        header = {"format": "pt", "rescrnet": self.card.model_dump_json()}
+        write_tensors(Path(path), self.network.state_dict(), header, new=new)
 
 
 def load(path: str | Path, device: str = "cpu") -> SegmentationModel:
@@ -281,21 +293,41 @@ def load(path: str | Path, device: str = "cpu") -> SegmentationModel:
     Raises :class:`ModelError` where it is missing, damaged, or no model of this package.
     """
     file = model_file(Path(path))
-    header, weights = read_safetensors(file)
+    header, weights = read_tensors(file, _HEADER)
     if "rescrnet" not in header:
         raise ModelError(file, "is not a rescrnet model (no model card in its header)", "expected one that train wrote")
-    model = SegmentationModel.untrained(_read_card(file, header["rescrnet"]))
-    expected = {name: tensor.shape for name, tensor in model.network.state_dict().items()}
-    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+    card = _read_card(file, header["rescrnet"])
+    if not _fit(card, weights):
         raise ModelError(file, "its weights do not fit its configuration", "the file is damaged, copy it again")
+    check_finite_weights(file, weights)
+    model = SegmentationModel.untrained(card)
     model.network.load_state_dict(weights)
     return model.to(device)
+
+
+def _fit(card: ModelCard, weights: Mapping[str, Tensor]) -> bool:
+    """Whether the weights have the names, types and shapes of the network of ``card``, which is not built for that.
+
+    A card may ask for more than the memory holds: a network on PyTorch's ``meta`` device has shapes alone, and each of
+    its blocks needs weights that are there.
+    """
+    if getattr(card.network, "n", 0) + getattr(card.network, "m", 0) > len(weights):
+        return False
+    try:
+        with torch.device("meta"):
+            expected = build_network(card.in_channels, len(card.classes), card.network).state_dict()
+    except (RuntimeError, OverflowError, TypeError):  # sizes beyond all arithmetic
+        return False
+    return {name: (x.dtype, x.shape) for name, x in weights.items()} == {
+        name: (x.dtype, x.shape) for name, x in expected.items()
+    }
 
 
 def _read_card(file: Path, text: str) -> ModelCard:
     try:
         values = json.loads(text)
-    except ValueError as error:
+        json.dumps(values, ensure_ascii=False).encode()  # halves of a pair of UTF-16 are no text
+    except (ValueError, RecursionError) as error:
         raise _invalid_card(file, error) from None
     version = values.get("format") if isinstance(values, dict) else None
     if version not in (FORMAT, *_OLDER):
@@ -306,8 +338,8 @@ def _read_card(file: Path, text: str) -> ModelCard:
         raise _invalid_card(file, error) from None
 
 
-def _invalid_card(file: Path, error: ValueError) -> ModelError:
-    return ModelError(file, f"its model card is not valid ({str(error).splitlines()[0]})", "copy it again")
+def _invalid_card(file: Path, error: Exception) -> ModelError:
+    return ModelError(file, f"its model card is not valid ({one_line(str(error).split(chr(10))[0])})", "copy it again")
 
 
 def model_file(path: Path) -> Path:
@@ -320,15 +352,6 @@ def model_file(path: Path) -> Path:
     if not path.is_file():
         raise ModelError(path, "no such file or folder", "expected a run folder or a model file")
     return path
-
-
-def read_safetensors(file: Path) -> tuple[Mapping[str, str], dict[str, Tensor]]:
-    """Header and tensors of a safetensors file, or a one-line :class:`ModelError`."""
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return opened.metadata() or {}, {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(file, f"is no model file or is damaged ({one_line(error)})", "expected safetensors") from None
 
 
 def pick_device(name: str) -> torch.device:

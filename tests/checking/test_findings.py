@@ -5,8 +5,9 @@ import os
 import pytest
 
 from rescrnet.checking.check import CHECKS
-from rescrnet.checking.findings import Finding, printable
+from rescrnet.checking.findings import Finding
 from rescrnet.datasets.faults import Fault
+from rescrnet.wording import printable
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import torch
 
 from rescrnet import load
 from rescrnet.errors import ModelError, OutputError, UsageError
+from rescrnet.exchange import keras
 from rescrnet.exchange.keras import import_keras, load_keras
 from rescrnet.model import ImportedFrom
 from rescrnet.nn.network import ResCRNet
@@ -312,6 +313,27 @@ def test_an_existing_file_is_not_replaced(tmp_path, file):
     with pytest.raises(OutputError, match="out: exists"):
         import_keras(file.write(tmp_path), tmp_path / "out")
     assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(tmp_path, file, monkeypatch):
+    save = keras.SegmentationModel.save
+
+    def save_late(model, path, **how):
+        path.write_text("precious")
+        save(model, path, **how)
+
+    monkeypatch.setattr(keras.SegmentationModel, "save", save_late)
+    with pytest.raises(OutputError, match="out: exists already"):
+        import_keras(file.write(tmp_path), tmp_path / "out")
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path, file):
+    next(iter(file.weights.values())).update(
+        {key: array * np.nan for key, array in next(iter(file.weights.values())).items()}
+    )
+    with pytest.raises(ModelError, match="has weights that are NaN or infinite"):
+        import_keras(file.write(tmp_path), tmp_path / "out", tmp_path / "architecture.json")
 
 
 def test_the_number_of_class_names_must_fit(tmp_path, file):

@@ -10,7 +10,7 @@ from typing import Any
 
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Reading
-from rescrnet.wording import as_text
+from rescrnet.wording import printable
 
 Find = Callable[[Reading], Iterator[Fault]]
 
@@ -125,8 +125,3 @@ def faults(files: Iterable[object], found: str, remedy: str) -> Iterator[Fault]:
     """One fault of all ``files``, none where there are none. Which check reports it, the list of checks knows."""
     if concerned := tuple(files):
         yield Fault("", concerned, found, remedy)
-
-
-def printable(name: object) -> str:
-    """A file's name with the bytes that are no UTF-8, and control characters, written out, so that it can be shown."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in as_text(str(name)))

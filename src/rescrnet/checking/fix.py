@@ -17,7 +17,6 @@ from PIL import Image
 
 from rescrnet.atomic import write_folder
 from rescrnet.checking.check import Checked
-from rescrnet.checking.findings import printable
 from rescrnet.classes import IGNORE, ClassEntry, coloured
 from rescrnet.datasets.read import Example, Reading
 from rescrnet.display import hex_to_rgb
@@ -25,7 +24,7 @@ from rescrnet.errors import DataError
 from rescrnet.images.whole import read_pixels
 from rescrnet.masks.reader import MaskReader
 from rescrnet.masks.table import MaskTable
-from rescrnet.wording import count
+from rescrnet.wording import count, printable
 
 _FORMS = {"PNG": (".png",), "TIFF": (".tif", ".tiff"), "JPEG": (".jpg", ".jpeg"), "BMP": (".bmp",), "NumPy": (".npy",)}
 _UNPAIRED = (

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from rescrnet.checking.check import Checked
-from rescrnet.checking.findings import printable
 from rescrnet.datasets.read import Example, Reading, shares
 from rescrnet.images.whole import Page
-from rescrnet.wording import channels, count
+from rescrnet.wording import channels, count, printable
 
 
 @dataclass(frozen=True)

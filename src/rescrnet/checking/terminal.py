@@ -10,7 +10,7 @@ from rich.text import Text
 from rescrnet.checking.check import Checked
 from rescrnet.checking.findings import Finding, Severity
 from rescrnet.checking.tables import ImageRow, class_rows, image_rows, in_one_line
-from rescrnet.wording import count
+from rescrnet.wording import count, printable
 
 _MOST_ROWS = 30
 _MOST_FILES = 4
@@ -31,7 +31,13 @@ def show(checked: Checked, console: Console) -> None:
         for column in ("class", "value in the mask", "share", "connected parts", "in masks"):
             table.add_column(column, overflow="fold")
         for row in classes:
-            table.add_row(Text(row.name), Text(row.values), f"{row.share:.1%}", str(row.parts), str(row.masks))
+            table.add_row(
+                Text(printable(row.name)),
+                Text(printable(row.values)),
+                f"{row.share:.1%}",
+                str(row.parts),
+                str(row.masks),
+            )
         console.print(table)
     for finding in checked.findings:
         show_finding(finding, console)
@@ -53,6 +59,7 @@ def show_finding(finding: Finding, console: Console) -> None:
 
 def _print(console: Console, line: str | Text, style: str | None = None) -> None:
     """Print a line as it is: brackets and colons in names are no markup, and it is not broken."""
+    line = printable(line) if isinstance(line, str) else line
     console.print(line, style=style, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
@@ -73,12 +80,12 @@ def _images(rows: list[ImageRow], classes: list[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=caption, caption_justify="left")
     table.add_column("image", overflow="fold", min_width=12)
     for column in ("for", "size", "type", *(["pixel, µm"] if known else []), *classes):
-        table.add_column(Text(column), overflow="fold")
+        table.add_column(Text(printable(column)), overflow="fold")
     for row in rows:
         size = f"{row.size[0]}×{row.size[1]}" if row.size else "–"
         pixel = f"{row.pixel_size[0]:.3g}" if row.pixel_size else "–"
         kind = f"{row.type} ×{row.channels}" if row.channels and row.channels > 1 else row.type
-        cells: list[Text | str] = [Text(row.name), row.part, size, kind, *([pixel] if known else [])]
+        cells: list[Text | str] = [Text(printable(row.name)), row.part, size, kind, *([pixel] if known else [])]
         shares = [f"{share:.1%} ({parts})" for share, parts in zip(row.shares, row.parts, strict=True)]
         table.add_row(*cells, *(shares or ["–"] * len(classes))[: len(classes)])
     return table

@@ -9,18 +9,21 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from rescrnet.atomic import exists_already
 from rescrnet.classes import ClassEntry, MaskDeclaration, coloured
 from rescrnet.config import Variant, validate
-from rescrnet.errors import ModelError, OutputError, UsageError
+from rescrnet.errors import ModelError, UsageError
 from rescrnet.exchange.keras_file import Weights, mismatch, read_weights
 from rescrnet.exchange.keras_graph import plan_from_architecture
 from rescrnet.exchange.keras_plan import BlockLayers, Plan, plan_from_weights
 from rescrnet.intensity import IntensityScaling
+from rescrnet.locks import locked
 from rescrnet.model import ImportedFrom, ModelCard, SegmentationModel
 from rescrnet.nn.blocks import ConvResBlock, Pointwise, SeparableConv2d
 from rescrnet.nn.convlstm import BidirectionalConvLSTM
 from rescrnet.nn.network import ResCRNet
-from rescrnet.wording import count, one_line
+from rescrnet.tensors import check_finite_weights
+from rescrnet.wording import as_text, count, one_line
 
 # A Keras weight: its layer, its name, and the views of our parameters that make it up along its last axis.
 Place = tuple[str, str, list[Tensor]]
@@ -68,6 +71,7 @@ def load_keras(
         _fill(network, plan, arrays)
     except ModelError as error:
         raise ModelError(file, f"its weights do not fit its architecture: {error.found}", error.remedy) from None
+    check_finite_weights(file, network.state_dict())
     return network.eval()
 
 
@@ -93,8 +97,18 @@ def import_keras(
         OutputError: ``out`` exists or cannot be written.
         UsageError: the number of class names is not that of the network's classes.
     """
-    if Path(out).exists():
-        raise OutputError(out, "exists", "choose another name or remove it")
+    out = Path(out)
+    with locked(out):
+        if out.exists():
+            raise exists_already(out)
+        model = _converted(Path(weights), architecture, classes, variant)
+        model.save(out, new=True)
+    return model
+
+
+def _converted(
+    weights: Path, architecture: str | Path | None, classes: Sequence[str] | None, variant: Variant | None
+) -> SegmentationModel:
     network = load_keras(weights, architecture, variant=variant)
     names = list(classes) if classes else [f"class {index}" for index in range(network.classes)]
     if len(names) != network.classes:
@@ -107,16 +121,16 @@ def import_keras(
         masks=MaskDeclaration(classes=coloured(entries)),
         intensity=IntensityScaling(offset=(0.0,) * network.in_channels, scale=(1.0,) * network.in_channels),
         provenance=ImportedFrom(
-            imported_from=Path(weights).name,
-            architecture=Path(architecture).name if architecture is not None else None,
+            imported_from=as_text(weights.name),
+            architecture=as_text(Path(architecture).name) if architecture is not None else None,
         ),
     )
-    model = SegmentationModel(network.to(memory_format=torch.channels_last), card)  # type: ignore[call-overload]
-    model.save(out)
-    return model
+    return SegmentationModel(network.to(memory_format=torch.channels_last), card)  # type: ignore[call-overload]
 
 
 def _read_text(file: Path) -> str:
+    if file.exists() and not file.is_file():
+        raise ModelError(file, "is no file", "expected the JSON of a Keras model")
     try:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -79,7 +79,10 @@ def read_weights(file: Path) -> tuple[Weights, str | None]:
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(file, f"is not HDF5 or is damaged ({one_line(error)})", _EXPECTED) from None
-    text = architecture.decode() if isinstance(architecture, bytes) else architecture
+    try:
+        text = architecture.decode() if isinstance(architecture, bytes) else architecture
+    except UnicodeDecodeError:
+        raise ModelError(file, "its model_config is no UTF-8", "copy it again") from None
     return {layer: arrays for layer, arrays in weights.items() if arrays}, text
 
 

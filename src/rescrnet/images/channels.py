@@ -91,6 +91,11 @@ class _JoinedChannels:
         self.shape = (*sources[0].shape[:2], len(sources))
         self.dtype = sources[0].dtype
 
+    def release(self) -> None:
+        """Let go of what was decoded."""
+        for source in self._sources:
+            source.release()
+
     def __getitem__(self, index: Index) -> NDArray[Any]:
         rows, columns, chosen = index
         if not (isinstance(rows, slice) and isinstance(columns, slice) and isinstance(chosen, slice)):
@@ -122,6 +127,7 @@ def open_channels(files: Sequence[Path]) -> Stack:
         axes,
         files[0],
         segment_bytes=largest * len(files),
+        sequential=any(stack[0].source.sequential for stack in stacks),
         form=stacks[0].form,
     )
     return replace(joined, kind=stacks[0].kind, separate=True)

@@ -11,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from rescrnet.atomic import cannot_be_written, write_atomically
+from rescrnet.atomic import cannot_be_written, sync_tree, write_atomically
 from rescrnet.errors import DataError
+from rescrnet.wording import one_line
 
 Index = tuple[int | slice, ...]
 
@@ -49,7 +50,7 @@ class RawArray:
                 np.lib.format.write_array_header_1_0(file, header)
                 file.truncate(file.tell() + math.prod(shape) * dtype.itemsize)
 
-        write_atomically(path, write)
+        write_atomically(path, write, durable=False)  # what is in it now, nobody misses
         return cls.open(path)
 
     @classmethod
@@ -64,9 +65,11 @@ class RawArray:
                 }[version]
                 shape, fortran, dtype = read_header(file)
                 offset = file.tell()
-        except (ValueError, KeyError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # the header is parsed as Python text, and damage raises anything
             raise DataError(
-                path, f"cannot be read as a NumPy array, is it damaged? ({error})", "copy it again"
+                path, f"cannot be read as a NumPy array, is it damaged? ({one_line(error)})", "copy it again"
             ) from None
         if dtype.hasobject:
             raise DataError(path, "holds Python objects", "expected an array of numbers; convert it")
@@ -99,6 +102,10 @@ class RawArray:
                         left = left[file.write(left) :]
         except OSError as error:
             raise cannot_be_written(self.path.parent, error) from None
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk."""
+        sync_tree(self.path)
 
     def _ranges(self, index: Index) -> tuple[list[range], tuple[int, ...]]:
         """The range along each axis, in the order of the file, and the shape of the region as the caller sees it."""

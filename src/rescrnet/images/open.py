@@ -15,7 +15,7 @@ from rescrnet.images.foreign import foreign_among, foreign_form
 from rescrnet.images.mrc_reader import MRC_SUFFIXES, PACKED, open_mrc
 from rescrnet.images.npy import RawArray, holds_numbers
 from rescrnet.images.picture import open_picture
-from rescrnet.images.stack import ArrayLike, Axis, Stack, default_axes, make_stack
+from rescrnet.images.stack import ArrayLike, Axis, Stack, decoding, default_axes, make_stack
 from rescrnet.images.tiff_reader import TiffArray, open_tiff
 from rescrnet.images.zarr_reader import is_zarr, open_zarr
 
@@ -83,6 +83,13 @@ def open_image(
     path = Path(path)
     if not path.exists():
         raise DataError(path, "no such file or folder", "expected an image")
+    if not (path.is_file() or path.is_dir()):  # a pipe or device never ends
+        raise DataError(path, "is neither a file nor a folder", "expected an image")
+    with decoding(path):
+        return _open(path, level, fill_missing, indices, axes)
+
+
+def _open(path: Path, level: int, fill_missing: bool, indices: bool, axes: str) -> Stack:
     if path.is_dir():
         if not is_zarr(path):
             raise DataError(path, "is a folder but no Zarr", "expected an image, or an OME-Zarr")

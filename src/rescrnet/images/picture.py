@@ -1,4 +1,7 @@
-"""PNG, JPEG, BMP, GIF, WebP and what else Pillow opens: decoded when first read, size and type are in the header."""
+"""PNG, JPEG, BMP, GIF, WebP and what else Pillow opens: decoded when first read, size and type are in the header.
+
+Large PNG and BMP are read by rows; of other large pictures Pillow's own copy is the only one that is held.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from PIL import Image
 
 from rescrnet.errors import DataError
 from rescrnet.images.npy import Index
+from rescrnet.images.rows import HELD, BitmapRows, Inflated, bitmap_rows, png_rows
 from rescrnet.images.shown import is_grey, is_ramp, upright
 from rescrnet.images.stack import Axis, Stack, believable_step, decoding, make_stack, refuse_bomb
 
@@ -23,6 +27,8 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the colour type in its head
 _MODES = {"1": ("bool", 1), "L": ("u1", 1), "P": ("u1", 1), "LA": ("u1", 2), "RGB": ("u1", 3), "RGBA": ("u1", 4)}
 _MODES |= {"I;16": ("u2", 1), "I;16B": ("u2", 1), "I": ("u2", 1)}  # Pillow reads PGM of 16 bits as 32
 _NAMES = {"MPO": "JPEG", "PPM": "PNM"}  # of formats that Pillow calls otherwise
+_LARGE = 1 << 24  # bytes of pixels from which on a picture is not held whole, if that can be
+_HELD = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16B": 2}  # bytes a pixel in Pillow, else 4
 _ONE_BIT = (2, 4)  # entries of a palette of one bit, as GIF pads it
 _ORIENTATION = 274  # the number of its tag in EXIF
 
@@ -67,10 +73,13 @@ class PictureFile:
             self.orientation = _exif(path, image).get(_ORIENTATION)
             self.palette = _palette(image)
             self._mode = _shown_mode(self.palette, indices=indices) if self.palette else None
+            self._colours = image.getpalette() if self._mode else None
             if self._mode:
                 self.palette = None
+            self._stored_mode, self._progressive = image.mode, bool(image.info.get("progressive"))
+            clear = "transparency" in image.info
             if self._sixteen:
-                kind, channels = "u2", _PNG_CHANNELS[head[25]] + ("transparency" in image.info)
+                kind, channels = "u2", _PNG_CHANNELS[head[25]] + clear
             elif image.mode not in _MODES:
                 raise DataError(path, f"is stored as {image.mode}", "expected grey or RGB; convert it")
             else:
@@ -78,8 +87,14 @@ class PictureFile:
             self.dtype: np.dtype[Any] = np.dtype(kind)
             self.shape = (image.height, image.width, *([channels] if channels > 1 else []))
         self._pixels: NDArray[Any] | None = None
+        self._image: Image.Image | None = None
+        refuse_bomb(path, self.nbytes)
+        self._rows: Inflated | BitmapRows | None = None
+        if self.nbytes >= _LARGE and self.form == "PNG" and not (self._sixteen and clear):
+            self._rows = png_rows(path, head)
+        elif self.nbytes >= _LARGE and self.form == "BMP":
+            self._rows = bitmap_rows(path)
         if self.form == "JPEG2000":  # its header does not say how many bits Pillow would take away
-            refuse_bomb(path, self.nbytes)
             with decoding(path):
                 self._pixels = np.asarray(imagecodecs.jpeg2k_decode(path.read_bytes()))
             self.shape, self.dtype = self._pixels.shape, self._pixels.dtype
@@ -94,12 +109,38 @@ class PictureFile:
         """Bytes of all pixels, decoded."""
         return int(np.prod(self.shape)) * self.dtype.itemsize
 
+    @property
+    def held_bytes(self) -> int:
+        """What reading a region holds beside it, bytes: rows, or all of the picture as its decoder keeps it."""
+        pixels = self.shape[0] * self.shape[1]
+        if self._rows is not None:
+            return HELD if self.sequential else 0
+        if self.nbytes < _LARGE:
+            return self.nbytes
+        if self._sixteen or self.form == "JPEG2000":
+            return self.nbytes + self.path.stat().st_size
+        held = pixels * _HELD.get(self._stored_mode, 4)
+        channels = 1 if self._stored_mode == "L" else 3
+        return held + (2 * channels * pixels if self._progressive else 0)  # its coefficients
+
+    @property
+    def sequential(self) -> bool:
+        """Whether reading a region reads all that lies above it, too."""
+        return isinstance(self._rows, Inflated)
+
+    def release(self) -> None:
+        """Give back the memory of what was decoded; it is decoded anew when it is read again."""
+        self._pixels = self._image = None
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Other processes open the file themselves, once."""
         return _reopen, (self.path, self.indices)
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
         """A region, one integer or slice for each axis. Raises :class:`DataError` where the file is damaged."""
+        if self.nbytes >= _LARGE and not (self._sixteen and self._rows is None) and self.form != "JPEG2000":
+            with decoding(self.path):
+                return self._read(index)
         if self._pixels is None:
             with decoding(self.path):
                 self._pixels = self._decode()
@@ -110,6 +151,24 @@ class PictureFile:
                     "copy it again, or save it anew",
                 )
         return self._pixels[index]
+
+    def _read(self, index: Index) -> NDArray[Any]:
+        """A region of a large picture."""
+        (y0, y1), (x0, x1) = (_ends(i, n) for i, n in zip(index[:2], self.shape[:2], strict=True))
+        if self._rows is not None:
+            pixels = self._rows.read(y0, y1, x0, x1)
+            if self._mode and self._colours:
+                band = Image.fromarray(np.ascontiguousarray(pixels))
+                band.putpalette(self._colours)
+                pixels = np.asarray(band.convert(self._mode))
+        else:
+            if self._image is None:
+                self._image = _open(self.path)
+                self._image.load()
+            part = self._image.crop((x0, y0, x1, y1))
+            pixels = np.asarray(part.convert(self._mode) if self._mode else part)
+        pixels = pixels.astype(self.dtype, copy=False)
+        return pixels[(*(0 if isinstance(i, int) else slice(None) for i in index[:2]), *index[2:])]
 
     def _decode(self) -> NDArray[Any]:
         if self._sixteen:
@@ -135,10 +194,18 @@ def open_picture(path: Path, *, indices: bool = False) -> Stack:
         axes,
         path,
         alpha=picture.alpha,
-        segment_bytes=picture.nbytes,
+        segment_bytes=picture.held_bytes,
+        sequential=picture.sequential,
         palette=picture.palette if indices else None,
         form=picture.form,
     )
+
+
+def _ends(index: int | slice, length: int) -> tuple[int, int]:
+    if isinstance(index, slice):
+        start, stop, _ = index.indices(length)
+        return start, stop
+    return index, index + 1
 
 
 @functools.lru_cache(maxsize=4)

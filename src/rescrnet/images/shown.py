@@ -33,6 +33,10 @@ class Upright:
             shape[self._y], shape[self._x] = shape[self._x], shape[self._y]
         self.shape, self.dtype = tuple(shape), array.dtype
 
+    def release(self) -> None:
+        """Let go of what was decoded."""
+        getattr(self._array, "release", lambda: None)()
+
     def __getitem__(self, index: Index) -> NDArray[Any]:
         """A region: a slice of step 1 along y and x, one or an integer along other axes."""
         stored = list(index)
@@ -63,6 +67,10 @@ class Inverted:
     def __init__(self, array: ArrayLike, top: int) -> None:
         self._array, self._top = array, top
         self.shape, self.dtype = array.shape, array.dtype
+
+    def release(self) -> None:
+        """Let go of what was decoded."""
+        getattr(self._array, "release", lambda: None)()
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
         """A region, one integer or slice for each axis."""

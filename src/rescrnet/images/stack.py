@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.errors import DataError
+from rescrnet.errors import DataError, RescrnetError
 from rescrnet.wording import one_line
 
 ResultFormat = Literal["png", "tiff", "ome-zarr"]
@@ -45,6 +45,7 @@ UNITS = {  # the names of OME-Zarr for units as programs write them, in small le
 
 _COARSEST = 20.0  # micrometres: what looks larger is the resolution of a printer or screen, 1270 dots per inch or less
 _LARGEST = 4 << 30  # bytes of pixels in one image
+_MOST_PLANES = 1_000_000  # of an image: each is made an object, and more are a lie
 _COMPRESSION = 1100  # zlib puts at most 1032 bytes into one
 _SLACK = 1 << 24
 
@@ -90,6 +91,7 @@ class Source:
         channels: how many there are, alpha left out.
         segment_bytes: what any read takes beyond its region: the largest piece of the file (tile, strip, chunk),
             decoded. The whole image where the file is compressed in one piece, as PNG, JPEG and some TIFF are.
+        sequential: whether a read costs what unpacking all rows above its region does.
         name: what to call it in messages.
         alpha: whether the last of ``array`` along the channels is transparency.
         palette: what the values stand for, where they are the indices of an indexed picture.
@@ -103,6 +105,7 @@ class Source:
     name: str
     alpha: bool = False
     palette: Any = None
+    sequential: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -115,6 +118,10 @@ class Source:
         """Type of the values: bool, integers or floats."""
         dtype: np.dtype[Any] = np.dtype(self.array.dtype)
         return dtype.newbyteorder("=")
+
+    def release(self) -> None:
+        """Let go of what was decoded and kept for the next read."""
+        getattr(self.array, "release", lambda: None)()
 
     def read(self, y0: int, y1: int, x0: int, x1: int, *, alpha: bool = False) -> NDArray[Any]:
         """Rows ``y0`` to ``y1`` and columns ``x0`` to ``x1``, ends left out: (y, x, channels), values as stored.
@@ -221,6 +228,7 @@ def make_stack(
     *,
     alpha: bool = False,
     segment_bytes: int = 0,
+    sequential: bool = False,
     palette: Any = None,
     form: str = "",
 ) -> Stack:
@@ -232,6 +240,7 @@ def make_stack(
         name: what to call it in messages; its path where it is a file.
         alpha: its last channel is transparency, and left out.
         segment_bytes: the size of a piece of the file, decoded.
+        sequential: a read costs what unpacking all rows above its region does.
         palette: what its values stand for.
         form: see :class:`Stack`.
     """
@@ -254,11 +263,14 @@ def make_stack(
         plane=(),
         channels=lengths.get("c", 1) * lengths.get("s", 1) - alpha,
         segment_bytes=segment_bytes,
+        sequential=sequential,
         name=str(name),
         alpha=alpha,
         palette=palette,
     )
     outer = [axis for axis in axes if axis.name not in "yxcs"]
+    if (count := math.prod(axis.length for axis in outer)) > _MOST_PLANES:
+        raise DataError(name, f"claims to hold {count:,} planes", f"expected at most {_MOST_PLANES:,}; is it damaged?")
     planes = [
         Plane(_plane_name(outer, place), replace(source, plane=place, name=_full_name(str(name), outer, place)))
         for place in itertools.product(*(range(axis.length) for axis in outer))
@@ -300,7 +312,7 @@ def decoding(path: Path, what: str = "an image") -> Iterator[None]:
     """Turn whatever a decoder raises about a file into one :class:`DataError`."""
     try:
         yield
-    except DataError:
+    except (RescrnetError, MemoryError):
         raise
     except FileNotFoundError:
         raise DataError(path, "no such file", "expected an image") from None

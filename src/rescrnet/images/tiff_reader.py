@@ -21,12 +21,16 @@ from numpy.typing import NDArray
 from rescrnet.errors import DataError
 from rescrnet.images.axes import axis_names
 from rescrnet.images.npy import Index, RawArray, as_ranges
+from rescrnet.images.rows import HELD, Inflated, strip_rows
 from rescrnet.images.shown import Inverted, is_ramp, upright
 from rescrnet.images.stack import MICROMETRES, UNITS, ArrayLike, Axis, Stack, believable_step, decoding, make_stack
 from rescrnet.wording import one_line
 
 _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
 _ALPHA = (1, 2)  # extra samples: associated and unassociated alpha
+_DEFLATE = (8, 32946)
+_DIFFERENCES = 2  # a predictor
+_LARGE = 1 << 24  # bytes of a piece that is not held whole, if that can be
 _JPEG = (6, 7, 34892, 33007)  # compressions that keep their tables apart
 _AXES = {"Y": "y", "X": "x", "S": "c", "C": "c", "Z": "z", "T": "t", "Q": "p", "I": "p", "R": "p"}
 _UNNAMED_KINDS = ("shaped", "generic", "uniform")  # of tifffile's, whose axes are guessed
@@ -76,6 +80,7 @@ class TiffArray:
             self.levels = len(main.levels)
             self.unsaid = main.kind in _UNNAMED_KINDS and not {"Q", "I"}.isdisjoint(main.axes)
             self.ordinary = not (self._keyframe.is_tiled or main.kind == "ome" or self.levels > 1 or len(series) > 1)
+            self._byteorder = file.byteorder
             self._raw = _contiguous(series, file.byteorder, path)
             self._pages = [] if self._raw else [_page(series[i], i, path) for i in range(len(series))]
             self._decode_piece = self._keyframe.decode
@@ -83,13 +88,17 @@ class TiffArray:
             self.orientation = main.keyframe.tags.valueof(_ORIENTATION)
             self.white_is_zero = _white_is_zero(file, self._keyframe)
             self.software = str(main.keyframe.tags.valueof(_SOFTWARE) or "")
-            photometric = tifffile.PHOTOMETRIC(self._keyframe.photometric)  # a damaged one is none of these
+            photometric = self._keyframe.photometric
+            if photometric not in list(tifffile.PHOTOMETRIC):
+                raise DataError(path, f"has an unknown photometric interpretation, {photometric}", "save it anew")
+            photometric = tifffile.PHOTOMETRIC(photometric)
         if photometric in _PRINT_COLOURS:
             raise DataError(path, f"is stored as {photometric.name}", "expected grey or RGB; convert it")
         page_shape = tuple(self._keyframe.shape)
         if not self._raw and self.shape[-len(page_shape) :] != page_shape:
             raise DataError(path, f"has pages of shape {page_shape} in a stack of {self.shape}", "save it anew")
         self._kept: tuple[int, Any] | None = None
+        self._strip: tuple[int, Inflated] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Other processes open the file themselves, once."""
@@ -124,13 +133,48 @@ class TiffArray:
 
     @property
     def segment_bytes(self) -> int:
-        """Bytes of the largest strip or tile, decoded."""
-        return 0 if self._raw else math.prod(self._keyframe.chunks) * self.dtype.itemsize
+        """Bytes of the largest strip or tile, decoded; of a page in one large piece what its decoder takes."""
+        if self._raw:
+            return 0
+        if self.sequential:
+            return HELD
+        piece: int = math.prod(self._keyframe.chunks) * self.dtype.itemsize
+        if piece < _LARGE:
+            return piece
+        stored = max(int(page.counts.max(initial=0)) for page in self._pages)
+        copies = 3 if self._keyframe.predictor > 1 else 2
+        return copies * piece + stored
+
+    @property
+    def sequential(self) -> bool:
+        """Whether a page is one large deflated strip, which is unpacked from the top."""
+        keyframe = self._keyframe
+        return (
+            not self._raw
+            and keyframe.compression in _DEFLATE
+            and math.prod(keyframe.chunked) == 1
+            and not keyframe.is_tiled
+            and keyframe.bitspersample % 8 == 0
+            and keyframe.fillorder == 1
+            and (keyframe.predictor == 1 or (keyframe.predictor == _DIFFERENCES and self.dtype.kind in "iu"))
+            and keyframe.shaped[:2] == (1, 1)
+            and keyframe.planarconfig != tifffile.PLANARCONFIG.SEPARATE
+            and all(int(page.counts[0]) for page in self._pages if len(page.counts))
+            and math.prod(keyframe.chunks) * self.dtype.itemsize >= _LARGE
+        )
+
+    def release(self) -> None:
+        """Let go of what was decoded."""
+        self._kept = self._strip = None
 
     def __getitem__(self, index: Index) -> NDArray[Any]:
         """A region, one integer or slice for each axis. Raises :class:`DataError` where the file is damaged there."""
         if self._raw:
             return self._raw[index]
+        with decoding(self.path, "a TIFF image"):
+            return self._read(index)
+
+    def _read(self, index: Index) -> NDArray[Any]:
         count = len(self._keyframe.shape)
         outer, inner, extents = index[:-count], index[-count:], self.shape[:-count]
         ranges = as_ranges(outer, extents)
@@ -161,6 +205,8 @@ class TiffArray:
         """A region of one page, along the page's own axes."""
         names = self._keyframe.axes
         within = dict(zip(names, index, strict=True))
+        if self.sequential:
+            return self._read_strip(number, within)
         rows, columns = as_ranges((within["Y"], within["X"]), (self._keyframe.imagelength, self._keyframe.imagewidth))
         separate, depth, _, _, contiguous = self._keyframe.shaped
         block = np.empty((separate, depth, len(rows), len(columns), contiguous), self.dtype)
@@ -178,6 +224,21 @@ class TiffArray:
         lengths = {"Y": len(rows), "X": len(columns), "Z": depth, "S": separate * contiguous}
         region = block.reshape([lengths[name] for name in names])
         return region[tuple(slice(None) if name in "YX" else within[name] for name in names)]
+
+    def _read_strip(self, number: int, within: dict[str, int | slice]) -> NDArray[Any]:
+        """A region of a page that is one large deflated strip."""
+        height, width = self._keyframe.imagelength, self._keyframe.imagewidth
+        samples = self._keyframe.shaped[4]
+        rows, columns = as_ranges((within["Y"], within["X"]), (height, width))
+        if self._strip is None or self._strip[0] != number:
+            page, stored = self._pages[number], self.dtype.newbyteorder(self._byteorder)
+            differences = self._keyframe.predictor == _DIFFERENCES
+            where = (page.path, int(page.offsets[0]), int(page.counts[0]))
+            self._strip = (number, strip_rows(*where, (height, width, samples), stored, differences=differences))
+        block = self._strip[1].read(rows.start, rows.stop, columns.start, columns.stop)
+        lengths = {"Y": len(rows), "X": len(columns), "Z": 1, "S": samples}
+        region = block.reshape([lengths[name] for name in self._keyframe.axes])
+        return region[tuple(slice(None) if name in "YX" else within[name] for name in self._keyframe.axes)]
 
     def _touched(self, rows: range, columns: range) -> Iterator[int]:
         """The numbers of the strips or tiles that a region touches, in all separate channels and depths."""
@@ -273,7 +334,15 @@ def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False, axes: s
     if inverted:
         pixels = Inverted(array, array.top)
     pixels, found = upright(pixels, found, array.orientation)
-    stack = make_stack(pixels, found, path, alpha=array.alpha, segment_bytes=array.segment_bytes, form="TIFF")
+    stack = make_stack(
+        pixels,
+        found,
+        path,
+        alpha=array.alpha,
+        segment_bytes=array.segment_bytes,
+        sequential=array.sequential,
+        form="TIFF",
+    )
     return replace(
         stack,
         kind="png" if array.ordinary else "tiff",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,9 @@ from rescrnet.images.npy import Index, as_ranges
 from rescrnet.images.stack import Axis, Stack, default_axes, make_stack
 from rescrnet.wording import one_line
 
+_COUNTED = 10_000  # missing chunks at most
 _MARKS = ("zarr.json", ".zgroup", ".zarray")
+_METADATA = (*_MARKS, ".zattrs", ".zmetadata")
 _NAMES = {"channel": "c", "time": "t", "page": "p"}
 
 
@@ -65,15 +67,27 @@ class ZarrArray:
 
     def _check_chunks(self, places: Sequence[range]) -> None:
         key = self.array.metadata.encode_chunk_key
-        missing = (key(place) for place in itertools.product(*places) if not (self.path / key(place)).is_file())
+        missing = (key(place) for place in _each(places) if not (self.path / key(place)).is_file())
         if first := next(missing, None):
-            count, total = 1 + sum(1 for _ in missing), math.prod(map(len, places))
+            total = math.prod(map(len, places))
+            counted = 1 + sum(1 for _ in itertools.islice(missing, _COUNTED))  # a shape may claim any number of them
+            count = str(counted) if counted <= _COUNTED else f"at least {_COUNTED}"
             raise DataError(
                 self.path,
                 f"chunk {first} is missing ({count} of {total})",
                 "copy it again, or, if its writer leaves out chunks that hold nothing but "
                 f"{self.array.fill_value}, predict with --fill-missing",
             )
+
+
+def _each(places: Sequence[range]) -> Iterator[tuple[int, ...]]:
+    """All places, one by one: ``itertools.product`` makes tuples of the ranges first, and a shape may claim any."""
+    if not places:
+        yield ()
+        return
+    for first in places[0]:
+        for others in _each(places[1:]):
+            yield (first, *others)
 
 
 @functools.lru_cache(maxsize=16)
@@ -90,6 +104,8 @@ def open_zarr(path: Path, level: int = 0, *, fill_missing: bool = False) -> Stac
         return _stack(ZarrArray(path, fill_missing=fill_missing), _array_axes(node, path), path)
     attributes = dict(node.attrs)
     metadata = attributes.get("ome", attributes)
+    if not isinstance(metadata, Mapping):
+        raise DataError(path, "its OME-Zarr metadata is not valid ('ome' holds no keys)", "write it again")
     if "multiscales" not in metadata:
         return _open_zarr_below(path, metadata, level, fill_missing)
     try:
@@ -130,6 +146,9 @@ def _stack(array: ZarrArray, axes: Sequence[Axis], path: Path) -> Stack:
 def _open_node(path: Path) -> Any:
     import zarr  # takes a third of a second, and most images are none
 
+    for name in _METADATA:
+        if (path / name).exists() and not (path / name).is_file():  # a pipe or device never ends
+            raise DataError(path / name, "is no file", "expected the metadata of a Zarr; copy it again")
     try:
         return zarr.open(store=path, mode="r")
     except Exception as error:  # damaged metadata raises anything

@@ -19,6 +19,7 @@ from rescrnet.inference.journal import Journal, opened
 from rescrnet.inference.plane import explain_full_disk, image_fingerprint, model_fingerprint, predict_plane, sample
 from rescrnet.inference.resources import Resources
 from rescrnet.intensity import match_channels, normalise
+from rescrnet.locks import locked
 from rescrnet.model import SegmentationModel
 from rescrnet.wording import count
 
@@ -134,7 +135,7 @@ def _journal(
         "dtype": str(stack[0].source.dtype),
         "probabilities": probabilities,
     }
-    with explain_full_disk(scratch), opened(scratch, identity) as journal:
+    with explain_full_disk(scratch), locked(scratch), opened(scratch, identity) as journal:
         yield journal
         journal.remove()
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import lru_cache
@@ -25,6 +27,26 @@ from rescrnet.wording import one_line
 
 _MODEL = "model.safetensors"
 _FAILURES = 20  # workers that may die over one task until it is held to be the cause
+_START = 3  # seconds that a process takes to import Dask, and to be done
+_ASK = """
+import asyncio, logging, sys
+logging.disable()
+try:  # what a foreign server sends is taken for the size of a message
+    import resource
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 32, 1 << 32))
+except ImportError:
+    pass
+from distributed import Security, rpc
+async def ask(address):
+    async with rpc(address, connection_args=Security().get_connection_args("client"), timeout=6) as scheduler:
+        return "workers" in await asyncio.wait_for(scheduler.identity(), 6)
+try:
+    print("yes" if asyncio.run(ask(sys.argv[1])) else "it is no scheduler", flush=True)
+except BaseException as error:
+    print(str(error) or type(error).__name__, flush=True)
+import os
+os._exit(0)
+"""
 _one_at_a_time = Lock()  # memory is planned for one task a process
 
 
@@ -71,7 +93,7 @@ def executor(workers: int | None = None, address: str | None = None) -> contextl
 
 
 @contextlib.contextmanager
-def cluster(workers: int | None = None, address: str | None = None, patience: float = 10) -> Iterator[Cluster]:
+def cluster(workers: int | None = None, address: str | None = None, patience: float = 7) -> Iterator[Cluster]:
     """A local cluster of so many processes, or the one whose scheduler is at ``address`` and answers in ``patience`` s.
 
     Raises :class:`UsageError` where Dask distributed is not installed or the scheduler cannot be reached.
@@ -107,15 +129,33 @@ def cluster(workers: int | None = None, address: str | None = None, patience: fl
                     silence_logs=logging.CRITICAL,
                 )
             )
-        try:
-            client = stack.enter_context(Client(address, timeout=patience, set_as_default=False))
-        except (OSError, ValueError, TimeoutError) as error:
-            raise UsageError(
-                f"--dask {address}",
-                f"no scheduler answers there ({one_line(error)})",
-                "expected an address such as tcp://host:8786",
-            ) from None
+        else:
+            _check_answers(address, patience)
+        client = stack.enter_context(Client(address, timeout=patience, set_as_default=False))
         yield Cluster(client)
+
+
+def _check_answers(address: str, patience: float) -> None:
+    """Raise :class:`UsageError` where no scheduler answers at ``address`` in ``patience`` seconds.
+
+    Dask's client tries for ever, some of it after it has failed, and takes whatever a foreign server sends for sizes of
+    messages. So the first bytes are asked for beforehand, in a process that can be ended, whatever it is doing.
+    """
+    asking = [sys.executable, "-c", _ASK, address]
+    try:
+        asked = subprocess.run(asking, capture_output=True, timeout=patience + _START, check=False)
+        said = asked.stdout.decode("utf-8", "replace")
+        reason = "" if said.startswith("yes") else said or "it is no scheduler"
+    except subprocess.TimeoutExpired:
+        reason = f"nothing in {patience:g} s"
+    except (ValueError, OSError) as error:  # it holds a null byte, or is longer than an argument may be
+        reason = one_line(error)
+    if reason:
+        raise UsageError(
+            f"--dask {address}",
+            f"no scheduler answers there ({one_line(reason)[:200]})",
+            "expected an address such as tcp://host:8786; for tls:// set Dask's distributed.comm.tls as well",
+        )
 
 
 def _run(device: str, settings: dict[str, Any], task: Task, needs: list[None]) -> None:

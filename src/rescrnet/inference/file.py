@@ -21,7 +21,7 @@ from rescrnet.errors import DataError, OutputError, RescrnetWarning, UsageError
 from rescrnet.images.npy import RawArray
 from rescrnet.images.open import unnamed_shape, wrap
 from rescrnet.images.stack import Source, Stack
-from rescrnet.inference.budget import format_bytes
+from rescrnet.inference.budget import format_bytes, give_back
 from rescrnet.inference.inputs import Input
 from rescrnet.inference.journal import Journal
 from rescrnet.inference.options import ReadOptions, Result, WriteOptions
@@ -33,6 +33,7 @@ from rescrnet.model import SegmentationModel
 from rescrnet.outputs.sinks import Sink, check_absent, open_sink, scratch_bytes, scratch_file
 from rescrnet.wording import count
 
+_BAND = 2**22  # bytes that are unpacked at once
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
 
 
@@ -86,6 +87,7 @@ class FilePrediction:
             self._write_overlay(path, stack, sinks[0])
         for result, sink in zip(results, sinks, strict=True):
             if result in missing:
+                give_back()
                 sink.finish()
                 self.results.record(self._step(result), self._stamp())
         journal.remove()
@@ -157,6 +159,7 @@ class FilePrediction:
                 advance(1 / len(stack))
                 continue
             image, copy = self._unpacked(source, journal.folder / f"copy-{index}")
+            give_back()
             predict_plane(
                 self.model,
                 image,
@@ -166,6 +169,8 @@ class FilePrediction:
                 advance=lambda done, pixels=pixels: advance(done / pixels),  # type: ignore[misc]
                 seen=self._seen(stack),
             )
+            for sink in sinks:
+                sink.array.sync()
             journal.record(step, fingerprint)
             if copy is not None:
                 copy.remove()
@@ -180,6 +185,7 @@ class FilePrediction:
                 axes = "N" * (len(shape) - 3) + ("YXC" if shape[-1] == expected else "CYX")
                 remedy = f"if {expected} of {'×'.join(map(str, shape))} are the channels, say --axes {axes}"
             raise DataError(self.image, f"has {count(channels, 'channel')}, expected {expected}", remedy)
+        self._check_piece(stack[0].source)
         if self.write.overlay:
             needed = stack.size[0] * stack.size[1] * 32  # bytes of the picture and of what it is drawn from
             if len(stack) > 1 or needed > self.resources.memory - self.resources.program:
@@ -230,23 +236,37 @@ class FilePrediction:
 
         The copy lies in a journal of its own, whose identity is the plane.
         """
-        shape = (source.shape[0], source.shape[1])
-        if source.segment_bytes < _LARGE_PIECE:
+        if not _is_read_once(source):
             return source, None
-        if not folder.is_dir() and tiling_for(self.model, shape, self.resources, source.name) is None:
+        if not folder.is_dir() and self._fits_whole(source):
             return source, None
-        if source.segment_bytes > self.resources.memory - self.resources.program:
-            raise UsageError(
-                self.image,
-                f"is compressed in pieces of {format_bytes(source.segment_bytes)}, more than --memory "
-                f"{format_bytes(self.resources.memory)} leaves room for",
-                "save it tiled, as OME-TIFF or OME-Zarr, or give more memory",
-            )
         journal = Journal.open(folder, image_fingerprint(source))
         file = folder / "image.npy"
         if not file.is_file():
-            write_atomically(file, lambda partial: _unpack(source, partial))
+            write_atomically(file, lambda partial: _unpack(source, partial), durable=False)
+            source.release()
         return wrap(RawArray.open(file), "yxc", name=source.name)[0].source, journal
+
+    def _fits_whole(self, source: Source) -> bool:
+        """Whether a plane is predicted whole, in the memory that is left beside what was decoded of it."""
+        shape = (source.shape[0], source.shape[1])
+        beside = replace(self.resources, program=self.resources.program + source.segment_bytes)
+        try:
+            return tiling_for(self.model, shape, beside, source.name) is None
+        except UsageError:
+            return tiling_for(self.model, shape, self.resources, source.name) is None
+
+    def _check_piece(self, source: Source) -> None:
+        """Refuse an image that takes more memory to decode than is allowed."""
+        needed = self.resources.program + source.segment_bytes
+        if source.segment_bytes >= _LARGE_PIECE and needed > self.resources.memory:
+            raise UsageError(
+                self.image,
+                f"is compressed in pieces of {format_bytes(source.segment_bytes)}: to decode one about "
+                f"{format_bytes(needed, up=True)} of memory are needed, and {format_bytes(self.resources.memory)} are "
+                "allowed",
+                "save it tiled, as OME-TIFF or OME-Zarr, or give more with --memory",
+            )
 
     def _write_overlay(self, path: Path, stack: Stack, sink: Sink) -> None:
         height, width = stack.size
@@ -269,11 +289,20 @@ class _PlaneOf:
         """Take a block."""
         self.sink.write(y0, x0, block, self.plane)
 
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk."""
+        self.sink.array.sync()
+
+
+def _is_read_once(source: Source) -> bool:
+    """Whether every read of a part would decode all of a plane, or all above the part."""
+    return source.sequential or source.segment_bytes >= _LARGE_PIECE
+
 
 def _unpack(source: Source, path: Path) -> None:
     height, width, channels = source.shape
     array = RawArray.create(path, source.shape, source.dtype)
-    rows = max(1, source.segment_bytes // (width * channels * source.dtype.itemsize))
+    rows = max(1, _BAND // (width * channels * source.dtype.itemsize))
     for _, region in grid((height, width), rows, width):
         array[(slice(region.y0, region.y1), slice(region.x0, region.x1), slice(None))] = source.read(*region)
 

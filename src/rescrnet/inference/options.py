@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from rescrnet.images.open import open_image, wrap
 from rescrnet.images.stack import ResultFormat, Stack
 from rescrnet.images.whole import Origin, files_of
 from rescrnet.outputs.sinks import label_paths, output_paths, pick_kind
+from rescrnet.wording import printable
+
+_LONGEST = 200  # bytes of the name of labels
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,17 @@ class WriteOptions:
             return
         if self.kind not in (None, "ome-zarr"):
             raise UsageError(f"--format {self.kind}", "labels in an image are ome-zarr", "leave one of the options out")
-        if Path(self.label).name != self.label or self.label.startswith(".") or not self.label:
+        if Path(self.label).name != self.label or self.label.startswith(".") or not self._can_be_a_name(self.label):
             raise UsageError(
-                f"--label {self.label}", "is no name for labels", "expected one such as 'tissue', without slashes"
+                f"--label {self.label}",
+                "is no name for labels",
+                "expected a short one such as 'tissue', without slashes",
             )
+
+    @staticmethod
+    def _can_be_a_name(label: str) -> bool:
+        """Whether file systems take it, with what is put before and after it, and JSON does."""
+        return bool(label) and printable(label) == label and len(os.fsencode(label)) <= _LONGEST
 
     def _paths(self, folder: Path, stem: str, stack: Stack, probabilities: bool) -> list[Path]:
         if self.label is not None:

@@ -292,8 +292,12 @@ class Stream:
             self.probabilities.write(region.y0, region.x0, np.moveaxis(probabilities, 0, -1))
 
     def _sync(self, name: str | None) -> None:
+        """Wait until what a task wrote is on the disk, before the journal says that it is done."""
         if name is not None:
             self.arrays()[name].sync()
+            return
+        for writer in (self.classes, self.probabilities):
+            getattr(writer, "sync", lambda: None)()
 
 
 def _input_of(block: int) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, PositiveFloat
+from pydantic import AfterValidator, Field
 
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import validate
@@ -20,6 +20,7 @@ from rescrnet.wording import one_line
 Axes = Annotated[str, AfterValidator(lambda text: text and parse_axes(text))]
 _CLASSES_TOO = ("names", "labels", "class_names", "classnames", "label_names")  # what others call classes
 _UNQUOTED = re.compile(r"""^\s*(?:-\s*)?(?:\w+|['"][^'"]*['"]):\s+(#[0-9a-fA-F]{6})\b""")
+_Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _TEXT, _BOOL, _NULL = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "bool", "null"))
 
 
@@ -33,7 +34,7 @@ class DatasetFile(MaskDeclaration):
     They train or they validate, all of them."""
     validation: list[str] = []
     """The images that validate; split off where left out."""
-    pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
+    pixel_size: tuple[_Micrometres, _Micrometres] | None = None
     """Height and width of a pixel, micrometres."""
     axes: Axes = ""
     """Of images whose files do not say theirs, one letter each: CYX, YXC, NCYX; C channels, N images, Z, T."""
@@ -51,7 +52,7 @@ class DatasetFile(MaskDeclaration):
         try:
             text = path.read_text(encoding="utf-8-sig")
             values = _load(text)
-        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
             _explain_tabs(text, path)
             raise DataError(path, f"is not valid YAML ({one_line(error)})", "correct it") from None
         if not isinstance(values, dict):
@@ -142,7 +143,7 @@ def _in_full(values: dict[Any, Any]) -> dict[Any, Any]:
         full["groups"] = {name: [one] if isinstance(one, str) else one for name, one in groups.items()}
     classes = full.get("classes")
     if isinstance(classes, dict):
-        if all(name.isdecimal() and isinstance(value, str) for name, value in classes.items()):
+        if all(str(name).isdecimal() and isinstance(value, str) for name, value in classes.items()):
             classes = {value: int(name) for name, value in classes.items()}  # 0: background
         classes = [
             {"name": name, **value} if isinstance(value, dict) else {"name": name, "value": value}

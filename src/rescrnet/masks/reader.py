@@ -8,6 +8,7 @@ are not labelled have a code and a class index of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -172,7 +173,7 @@ class MaskReader:
             return GROUND
         if isinstance(value, int):
             return COLOUR | value * 0x010101 if self.colour else value
-        if not (value.startswith("#") and len(value) == 7):
+        if not re.fullmatch("#[0-9a-fA-F]{6}", value):
             return None
         red, green, blue = hex_to_rgb(value)
         if self.colour:

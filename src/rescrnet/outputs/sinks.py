@@ -16,17 +16,19 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.atomic import cannot_be_written, write_atomically
+from rescrnet.atomic import cannot_be_written, exists_already, write_atomically
 from rescrnet.classes import ClassEntry, coloured
 from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.images.npy import RawArray
 from rescrnet.images.stack import Axis, ResultFormat, Stack
+from rescrnet.locks import locked
 from rescrnet.outputs.png_writer import write_png
 from rescrnet.outputs.pyramid import build_pyramid, pyramid_bytes
 from rescrnet.outputs.tiff_writer import write_tiff
 from rescrnet.outputs.zarr_writer import register_label, write_zarr
 
 _PNG_PIXELS = 2**26  # the largest image that is answered with a PNG unless asked: viewers read PNG whole
+_PATIENCE = 60  # seconds
 _SUFFIXES = {"png": ".png", "tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 
 
@@ -154,7 +156,8 @@ class Sink:
         name, image = target.name.removesuffix(_SUFFIXES["ome-zarr"]), "../../" if in_place else None
         write_zarr(path, levels, axes, self.classes, zarr_format, name=name, image=image)
         if in_place:  # before it gets its name: readers pass over what is listed and not there
-            register_label(target.parent, target.name, zarr_format)
+            with locked(target.parent, wait=_PATIENCE):  # others may put theirs into the same image
+                register_label(target.parent, target.name, zarr_format)
 
 
 def open_sink(
@@ -212,7 +215,7 @@ def check_absent(paths: Sequence[Path]) -> None:
     """Raise :class:`OutputError` where one of ``paths`` exists."""
     for path in paths:
         if path.exists():
-            raise OutputError(path, "exists already", "choose another name, or remove it first")
+            raise exists_already(path)
 
 
 def _complete(path: Path, write: Callable[[Path], object]) -> None:
@@ -220,7 +223,7 @@ def _complete(path: Path, write: Callable[[Path], object]) -> None:
     new = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, write)
+        write_atomically(path, write, shared=True, new=True)
     except OutputError:
         raise
     except OSError as error:

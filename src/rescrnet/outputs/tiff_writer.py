@@ -17,9 +17,11 @@ from rescrnet.classes import ClassEntry
 from rescrnet.display import hex_to_rgb
 from rescrnet.images.npy import RawArray
 from rescrnet.images.stack import MICROMETRES, Axis, pixel_size
+from rescrnet.wording import printable
 
 _TILE = 512
 _CLASSIC = 2**31  # bytes: what may become longer is written as BigTIFF
+_FINEST, _COARSEST = 1e-5, 1e7  # micrometres: what the fractions of a TIFF can say
 _SECONDS = {"millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 
 
@@ -36,6 +38,7 @@ def write_tiff(path: Path, levels: Sequence[RawArray], axes: Sequence[Axis], cla
     outer = [axis for axis in axes if axis.name not in "yx"]
     probabilities = base.dtype.kind == "f"
     size = pixel_size(axes)
+    size = size if size and min(size) > _FINEST and max(size) < _COARSEST else None
     options: dict[str, Any] = {
         "photometric": "minisblack" if probabilities else "palette",
         "compression": "zlib",
@@ -86,7 +89,7 @@ def _metadata(
     classes: Sequence[ClassEntry],
     probabilities: bool,
 ) -> dict[str, Any]:
-    names = {str(index): entry.name for index, entry in enumerate(classes)}
+    names = {str(index): printable(entry.name) for index, entry in enumerate(classes)}  # XML has no control characters
     metadata: dict[str, Any] = {"axes": axes, "MapAnnotation": {"Namespace": "rescrnet/classes", **names}}
     if probabilities:
         metadata["Channel"] = {"Name": list(names.values())}

@@ -13,7 +13,7 @@ from PIL import Image
 
 from rescrnet.atomic import write_atomically
 from rescrnet.checking.check import Checked
-from rescrnet.checking.findings import Finding, Severity, printable
+from rescrnet.checking.findings import Finding, Severity
 from rescrnet.checking.tables import class_rows, image_rows
 from rescrnet.checking.terminal import summary
 from rescrnet.classes import IGNORE
@@ -23,6 +23,7 @@ from rescrnet.errors import DataError
 from rescrnet.images.whole import files_of, read_image
 from rescrnet.reporting.figures import Picture, picture, shrunk
 from rescrnet.reporting.render import render
+from rescrnet.wording import printable
 
 MOST_CARDS = 24
 _LONGEST = 640  # pixels of a picture
@@ -67,7 +68,7 @@ def write_page(checked: Checked, path: Path, expected: str = "") -> None:
         classes=class_rows(reading),
         images=image_rows(reading),
     )
-    write_atomically(path, lambda partial: partial.write_text(html, encoding="utf-8"))
+    write_atomically(path, lambda partial: partial.write_text(html, encoding="utf-8"), shared=True)
 
 
 def _worst_first(checked: Checked) -> list[tuple[Example, list[Finding]]]:

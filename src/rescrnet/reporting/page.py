@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rescrnet.atomic import write_atomically
 from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
+from rescrnet.locks import locked
 from rescrnet.model import load
 from rescrnet.reporting.figures import LARGEST, PLOTS, UNLABELLED_COLOUR, Picture, curves, pictures
 from rescrnet.reporting.render import render
@@ -69,6 +70,12 @@ def report(run: str | Path, data: str | Path | None = None, split: Subset = "val
         OutputError: the page cannot be written; a former one stays as it is.
     """
     folder = RunFolder(Path(run))
+    folder.read_record()  # that there is one
+    with locked(folder.path):
+        return _write_page(folder, data, split)
+
+
+def _write_page(folder: RunFolder, data: str | Path | None, split: Subset) -> Path:
     record = folder.read_record()
     model = load(folder.path)
     data = _recorded_dataset(record.dataset, folder.path, split) if data is None else Path(data)

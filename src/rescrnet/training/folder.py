@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import platform
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,15 +17,16 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import AwareDatetime, BeforeValidator, ConfigDict, PositiveInt
-from safetensors.torch import save_file
 from torch import Tensor
 
-from rescrnet.atomic import write_atomically
+from rescrnet.atomic import PARTIAL, check_free, write_atomically
 from rescrnet.classes import ClassEntry
 from rescrnet.config import Config, resolve
-from rescrnet.errors import ModelError, OutputError
-from rescrnet.model import BEST, LAST, read_safetensors
+from rescrnet.errors import ModelError, OutputError, UsageError
+from rescrnet.locks import WITHIN
+from rescrnet.model import BEST, LAST
 from rescrnet.records import Record
+from rescrnet.tensors import read_tensors, write_tensors
 from rescrnet.training.hardware import Hardware
 from rescrnet.validation import Validation, parse_validation
 from rescrnet.wording import as_text
@@ -38,6 +40,7 @@ def _parsed(value: Any) -> Any:
     return parse_validation(value) if isinstance(value, str) else value
 
 
+_MOST = 1e30  # of any number in a history; NaN is not less either
 COLUMNS = ("epoch", "loss", "val_loss", "val_tanimoto", "seconds")
 
 
@@ -108,14 +111,39 @@ class RunFolder:
         """Whether a run was started here."""
         return (self.path / "run.json").is_file()
 
+    def check_free(self) -> None:
+        """Raise :class:`OutputError` where no run can begin. One that was killed while it began is no obstacle."""
+        if self.exists:
+            raise OutputError(
+                self.path, "already holds files of a run", "continue it with --resume, or choose a new folder"
+            )
+        if not self._was_begun():
+            check_free(self.path)
+
+    def _was_begun(self) -> bool:
+        """Whether all that lies here is what :meth:`create` leaves when it is killed."""
+        config = self.path / "config.yaml"
+        begun = {".config.yaml" + PARTIAL, ".run.json" + PARTIAL, config.name, WITHIN}
+        if not self.path.is_dir() or not {path.name for path in self.path.iterdir()} <= begun:
+            return False
+        try:  # somebody may keep a configuration of his own here
+            text = config.read_text(encoding="utf-8") if config.is_file() else ""
+            return not text or self.read_config().to_yaml() == text
+        except (OSError, ValueError, UsageError):
+            return False
+
     def create(self, config: Config, record: RunRecord) -> None:
-        """Make the folder with the resolved configuration and the record of the run."""
+        """Make the folder with the resolved configuration and the record of the run; all of that, or nothing."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(self.path, f"cannot be made ({error.strerror})") from None
-        self._write_text("config.yaml", config.to_yaml())
-        self.write_record(record)
+        try:
+            self._write_text("config.yaml", config.to_yaml())
+            self.write_record(record)
+        except BaseException:
+            self._remove()
+            raise
 
     def write_record(self, record: RunRecord) -> None:
         """Write ``run.json``."""
@@ -123,16 +151,25 @@ class RunFolder:
 
     def close(self, record: RunRecord) -> None:
         """Record how a run ended; one that ended before it had a model leaves nothing of its own."""
-        if any(path.is_file() for path in (self.path / LAST, self.path / BEST, self._state)):
+        if any(path.is_file() for path in (self.path / LAST, self.path / BEST, self.state)):
             self.write_record(record.model_copy(update={"epochs": len(self.read_history())}))
             return
-        for name in ("config.yaml", "run.json"):
+        self._remove()
+
+    def _remove(self) -> None:
+        for name in ("run.json", "config.yaml"):
             (self.path / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it holds something of somebody's
             self.path.rmdir()
 
     def read_record(self) -> RunRecord:
         """Read ``run.json``. Raises :class:`ModelError` where this is no run folder."""
+        if self._was_begun():
+            raise ModelError(
+                self.path,
+                "is no run folder, nothing of a run is in it yet",
+                "leave --resume out to begin one",
+            )
         try:
             return RunRecord.model_validate_json((self.path / "run.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -157,24 +194,35 @@ class RunFolder:
         path = self.path / "history.csv"
         if not path.is_file():
             return []
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with path.open(encoding="utf-8", newline="") as file:
+                rows = [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
+            known = all(abs(value) < _MOST for row in rows for name, value in row.items() if name != "val_loss")
+            if not known or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
+                raise ValueError
+        except (OSError, ValueError, TypeError, KeyError, csv.Error):
+            raise ModelError(
+                path, "is damaged, it does not list the epochs with their numbers", "restore it from a copy"
+            ) from None
         return [{**row, "epoch": int(row["epoch"])} for row in rows]
 
     def save_state(self, epoch: int, tensors: Mapping[str, Tensor]) -> None:
         """Keep what continuing after ``epoch`` needs."""
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomically(self._state, lambda partial: save_file(kept, partial, {"epoch": str(epoch)}))
+        write_tensors(self.state, tensors, {"epoch": str(epoch)})
 
     def load_state(self) -> tuple[int, dict[str, Tensor]]:
         """The last completed epoch and its tensors; epoch 0 and none where no epoch was completed."""
-        if not self._state.is_file():
+        if not self.state.is_file():
             return 0, {}
-        header, tensors = read_safetensors(self._state)
-        return int(header["epoch"]), tensors
+        header, tensors = read_tensors(self.state, frozenset({"epoch"}))
+        epoch = header.get("epoch", "")
+        if not re.fullmatch("[0-9]{1,9}", epoch):
+            raise ModelError(self.state, "is damaged, it does not say of which epoch it is", "restore it from a copy")
+        return int(epoch), tensors
 
     @property
-    def _state(self) -> Path:
+    def state(self) -> Path:
+        """What resuming needs."""
         return self.path / "state.safetensors"
 
     def _write_text(self, name: str, text: str) -> None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.training.folder import Row
-from rescrnet.wording import channels
+from rescrnet.wording import channels, printable
 
 
 class ProgressReporter:
@@ -53,9 +53,9 @@ class ProgressBar(ProgressReporter):
         for column in ("value in the mask", "class", "share of pixels"):
             table.add_column(column, overflow="fold")
         for value, name, share in dataset.table.rows():
-            table.add_row(Text(value), Text(name), f"{share:.1%}")
+            table.add_row(Text(printable(value)), Text(printable(name)), f"{share:.1%}")
         self._console.print(
-            f"{dataset.folder}: {len(dataset.train)} images to train on, {len(dataset.val)} to validate, "
+            f"{printable(dataset.folder)}: {len(dataset.train)} images to train on, {len(dataset.val)} to validate, "
             f"{channels(dataset.channels)}",
             highlight=False,
             soft_wrap=True,
@@ -64,7 +64,7 @@ class ProgressBar(ProgressReporter):
         )
         self._console.print(table)
         for note in dataset.notes:
-            self._console.print(f"note: {note}", highlight=False, soft_wrap=True, markup=False, emoji=False)
+            self._console.print(f"note: {printable(note)}", highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
         """Start the bar."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -15,14 +16,14 @@ import torch
 from lightning_fabric import Fabric
 from torch.multiprocessing.spawn import ProcessRaisedException
 
-from rescrnet.atomic import check_free
 from rescrnet.checking.check import load_dataset
 from rescrnet.classes import MaskDeclaration
 from rescrnet.config import Config, resolve
 from rescrnet.datasets.dataset import Dataset
-from rescrnet.errors import DataError, RescrnetError
+from rescrnet.errors import DataError, RescrnetError, UsageError
 from rescrnet.intensity import IntensityScaling
 from rescrnet.intensity_profile import IntensityProfile
+from rescrnet.locks import locked
 from rescrnet.model import ModelCard, SegmentationModel, TrainedOn, load
 from rescrnet.nn.build import Initialization
 from rescrnet.training.batches import TrainingTensors
@@ -33,6 +34,8 @@ from rescrnet.training.progress import ProgressBar, ProgressReporter
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
 from rescrnet.wording import as_text
+
+_LARGE_PATCH, _LARGER = 4096, 4  # pixels; times the side of the largest image
 
 
 def train(
@@ -67,8 +70,22 @@ def train(
     config = resolve(config) if isinstance(config, str) else config
     hardware = hardware or Hardware()
     fabric = hardware.fabric()
-    if _is_first():
-        check_free(Path(out))
+    folder = RunFolder(Path(out))
+    with locked(folder.path) if _is_first() else nullcontext():
+        if _is_first():
+            folder.check_free()
+        return _launch(fabric, _new_job(data, folder, config, val, hardware, max_minutes, progress))
+
+
+def _new_job(
+    data: str | Path,
+    folder: RunFolder,
+    config: Config,
+    val: str | None,
+    hardware: Hardware,
+    max_minutes: float | None,
+    progress: ProgressReporter | None,
+) -> _Job:
     validation = None if val is None else parse_validation(val)
     dataset = load_dataset(data, val, declared=_declared(config))
     record = RunRecord(
@@ -77,7 +94,21 @@ def train(
         hardware=hardware,
         environment=Environment.here(),
     )
-    return _launch(fabric, _Job(dataset, config, RunFolder(Path(out)), record, max_minutes, progress))
+    _check_sizes(dataset, config)
+    return _Job(dataset, config, folder, record, max_minutes, progress)
+
+
+def _check_sizes(dataset: Dataset, config: Config) -> None:
+    """Refuse patches and sizes that have nothing to do with the images: they would take all memory."""
+    if not dataset.train:
+        raise DataError(dataset.folder, "has no image to train on", "expected some that do not validate")
+    largest = max(max(sample.mask.shape) for sample in dataset.train)
+    most = max(_LARGE_PATCH, _LARGER * largest)
+    for key, side in (("patch_size", config.data.patch_size), ("resize", max(config.data.resize or (0,)))):
+        if side and side > most:
+            raise UsageError(
+                f"data.{key}", f"is {side} pixels, the largest image has {largest}", f"expected at most {most}"
+            )
 
 
 def resume(
@@ -95,21 +126,36 @@ def resume(
     :func:`train`; ``epochs`` changes the number of epochs.
     """
     stop_if_trial()
+    hardware = hardware or Hardware()
+    fabric = hardware.fabric()
     folder = RunFolder(Path(out))
+    folder.read_record()  # that there is one
+    with locked(folder.path) if _is_first() else nullcontext():
+        return _launch(fabric, _continued_job(data, folder, epochs, hardware, max_minutes, progress))
+
+
+def _continued_job(
+    data: str | Path,
+    folder: RunFolder,
+    epochs: int | None,
+    hardware: Hardware,
+    max_minutes: float | None,
+    progress: ProgressReporter | None,
+) -> _Job:
     record, config = folder.read_record(), folder.read_config()
     if epochs is not None:
         training = config.training.model_copy(update={"epochs": epochs})
         config = config.model_copy(update={"training": training})
-    hardware = hardware or Hardware()
-    fabric = hardware.fabric()
     validation = record.dataset.validation
     dataset = load_dataset(data, None if validation is None else str(validation), declared=_declared(config))
     now = _described(dataset, validation)
     for key in ("train", "val", "channels", "classes"):
         if getattr(now, key) != getattr(record.dataset, key):
-            raise DataError(data, f"its {key} are not those that {out} was trained with", "expected the same dataset")
+            raise DataError(
+                data, f"its {key} are not those that {folder.path} was trained with", "expected the same dataset"
+            )
     record = record.model_copy(update={"status": "running", "hardware": hardware})
-    return _launch(fabric, _Job(dataset, config, folder, record, max_minutes, progress))
+    return _Job(dataset, config, folder, record, max_minutes, progress)
 
 
 def _declared(config: Config) -> dict[str, Any]:

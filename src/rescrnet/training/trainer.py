@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from rescrnet.config import Config
-from rescrnet.errors import RescrnetError
+from rescrnet.errors import ModelError, RescrnetError
 from rescrnet.model import BEST, LAST, SegmentationModel
 from rescrnet.nn.losses import LOSSES
 from rescrnet.scoring.counts import Counts
@@ -23,6 +23,7 @@ from rescrnet.training.folder import Row, RunFolder
 from rescrnet.training.optimizer import adam
 from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
+from rescrnet.wording import count, one_line
 
 
 @dataclass
@@ -67,9 +68,28 @@ class Trainer:
     def resume(self) -> None:
         """Continue after the last completed epoch in the folder."""
         epoch, tensors = self.folder.load_state()
-        self.history = self.folder.read_history()[:epoch]
+        rows = self.folder.read_history()
+        if len(rows) < epoch:
+            raise ModelError(
+                self.folder.path / "history.csv",
+                f"lists {count(len(rows), 'epoch')}, but {self.folder.state.name} is of epoch {epoch}",
+                "restore it from a copy",
+            )
+        self.history = rows[:epoch]
         if not epoch:
             return
+        try:
+            self._load(tensors)
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise ModelError(
+                self.folder.state,
+                f"does not fit the configuration of the run ({one_line(error)[:200]})",
+                "restore both from a copy",
+            ) from None
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        if foreign := [name for name in tensors if not name.startswith(("network.", "averaged.", "optimizer."))]:
+            raise ValueError(f"unknown tensor {foreign[0]}")
         self._network.load_state_dict(_part(tensors, "network."))
         self._averaged.load_state_dict(_part(tensors, "averaged.") or _part(tensors, "network."))
         state = self._optimizer.state_dict()

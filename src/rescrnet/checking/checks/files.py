@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from rescrnet.checking.findings import Severity, enter, faults, finds, printable
+from rescrnet.checking.findings import Severity, enter, faults, finds
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Reading
 from rescrnet.images.foreign import foreign_among
 from rescrnet.images.open import named_form
 from rescrnet.images.whole import files_of
-from rescrnet.wording import count
+from rescrnet.wording import count, printable
 
 _LONGEST = 200  # bytes; results add to the name, and file systems end at 255
 _DESCRIPTIONS = ("dataset.yaml", "dataset.yml", "dataset.json")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from rescrnet.checking.findings import Severity, faults, finds, printable
+from rescrnet.checking.findings import Severity, faults, finds
 from rescrnet.datasets.facts import MaskFacts
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Example, Reading
 from rescrnet.images.whole import Origin
 from rescrnet.masks.infer import INDEX_LIMIT
 from rescrnet.masks.table import MaskTable
-from rescrnet.wording import size
+from rescrnet.wording import printable, size
 
 _ROUNDED = 2  # pixels that a size is off where it was rounded
 _DIFFERS = {

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.checking.explained import cross_explained, explained, turned
-from rescrnet.checking.findings import Severity, faults, finds, printable
+from rescrnet.checking.findings import Severity, faults, finds
 from rescrnet.datasets.facts import SPECK, ClassFacts
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.read import Example, Reading, shares
 from rescrnet.images.whole import Origin
+from rescrnet.wording import printable
 
 _RARE = 2e-3  # share of pixels
 _UNLABELLED = 0.5

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.checking.checks.images import images_of
-from rescrnet.checking.findings import Severity, faults, finds, printable
+from rescrnet.checking.findings import Severity, faults, finds
 from rescrnet.checking.overlaps import find_overlaps
 from rescrnet.datasets.faults import Fault
 from rescrnet.datasets.grouping import on_both_sides
 from rescrnet.datasets.read import MOST_COMPARED, MOST_PIXELS, Example, Reading
 from rescrnet.images.whole import Page, files_of
 from rescrnet.intensity_profile import IntensityProfile
+from rescrnet.wording import printable
 
 _FEWEST = 3  # training images that tell what is usual
 

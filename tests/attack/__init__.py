@@ -1,0 +1,1 @@
+"""Attacks on the program, and a campaign that repeats them: ``make attack``."""
