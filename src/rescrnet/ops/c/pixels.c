@@ -4,20 +4,20 @@
  * threads; the caller adds them up.
  */
 #include "pairs.h"
-#include "scratch.h"
+#include "pool.h"
 
 /* Add the products of a few channels of a, less their pivot, with those of b over `width` pixels. */
 INLINE void product_line(const float *a, size a_stride, const float *b, size b_stride, size width, float *to,
                          size to_stride, int vectors) {
     vector sum[SQUARE][3];
-#pragma GCC unroll 8
+    UNROLL_ALL
     for (int i = 0; i < SQUARE; i++)
         for (int v = 0; v < vectors; v++) sum[i][v] = (vector){0};
-#pragma GCC unroll 1
+    UNROLL(1)
     for (size x = 0; x < width; x += STEP) {
         vector factor[3];
         for (int v = 0; v < vectors; v++) factor[v] = keep_in_register(b + x * b_stride + v * LANES);
-#pragma GCC unroll 8
+        UNROLL_ALL
         for (int i = 0; i < SQUARE; i++)
             for (int v = 0; v < vectors; v++) sum[i][v] = add_scaled(sum[i][v], factor[v], a + x * a_stride + i);
     }
@@ -42,35 +42,55 @@ static void subtract_pivot(const element *from, const float *pivot, size channel
     }
 }
 
-/* sums[part] = (b_channels), products[part] = (a_channels, b_channels): sums of b and of a·b over the pixels of a part,
- * both less their pivot where there is one: products (rows, columns) of parts that lie within one image. */
-void pixel_products(const element *a, const element *b, const float *pivot_a, const float *pivot_b, size images,
-                    size pixels, size a_channels, size b_channels, size parts, float *sums, float *products) {
-    enum { RUN = 256 };
-#pragma omp parallel for schedule(dynamic)
-    for (size part = 0; part < images * parts; part++) {
-        size image = part / parts, first = part % parts * pixels / parts, last = (part % parts + 1) * pixels / parts;
-        float *memory = scratch(RUN * (a_channels + b_channels)), *left = memory, *right = memory + RUN * a_channels;
-        float *sum = sums + part * b_channels, *product = products + part * a_channels * b_channels;
-        memset(sum, 0, 4 * b_channels);
-        memset(product, 0, 4 * a_channels * b_channels);
-        for (size from = first; from < last; from += RUN) {
-            size width = MIN(RUN, last - from);
-            subtract_pivot(a + (image * pixels + from) * a_channels, pivot_a, a_channels, width, left, NULL);
-            subtract_pivot(b + (image * pixels + from) * b_channels, pivot_b, b_channels, width, right, sum);
-            pair_up(left, width * a_channels / LANES, a_channels / LANES);
-            pair_up(right, width * b_channels / LANES, b_channels / LANES);
-            for (size i = 0; i < a_channels; i += SQUARE) {
-                size c = 0;
-                for (; c + 3 * LANES <= b_channels; c += 3 * LANES)
-                    product_line(left + i, a_channels, right + c, b_channels, width, product + i * b_channels + c,
-                                 b_channels, 3);
-                for (; c < b_channels; c += LANES)
-                    product_line(left + i, a_channels, right + c, b_channels, width, product + i * b_channels + c,
-                                 b_channels, 1);
-            }
+enum { RUN = 256 }; /* pixels at a time */
+
+typedef struct {
+    const element *a, *b;
+    const float *pivot_a, *pivot_b;
+    size images, pixels, a_channels, b_channels, parts;
+    float *sums, *products;
+} product;
+
+static void product_part(const void *context, size part, float *memory) {
+    const product *p = context;
+    size a_channels = p->a_channels, b_channels = p->b_channels;
+    size image = part / p->parts, index = part % p->parts;
+    size first = index * p->pixels / p->parts, last = (index + 1) * p->pixels / p->parts;
+    float *left = memory, *right = memory + RUN * a_channels;
+    float *sum = p->sums + part * b_channels, *products = p->products + part * a_channels * b_channels;
+    memset(sum, 0, 4 * b_channels);
+    memset(products, 0, 4 * a_channels * b_channels);
+    for (size from = first; from < last; from += RUN) {
+        size width = MIN(RUN, last - from);
+        subtract_pivot(p->a + (image * p->pixels + from) * a_channels, p->pivot_a, a_channels, width, left, NULL);
+        subtract_pivot(p->b + (image * p->pixels + from) * b_channels, p->pivot_b, b_channels, width, right, sum);
+        pair_up(left, width * a_channels / LANES, a_channels / LANES);
+        pair_up(right, width * b_channels / LANES, b_channels / LANES);
+        for (size i = 0; i < a_channels; i += SQUARE) {
+            size c = 0;
+            for (; c + 3 * LANES <= b_channels; c += 3 * LANES)
+                product_line(left + i, a_channels, right + c, b_channels, width, products + i * b_channels + c,
+                             b_channels, 3);
+            for (; c < b_channels; c += LANES)
+                product_line(left + i, a_channels, right + c, b_channels, width, products + i * b_channels + c,
+                             b_channels, 1);
         }
     }
+}
+
+/* sums[part] = (b_channels), products[part] = (a_channels, b_channels): sums of b and of a·b over the pixels of a part,
+ * both less their pivot where there is one: products (rows, columns) of parts that lie within one image. */
+ENTRY(pixel_products)(const element *a, const element *b, const float *pivot_a, const float *pivot_b, size images,
+                      size pixels, size a_channels, size b_channels, size parts, float *sums, float *products,
+                      size threads) {
+    product p = {a, b, pivot_a, pivot_b, images, pixels, a_channels, b_channels, parts, sums, products};
+    if (!a || !b || !sums || !products || !within(1, images, TOO_LARGE) || !within(1, pixels, TOO_LARGE) ||
+        !within(1, parts, pixels) || !whole_vectors(a_channels) || !whole_vectors(b_channels))
+        return OUT_OF_BOUNDS;
+    if (!addressable(times(times(images, pixels), MAX(a_channels, b_channels))) || !addressable(times(parts, pixels)) ||
+        !addressable(times(times(images, parts), times(a_channels, b_channels))))
+        return OUT_OF_BOUNDS;
+    return pool_share(images * parts, threads, times(RUN, a_channels + b_channels), product_part, &p);
 }
 
 INLINE void add_matrix_product(const float *x, size x_channels, const float *weight, size stride, vector (*sum)[3],
@@ -79,7 +99,7 @@ INLINE void add_matrix_product(const float *x, size x_channels, const float *wei
     for (size c = 0; c < apart; c++) {
         vector w[3];
         for (int v = 0; v < vectors; v++) w[v] = keep_in_register(weight + c * stride + v * LANES);
-#pragma GCC unroll 8
+        UNROLL_ALL
         for (int p = 0; p < pixels; p++)
             for (int v = 0; v < vectors; v++) sum[p][v] = add_scaled(sum[p][v], w[v], x + p * apart + c);
     }
@@ -98,49 +118,93 @@ INLINE void affine_pixels(element *out, size channels, const float *scale, const
         for (int v = 0; v < vectors; v++) write(out + p * channels + v * LANES, sum[p][v]);
 }
 
-/* out = scale·out + matrix_x·x + matrix_y·y + shift, pixel by pixel; every image has its own factors. Images and rows
- * of x lie x_image and x_row elements apart; those of out and y follow each other. y may be null. */
-void pixel_affine(element *out, const element *x, const element *y, const float *scale, const float *matrix_x,
-                  const float *matrix_y, const float *shift, size images, size height, size width, size channels,
-                  size x_channels, size x_image, size x_row, size y_channels) {
-    size matrix_x_size = x_channels * channels, matrix_y_size = y_channels * channels;
-#pragma omp parallel for schedule(static)
-    for (size row = 0; row < images * height; row++) {
-        size n = row / height;
-        const float *paired_x = matrix_x + n * matrix_x_size, *paired_y = y ? matrix_y + n * matrix_y_size : NULL;
-        if (STEP > 1) {
-            float *memory = scratch(matrix_x_size + matrix_y_size);
-            paired_x = pair_rows(paired_x, x_channels, channels, 0, memory);
-            if (y) paired_y = pair_rows(paired_y, y_channels, channels, 0, memory + matrix_x_size);
+enum { ROWS = 8, PIXELS = 2048 }; /* of an item of work */
+
+typedef struct {
+    element *out;
+    const element *x, *y;
+    const float *scale, *matrix_x, *matrix_y, *shift;
+    size images, height, width, channels, x_channels, x_image, x_row, y_channels;
+} affine;
+
+static void affine_row(const affine *a, size row, float *memory) {
+    size channels = a->channels, x_channels = a->x_channels, y_channels = a->y ? a->y_channels : 0, width = a->width;
+    size n = row / a->height, matrix_x_size = x_channels * channels, matrix_y_size = y_channels * channels;
+    const float *paired_x = a->matrix_x + n * matrix_x_size;
+    const float *paired_y = a->y ? a->matrix_y + n * matrix_y_size : NULL;
+    if (STEP > 1) {
+        paired_x = pair_rows(paired_x, x_channels, channels, 0, memory);
+        if (a->y) paired_y = pair_rows(paired_y, y_channels, channels, 0, memory + matrix_x_size);
+    }
+    for (size c = 0; c < channels;) {
+        int three = c + 3 * LANES <= channels;
+        const float *mx = paired_x + c, *my = a->y ? paired_y + c : NULL;
+        const float *s = a->scale + n * channels + c, *v = a->shift + n * channels + c;
+        for (size p = 0; p < width;) {
+            int many = p + SQUARE <= width;
+            element *to = a->out + (row * width + p) * channels + c;
+            const element *x = a->x + n * a->x_image + row % a->height * a->x_row + p * x_channels;
+            const element *y = a->y ? a->y + (row * width + p) * y_channels : NULL;
+            if (three && many) affine_pixels(to, channels, s, x, x_channels, mx, y, y_channels, my, v, SQUARE, 3);
+            else if (three) affine_pixels(to, channels, s, x, x_channels, mx, y, y_channels, my, v, 1, 3);
+            else if (many) affine_pixels(to, channels, s, x, x_channels, mx, y, y_channels, my, v, SQUARE, 1);
+            else affine_pixels(to, channels, s, x, x_channels, mx, y, y_channels, my, v, 1, 1);
+            p += many ? SQUARE : 1;
         }
-        for (size c = 0; c < channels;) {
-            int three = c + 3 * LANES <= channels;
-            const float *a = paired_x + c, *b = y ? paired_y + c : NULL;
-            const float *s = scale + n * channels + c, *v = shift + n * channels + c;
-            for (size p = 0; p < width;) {
-                int many = p + SQUARE <= width;
-                element *to = out + (row * width + p) * channels + c;
-                const element *from = x + n * x_image + row % height * x_row + p * x_channels;
-                const element *other = y ? y + (row * width + p) * y_channels : NULL;
-                if (three && many)
-                    affine_pixels(to, channels, s, from, x_channels, a, other, y_channels, b, v, SQUARE, 3);
-                else if (three) affine_pixels(to, channels, s, from, x_channels, a, other, y_channels, b, v, 1, 3);
-                else if (many) affine_pixels(to, channels, s, from, x_channels, a, other, y_channels, b, v, SQUARE, 1);
-                else affine_pixels(to, channels, s, from, x_channels, a, other, y_channels, b, v, 1, 1);
-                p += many ? SQUARE : 1;
-            }
-            c += three ? 3 * LANES : LANES;
-        }
+        c += three ? 3 * LANES : LANES;
     }
 }
 
-/* out = scale·out + factor·x + shift, channel by channel. */
-void pixel_add(element *out, const element *x, const float *scale, const float *factor, const float *shift, size pixels,
-               size channels) {
-#pragma omp parallel for schedule(static)
-    for (size p = 0; p < pixels; p++)
-        for (size c = 0; c < channels; c += LANES) {
-            element *to = out + p * channels + c;
-            write(to, load(scale + c) * read(to) + load(factor + c) * read(x + p * channels + c) + load(shift + c));
+static void affine_rows(const void *context, size item, float *memory) {
+    const affine *a = context;
+    for (size row = item * ROWS; row < MIN((item + 1) * ROWS, a->images * a->height); row++)
+        affine_row(a, row, memory);
+}
+
+/* out = scale·out + matrix_x·x + matrix_y·y + shift, pixel by pixel; every image has its own factors. Images and rows
+ * of x lie x_image and x_row elements apart; those of out and y follow each other. y may be null. */
+ENTRY(pixel_affine)(element *out, const element *x, const element *y, const float *scale, const float *matrix_x,
+                    const float *matrix_y, const float *shift, size images, size height, size width, size channels,
+                    size x_channels, size x_image, size x_row, size y_channels, size threads) {
+    affine a = {out,    x,     y,        scale,      matrix_x, matrix_y, shift,     images,
+                height, width, channels, x_channels, x_image,  x_row,    y_channels};
+    size pixels = times(images, times(height, width));
+    if (!out || !x || !scale || !matrix_x || !shift || (y && !matrix_y)) return OUT_OF_BOUNDS;
+    if (!within(1, images, TOO_LARGE) || !within(1, height, TOO_LARGE) || !within(1, width, TOO_LARGE) ||
+        !whole_vectors(channels) || !whole_vectors(x_channels) || (y && !whole_vectors(y_channels)))
+        return OUT_OF_BOUNDS;
+    size widest = MAX(channels, MAX(x_channels, y ? y_channels : 0));
+    if (!addressable(times(pixels, widest)) || !addressable(times(images, times(channels, widest))) ||
+        !addressable(plus(times(images, x_image), times(height, x_row))))
+        return OUT_OF_BOUNDS;
+    size floats = STEP > 1 ? times(plus(x_channels, y ? y_channels : 0), channels) : 0;
+    return pool_share((images * height + ROWS - 1) / ROWS, threads, floats, affine_rows, &a);
+}
+
+typedef struct {
+    element *out;
+    const element *x;
+    const float *scale, *factor, *shift;
+    size pixels, channels;
+} addition;
+
+static void add_pixels(const void *context, size item, float *memory) {
+    const addition *a = context;
+    (void)memory;
+    for (size p = item * PIXELS; p < MIN((item + 1) * PIXELS, a->pixels); p++)
+        for (size c = 0; c < a->channels; c += LANES) {
+            element *to = a->out + p * a->channels + c;
+            vector scaled = load(a->scale + c) * read(to);
+            write(to, scaled + load(a->factor + c) * read(a->x + p * a->channels + c) + load(a->shift + c));
         }
+}
+
+/* out = scale·out + factor·x + shift, channel by channel. */
+ENTRY(pixel_add)(element *out, const element *x, const float *scale, const float *factor, const float *shift,
+                 size pixels, size channels, size threads) {
+    addition a = {out, x, scale, factor, shift, pixels, channels};
+    if (!out || !x || !scale || !factor || !shift || !within(1, pixels, TOO_LARGE) || !whole_vectors(channels) ||
+        !addressable(times(pixels, channels)))
+        return OUT_OF_BOUNDS;
+    return pool_share((pixels + PIXELS - 1) / PIXELS, threads, 0, add_pixels, &a);
 }

@@ -1,0 +1,196 @@
+"""Compile the C files of this folder into one library, of all variants that a kind of processor has.
+
+Imports nothing but the standard library: the build of a wheel loads this file by itself. With ziglang, which is a
+compiler for every system, the library may be one for another system.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+SOURCES = HERE / "c"
+COMPILED = HERE / "compiled"
+INDEX = "kernels.json"
+SECONDS = 120  # that one file may take; it takes two
+_FLAGS = ("-O3", "-funroll-loops", "-ffp-contract=fast", "-fvisibility=hidden", "-std=gnu11", "-Wall")
+_ANY_PROCESSOR = ("pool", "processor")
+
+
+@dataclass(frozen=True)
+class Code:
+    """One of the codes that the same source is compiled to.
+
+    Attributes:
+        name: what the names of its functions end in.
+        march: the processor, as GCC and Clang call it.
+        zig: the processor, as zig calls it.
+        files: of the sources.
+        flags: further ones.
+    """
+
+    name: str
+    march: str
+    zig: str
+    files: tuple[str, ...] = ("resblock", "pixels", "convlstm")
+    flags: tuple[str, ...] = ()
+
+
+_512, _PAIRS = "-mprefer-vector-width=512", "-DBFLOAT16"
+CODES = {
+    "x86_64": (
+        Code("avx2", "x86-64-v3", "x86_64_v3"),
+        Code("avx512", "x86-64-v4", "x86_64_v4", flags=(_512,)),
+        Code(
+            "avx512_bf16",
+            "x86-64-v4",
+            "x86_64_v4+avx512bf16",
+            ("resblock", "pixels"),
+            ("-mavx512bf16", _512, _PAIRS),
+        ),
+    ),
+    "aarch64": (
+        Code("neon", "armv8-a", "generic"),
+        Code("neon_bf16", "armv8.2-a+bf16", "generic+bf16", ("resblock", "pixels"), (_PAIRS,)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A system and a kind of processor.
+
+    Attributes:
+        machine: a key of :data:`CODES`.
+        suffix: of a library there.
+        triple: what zig calls it, with the oldest version of the system that the library shall run on; none where the
+            library is for the machine at hand, which its own compiler knows.
+        tag: of a wheel.
+    """
+
+    machine: str
+    suffix: str
+    triple: str = ""
+    tag: str = ""
+
+
+TARGETS = {
+    "linux-x86_64": Target("x86_64", ".so", "x86_64-linux-gnu.2.17", "manylinux_2_17_x86_64.manylinux2014_x86_64"),
+    "linux-aarch64": Target("aarch64", ".so", "aarch64-linux-gnu.2.17", "manylinux_2_17_aarch64.manylinux2014_aarch64"),
+    "macos-arm64": Target("aarch64", ".dylib", "aarch64-macos.11.0", "macosx_11_0_arm64"),
+    "macos-x86_64": Target("x86_64", ".dylib", "x86_64-macos.11.0", "macosx_11_0_x86_64"),
+    "windows-x86_64": Target("x86_64", ".dll", "x86_64-windows-gnu", "win_amd64"),
+}
+_MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "aarch64", "arm64": "aarch64"}
+_SUFFIXES = {"darwin": ".dylib", "win32": ".dll"}
+
+
+class CompilationError(Exception):
+    """There is no library, and why."""
+
+
+def this_machine() -> Target:
+    """The machine at hand."""
+    machine = _MACHINES.get(platform.machine().lower())
+    if machine is None:
+        raise CompilationError(f"there are no kernels for processors of the kind {platform.machine()}")
+    return Target(machine, _SUFFIXES.get(sys.platform, ".so"))
+
+
+def compiler() -> list[str]:
+    """The command of a C compiler of this machine."""
+    found = None if sys.platform == "win32" else next(filter(None, map(shutil.which, ("gcc", "cc", "clang"))), None)
+    if found is not None:
+        return [found]
+    if importlib.util.find_spec("ziglang") is None:
+        raise CompilationError("there is no C compiler (gcc, cc, clang, or the package ziglang)")
+    return [sys.executable, "-m", "ziglang", "cc"]
+
+
+def sources_key() -> str:
+    """A hash of everything that a library follows from but the compiler: the C files, the headers and this file."""
+    key = hashlib.sha256()
+    for file in sorted([*SOURCES.glob("*.[ch]"), Path(__file__)]):
+        key.update(file.name.encode() + b"\0" + file.read_bytes())
+    return key.hexdigest()
+
+
+def compile_kernels(target: Target, command: Sequence[str]) -> bytes:
+    """The library for a target.
+
+    Raises:
+        CompilationError: the compiler failed, or took too long.
+    """
+    zig = "ziglang" in command
+    common = [*command, *_FLAGS, *(["-target", target.triple] if target.triple else [])]
+    common += ["-fPIC"] if target.suffix != ".dll" else []
+    with tempfile.TemporaryDirectory(prefix="rescrnet-kernels-") as folder:
+
+        def compile_file(name: str, code: Code | None) -> Path:
+            made = Path(folder) / f"{name}-{code.name if code else 'any'}.o"
+            flags: list[str] = []
+            if code:
+                processor = f"-mcpu={code.zig}" if zig else f"-march={code.march}"
+                own = [flag for flag in code.flags if not (zig and flag == "-mavx512bf16")]
+                flags = [processor, *own, f"-DVARIANT={code.name}"]
+            elif zig:
+                flags = ["-mcpu=baseline"]
+            _run([*common, *flags, "-c", str(SOURCES / f"{name}.c"), "-o", str(made)])
+            return made
+
+        def compile_code(code: Code) -> list[Path]:
+            try:
+                return [compile_file(name, code) for name in code.files]
+            except CompilationError:
+                # A compiler that is older than the processor leaves its variant out; one that knows none says so.
+                if target.triple or code is CODES[target.machine][0]:
+                    raise
+                return []
+
+        with ThreadPoolExecutor() as pool:
+            parts = pool.map(compile_code, CODES[target.machine])
+            objects = [*pool.map(lambda name: compile_file(name, None), _ANY_PROCESSOR)]
+            objects += [made for part in parts for made in part]
+        library = Path(folder) / f"kernels{target.suffix}"
+        link = ["-shared", *(["-pthread"] if target.suffix == ".so" else []), *(["-s"] if zig else [])]
+        _run([*common, *link, *map(str, objects), "-o", str(library)])
+        return library.read_bytes()
+
+
+def index_of(library: bytes, target: Target, command: Sequence[str]) -> dict[str, str]:
+    """What stands in :data:`INDEX` beside a library: its name, its hash, and what it was made of and with."""
+    digest = hashlib.sha256(library).hexdigest()
+    made_with = "ziglang" if "ziglang" in command else command[0]
+    name = f"kernels-{digest[:8]}{target.suffix}"
+    return {"library": name, "sha256": digest, "sources": sources_key(), "compiler": made_with}
+
+
+def write_library(folder: Path, target: Target, command: Sequence[str]) -> None:
+    """Compile a library into a folder of its own; for the build of a wheel."""
+    library = compile_kernels(target, command)
+    index = index_of(library, target, command)
+    (folder / index["library"]).write_bytes(library)
+    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise CompilationError(f"{command[0]} took more than {SECONDS} s") from None
+    except OSError as error:
+        raise CompilationError(f"{command[0]} cannot be run ({error.strerror})") from None
+    if done.returncode:
+        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr[-200:].strip())
+        raise CompilationError(f"{command[0]} failed ({said or done.returncode})")
