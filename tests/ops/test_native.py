@@ -1,7 +1,6 @@
 """Which compiled kernels are used, how they are made, and that what is damaged is not loaded."""
 
 import ctypes
-import json
 import os
 import stat
 import subprocess
@@ -12,9 +11,11 @@ import pytest
 import torch
 
 from rescrnet.errors import UsageError
-from rescrnet.ops import compiling, native
-from rescrnet.ops.compiling import CompilationError
+from rescrnet.ops import native
 
+if not native.SOURCES.is_dir():
+    pytest.skip("no source checkout", allow_module_level=True)
+compiling = native._compiling()
 TINY = "int processor_has(const char *variant) { return ANSWER; }\n"
 CODE = compiling.Code("avx2", "native", "native", ("tiny",))
 
@@ -36,7 +37,9 @@ def checkout(monkeypatch, tmp_path):
     (sources / "tiny.c").write_text('#include "tiny.h"\n')
     machine = compiling.this_machine().machine
     monkeypatch.setattr(compiling, "SOURCES", sources)
-    monkeypatch.setattr(compiling, "COMPILED", tmp_path / "compiled")
+    monkeypatch.setattr(native, "_is_checkout", lambda: True)
+    monkeypatch.setattr(native, "_compiling", lambda: compiling)
+    monkeypatch.setattr(native, "INSTALLED", tmp_path / "compiled")
     monkeypatch.setitem(compiling.CODES, machine, (CODE,))
     monkeypatch.setattr(compiling, "_FLAGS", ())
 
@@ -49,7 +52,7 @@ def checkout(monkeypatch, tmp_path):
 
     try:
         compiling.compiler()
-    except CompilationError:
+    except compiling.CompilationError:
         pytest.skip("no compiler")
     return answer
 
@@ -80,12 +83,12 @@ def test_a_damaged_library_is_made_anew(checkout, tmp_path, damage):
     else:
         index.write_text("{" if damage == "index" else '["kernels.so"]')
     assert checkout() == 13
-    assert native._installed(tmp_path / "compiled")[0].read_bytes()[:100] == content[:100]
+    assert native._installed()[0].read_bytes()[:100] == content[:100]
 
 
 def test_a_wheel_whose_library_is_damaged_takes_the_plain_path_and_says_why(checkout, tmp_path, monkeypatch):
     assert checkout("#define ANSWER 14") == 14
-    monkeypatch.setattr(compiling, "SOURCES", tmp_path / "none")  # a wheel has no sources
+    monkeypatch.setattr(native, "_is_checkout", lambda: False)
     assert checkout() == 14
     (library,) = (tmp_path / "compiled").glob("kernels-*")
     content = library.read_bytes()
@@ -97,16 +100,28 @@ def test_a_wheel_whose_library_is_damaged_takes_the_plain_path_and_says_why(chec
 
 
 def test_a_foreign_library_takes_the_plain_path(tmp_path, monkeypatch):
-    library = b"MZ no library of this system"
-    index = compiling.index_of(library, compiling.this_machine(), ["cc"])
-    (tmp_path / index["library"]).write_bytes(library)
-    (tmp_path / compiling.INDEX).write_text(json.dumps(index))
-    monkeypatch.setattr(compiling, "SOURCES", tmp_path / "none")
-    monkeypatch.setattr(compiling, "COMPILED", tmp_path)
+    content = b"MZ no library of this system"
+    monkeypatch.setattr(compiling, "compile_kernels", lambda target, command: content)
+    for name, written in compiling.compiled_files(compiling.this_machine(), ["cc"]):
+        (tmp_path / name).write_bytes(written)
+    monkeypatch.setattr(native, "_is_checkout", lambda: False)
+    monkeypatch.setattr(native, "INSTALLED", tmp_path)
     native._library.cache_clear()
     native._choice.cache_clear()
     assert native.choice().variant is None
     assert "no compiled kernels" in native.choice().why
+
+
+def test_what_lies_beside_an_installed_package_is_not_run(tmp_path, monkeypatch):
+    """Not even where the folder is called as in a checkout."""
+    monkeypatch.setattr(native, "INSTALLED", tmp_path / "src" / "rescrnet" / "ops" / "compiled")
+    monkeypatch.setattr(native, "SOURCES", tmp_path / "kernels")
+    native.INSTALLED.mkdir(parents=True)
+    native.SOURCES.mkdir()
+    (native.SOURCES / "compiling.py").write_text("raise SystemExit")
+    (native.INSTALLED / compiling.INDEX).write_text('{"installed": "pure"}')
+    native._library.cache_clear()
+    assert "this installation has none" in native._library()[1]
 
 
 def test_what_cannot_be_compiled_takes_the_plain_path_and_leaves_nothing(checkout, tmp_path):

@@ -1,4 +1,4 @@
-"""The recurrence of convolutional LSTMs in the compiled kernels of ``c/convlstm.c``: float32, on a CPU."""
+"""The recurrence of convolutional LSTMs in the compiled kernels of ``kernels/convlstm.c``: float32, on a CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rescrnet.ops.convlstm_weights import ScanWeights
 from rescrnet.ops.native import call, has_kernels, pointer
 
 _LANES = 16  # a line is stored in multiples of so many pixels
-_MOST_CHANNELS = 4096  # of a state, in c/convlstm.c
+_MOST_CHANNELS = 4096  # of a state, in kernels/convlstm.c
 
 
 def applies(x: Tensor, weights: ScanWeights) -> bool:
@@ -45,7 +45,7 @@ def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards
     return out, carried.permute(1, 2, 0, 3)
 
 
-class _Arguments(ctypes.Structure):  # keep in step with scan of c/convlstm.c
+class _Arguments(ctypes.Structure):  # keep in step with scan of kernels/scan.h
     _fields_ = [
         *((name, ctypes.c_ssize_t) for name in ("directions", "images", "classes", "channels", "steps", "length")),
         *((name, ctypes.c_ssize_t) for name in ("pitch", "reversed")),

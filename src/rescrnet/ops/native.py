@@ -1,20 +1,21 @@
 """The compiled kernels: one library, in it the variants that are made for a kind of processor.
 
-A wheel brings the library. A source checkout compiles it at first use, beside its sources, with a compiler of the
-machine. Which variant is called is decided when it is first asked for, by what the processor and the system can do, so
-that no instruction is ever met that the processor does not have. Where there is no library, or none of its variants can
-run, or ``RESCRNET_NATIVE=0`` is set, the plain PyTorch path gives the same numbers more slowly.
+A wheel brings the library. A source checkout compiles that of ``kernels/`` at first use, with a compiler of the
+machine, and keeps it in the checkout, which is to be trusted as much as the code itself. Which variant is called is
+decided when it is first asked for, by what the processor and the system can do, so that no instruction is ever met that
+the processor does not have. Where there is no library, or none of its variants can run, or ``RESCRNET_NATIVE=0`` is set,
+the plain PyTorch path gives the same numbers more slowly.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import json
 import logging
 import os
-import shlex
-import time
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -25,10 +26,11 @@ from torch import Tensor
 
 from rescrnet.atomic import partial_path
 from rescrnet.errors import UsageError
-from rescrnet.ops import compiling
-from rescrnet.ops.compiling import CompilationError
 
 SETTING = "RESCRNET_NATIVE"
+INSTALLED = Path(__file__).parent / "compiled"
+SOURCES = Path(__file__).parents[3] / "kernels"  # in a source checkout
+_INDEX = "kernels.json"
 VARIANTS: dict[str, dict[torch.dtype, str]] = {
     "avx2": {torch.float32: "avx2"},
     "avx512": {torch.float32: "avx512"},
@@ -114,55 +116,84 @@ def _runs(library: ctypes.CDLL, variant: str) -> bool:
     return all(library.processor_has(code.encode()) and hasattr(library, f"pixel_add_{code}") for code in codes)
 
 
+class _NotThereError(Exception):
+    """There is no library, and why."""
+
+
 @cache
 def _library() -> tuple[ctypes.CDLL | None, str]:
     """The library, if there is one, and where it comes from or why there is none."""
     try:
-        if not compiling.SOURCES.is_dir():  # a wheel
-            path, index = _installed(compiling.COMPILED)
-            return ctypes.CDLL(str(path)), f"compiled with {index['compiler']}, as installed"
+        if not _is_checkout():
+            path, compiler = _installed()
+            return ctypes.CDLL(str(path)), f"compiled with {compiler}, as installed"
+        compiling = _compiling()
         try:
-            path, index = _installed(compiling.COMPILED, compiling.sources_key())
-        except CompilationError as error:
+            path, compiler = _installed(compiling.sources_key())
+        except _NotThereError as error:
             _log.info("compiling the kernels: %s", error)
-            path, index = _compile()
-        return ctypes.CDLL(str(path)), f"compiled with {index['compiler']} from this source checkout"
-    except (CompilationError, OSError) as error:
+            path, compiler = _compile(compiling)
+        return ctypes.CDLL(str(path)), f"compiled with {compiler} from this source checkout"
+    except (_NotThereError, OSError) as error:
         _log.info("no compiled kernels, the plain path is used: %s", error)
         return None, f"no compiled kernels: {error}"
 
 
-def _installed(folder: Path, sources: str | None = None) -> tuple[Path, dict[str, str]]:
-    """The library in a folder, undamaged and, if that is asked for, made from these sources; and its index."""
+def _is_checkout() -> bool:
+    """Whether there is something to compile here. The index of a wheel says that it is one.
+
+    What lies beside an installed package must not be run: anybody may have put it there.
+    """
     try:
-        index = json.loads((folder / compiling.INDEX).read_text(encoding="utf-8"))
-        library = folder / Path(str(index["library"])).name
+        of_a_wheel = "installed" in json.loads((INSTALLED / _INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        of_a_wheel = False
+    return not of_a_wheel and SOURCES.parent.joinpath("src", "rescrnet") == INSTALLED.parents[1] and SOURCES.is_dir()
+
+
+def _installed(sources: str | None = None) -> tuple[Path, str]:
+    """The library, undamaged and, if that is asked for, made from these sources; and what compiled it."""
+    try:
+        index = json.loads((INSTALLED / _INDEX).read_text(encoding="utf-8"))
+        if index.get("installed") == "pure":
+            raise FileNotFoundError
+        library = INSTALLED / Path(index["library"]).name
         if hashlib.sha256(library.read_bytes()).hexdigest() != index["sha256"]:
-            raise CompilationError(f"{library.name} is damaged; install rescrnet again")
+            raise _NotThereError(f"{library.name} is damaged; install rescrnet again")
         if sources is not None and index["sources"] != sources:
-            raise CompilationError("the sources have changed since they were compiled")
-        return library, {"compiler": str(index["compiler"])}
+            raise _NotThereError("the sources have changed since they were compiled")
+        return library, str(index["compiler"])
     except FileNotFoundError:
-        raise CompilationError("this installation has none; wheels for Linux, macOS and Windows have them") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CompilationError(f"{folder / compiling.INDEX} cannot be read ({error})") from None
+        raise _NotThereError("this installation has none; wheels for Linux, macOS and Windows have them") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _NotThereError(f"{INSTALLED / _INDEX} cannot be read ({error}); install rescrnet again") from None
 
 
-def _compile() -> tuple[Path, dict[str, str]]:
-    """Compile the sources of a checkout beside them; several processes may do so at the same time."""
-    folder, started = compiling.COMPILED, time.monotonic()
-    target, command = compiling.this_machine(), compiling.compiler()
+def _compile(compiling: Any) -> tuple[Path, str]:
+    """Compile the sources of a checkout; several processes may do so at the same time."""
     try:
-        folder.mkdir(exist_ok=True)
-        library = compiling.compile_kernels(target, command)
-        index = compiling.index_of(library, target, command)
-        for name, content in ((index["library"], library), (compiling.INDEX, json.dumps(index, indent=1).encode())):
-            with partial_path(folder / name, shared=True, durable=True) as partial:
+        INSTALLED.mkdir(exist_ok=True)
+        target, command = compiling.this_machine(), compiling.compiler()
+        for name, content in compiling.compiled_files(target, command):
+            with partial_path(INSTALLED / name, shared=True, durable=True) as partial:
                 partial.write_bytes(content)
+    except compiling.CompilationError as error:
+        raise _NotThereError(str(error)) from None
     except OSError as error:
-        raise CompilationError(f"{folder} cannot be written ({error.strerror})") from None
-    for old in folder.glob("kernels-*"):
-        if old.name != index["library"]:
+        raise _NotThereError(f"{INSTALLED} cannot be written ({error.strerror})") from None
+    library, compiler = _installed()
+    for old in INSTALLED.glob("kernels-*"):
+        if old.name != library.name:
             old.unlink(missing_ok=True)
-    _log.info("compiled the kernels with %s in %.0f s", shlex.join(command), time.monotonic() - started)
-    return folder / index["library"], index
+    return library, compiler
+
+
+def _compiling() -> Any:
+    """``kernels/compiling.py`` of the checkout; no part of the package, for an installed one compiles nothing."""
+    spec = importlib.util.spec_from_file_location("rescrnet_kernels_compiling", SOURCES / "compiling.py")
+    if spec is None or spec.loader is None:
+        raise _NotThereError(f"{SOURCES} cannot be read")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,4 +1,4 @@
-"""The compiled kernels of ``c/pixels.c``: sums over the pixels of images, and affine maps of every pixel.
+"""The compiled kernels of ``kernels/pixels.c``: sums over the pixels of images, and affine maps of every pixel.
 
 Images are (N, H, W, C), contiguous, with C a multiple of :data:`VECTOR`; float32, or bfloat16 where the processor has
 it. Matrices, factors and sums are float32 or more.

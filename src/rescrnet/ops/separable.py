@@ -1,4 +1,4 @@
-"""The compiled kernels of ``c/resblock.c``: parallel separable convolutions.
+"""The compiled kernels of ``kernels/resblock.c``: parallel separable convolutions.
 
 Images are (N, H, W, C), contiguous, with C a multiple of :data:`~rescrnet.ops.pixels.VECTOR`; float32, or bfloat16
 where the processor has it: then pixels are multiplied with weights that are rounded likewise. Weights, statistics and
@@ -18,12 +18,12 @@ from torch import Tensor
 from rescrnet.ops.buffers import empty
 from rescrnet.ops.native import call, pointer
 
-LARGEST_KERNEL, LARGEST_REACH = 63, 4096  # of c/base.h
+LARGEST_KERNEL, LARGEST_REACH = 63, 4096  # of kernels/base.h
 _PARTS = 32  # parts in which sums over pixels are made, whoever computes them
 _Pointer, _Size = ctypes.c_void_p, ctypes.c_ssize_t
 
 
-class _Branch(ctypes.Structure):  # keep in step with branch of c/layer.h
+class _Branch(ctypes.Structure):  # keep in step with branch of kernels/layer.h
     _fields_ = [
         *((name, _Size) for name in ("k", "dilation", "in", "channels", "out", "add")),
         *((name, _Pointer) for name in ("depthwise", "pointwise", "bias")),
@@ -31,7 +31,7 @@ class _Branch(ctypes.Structure):  # keep in step with branch of c/layer.h
     ]
 
 
-class _Layer(ctypes.Structure):  # keep in step with layer of c/layer.h
+class _Layer(ctypes.Structure):  # keep in step with layer of kernels/layer.h
     _fields_ = [
         *((name, _Size) for name in ("n", "height", "width", "channels")),
         *((name, _Size) for name in ("top", "left", "out_height", "out_width")),

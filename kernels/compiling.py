@@ -19,9 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).parent
-SOURCES = HERE / "c"
-COMPILED = HERE / "compiled"
+SOURCES = Path(__file__).parent
 INDEX = "kernels.json"
 SECONDS = 120  # that one file may take; it takes two
 _FLAGS = ("-O3", "-funroll-loops", "-ffp-contract=fast", "-fvisibility=hidden", "-std=gnu11", "-Wall")
@@ -168,20 +166,17 @@ def compile_kernels(target: Target, command: Sequence[str]) -> bytes:
         return library.read_bytes()
 
 
-def index_of(library: bytes, target: Target, command: Sequence[str]) -> dict[str, str]:
-    """What stands in :data:`INDEX` beside a library: its name, its hash, and what it was made of and with."""
-    digest = hashlib.sha256(library).hexdigest()
-    made_with = "ziglang" if "ziglang" in command else command[0]
-    name = f"kernels-{digest[:8]}{target.suffix}"
-    return {"library": name, "sha256": digest, "sources": sources_key(), "compiler": made_with}
+def compiled_files(target: Target, command: Sequence[str], **more: str) -> list[tuple[str, bytes]]:
+    """The names and contents of a library and, last, of its index: which file, its hash, made of and with what.
 
-
-def write_library(folder: Path, target: Target, command: Sequence[str]) -> None:
-    """Compile a library into a folder of its own; for the build of a wheel."""
+    ``more`` is what else the index shall say.
+    """
     library = compile_kernels(target, command)
-    index = index_of(library, target, command)
-    (folder / index["library"]).write_bytes(library)
-    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+    digest = hashlib.sha256(library).hexdigest()
+    name = f"kernels-{digest[:8]}{target.suffix}"
+    made_with = "zig" if "ziglang" in command else Path(command[0]).name
+    index = {"library": name, "sha256": digest, "sources": sources_key(), "compiler": made_with, **more}
+    return [(name, library), (INDEX, json.dumps(index, indent=1).encode() + b"\n")]
 
 
 def _run(command: list[str]) -> None:

@@ -4,7 +4,7 @@
 
 #include "pairs.h"
 
-/* Keep both structures in step with _Branch and _Layer of ops/separable.py.
+/* Keep both structures in step with _Branch and _Layer of src/rescrnet/ops/separable.py.
  *
  * One branch: k×k kernel of dilation d on the channels [in, in + channels), giving `filters` from channel `out` on. */
 typedef struct {

@@ -4,7 +4,7 @@
 
 #include "base.h"
 
-/* Keep in step with _Arguments of ops/convlstm_native.py. */
+/* Keep in step with _Arguments of src/rescrnet/ops/convlstm_native.py. */
 typedef struct {
     size directions, images, classes, channels, steps, length, pitch, reversed; /* reversed: of the first direction */
     const float *x;         /* (images, classes, steps, length) */
