@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint check format docs bench bench-authors profile clean
+.PHONY: demo test test-kernels lint check format docs wheels bench bench-authors profile clean
 
 demo: .venv/installed
 	rm -rf rescrnet-demo
@@ -10,6 +10,10 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/pytest
+
+# The kernels in C by themselves: sanitized, on emulated processors, as a Windows program. Ten minutes.
+test-kernels: .venv/installed-wheels
+	$(BIN)/python tests/kernels/run.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -26,6 +30,10 @@ format: .venv/installed-dev
 # The pages of docs that follow from the code.
 docs: .venv/installed-dev
 	$(BIN)/python -m tests.support.write_docs
+
+# One wheel for each system, with compiled kernels in it, and one without any, into dist/.
+wheels: .venv/installed-wheels
+	$(BIN)/python kernels/wheels.py
 
 # Side by side with the authors' network where `make bench-authors` made it an environment; a quiet machine, please.
 bench: .venv/installed-dev
@@ -47,5 +55,10 @@ bench-authors:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv/installed-wheels: constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling ziglang
+	touch $@
+
 clean:
-	rm -rf .venv .venv-authors rescrnet-demo build dist
+	rm -rf .venv .venv-authors rescrnet-demo build dist src/rescrnet/ops/compiled

@@ -22,8 +22,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parent
 INDEX = "kernels.json"
 SECONDS = 120  # that one file may take; it takes two
-_FLAGS = ("-O3", "-funroll-loops", "-ffp-contract=fast", "-fvisibility=hidden", "-std=gnu11", "-Wall")
-_ANY_PROCESSOR = ("pool", "processor")
+FLAGS = ("-O3", "-funroll-loops", "-ffp-contract=fast", "-fvisibility=hidden", "-std=gnu11", "-Wall")
 
 
 @dataclass(frozen=True)
@@ -124,46 +123,49 @@ def sources_key() -> str:
     return key.hexdigest()
 
 
-def compile_kernels(target: Target, command: Sequence[str]) -> bytes:
-    """The library for a target.
+def compile_kernels(
+    target: Target, command: Sequence[str], *, flags: Sequence[str] = FLAGS, program: Path | None = None
+) -> bytes:
+    """The library for a target or, with the C file of a ``program``, that program with the kernels in it.
 
     Raises:
         CompilationError: the compiler failed, or took too long.
     """
-    zig = "ziglang" in command
-    common = [*command, *_FLAGS, *(["-target", target.triple] if target.triple else [])]
-    common += ["-fPIC"] if target.suffix != ".dll" else []
+    common = [*command, *flags, "-I", str(SOURCES), *(["-target", target.triple] if target.triple else [])]
+    common += [] if "windows" in target.triple else ["-fPIC"]
     with tempfile.TemporaryDirectory(prefix="rescrnet-kernels-") as folder:
 
-        def compile_file(name: str, code: Code | None) -> Path:
-            made = Path(folder) / f"{name}-{code.name if code else 'any'}.o"
-            flags: list[str] = []
-            if code:
-                processor = f"-mcpu={code.zig}" if zig else f"-march={code.march}"
-                own = [flag for flag in code.flags if not (zig and flag == "-mavx512bf16")]
-                flags = [processor, *own, f"-DVARIANT={code.name}"]
-            elif zig:
-                flags = ["-mcpu=baseline"]
-            _run([*common, *flags, "-c", str(SOURCES / f"{name}.c"), "-o", str(made)])
+        def compile_file(file: Path, code: Code | None = None) -> Path:
+            made = Path(folder) / f"{file.stem}-{code.name if code else 'any'}.o"
+            _run([*common, *_processor_flags(code, zig="ziglang" in command), "-c", str(file), "-o", str(made)])
             return made
 
         def compile_code(code: Code) -> list[Path]:
             try:
-                return [compile_file(name, code) for name in code.files]
+                return [compile_file(SOURCES / f"{name}.c", code) for name in code.files]
             except CompilationError:
                 # A compiler that is older than the processor leaves its variant out; one that knows none says so.
-                if target.triple or code is CODES[target.machine][0]:
+                if target.triple or program or code is CODES[target.machine][0]:
                     raise
                 return []
 
         with ThreadPoolExecutor() as pool:
             parts = pool.map(compile_code, CODES[target.machine])
-            objects = [*pool.map(lambda name: compile_file(name, None), _ANY_PROCESSOR)]
+            others = [SOURCES / "pool.c", SOURCES / "processor.c", *([program] if program else [])]
+            objects = [*pool.map(compile_file, others)]
             objects += [made for part in parts for made in part]
-        library = Path(folder) / f"kernels{target.suffix}"
-        link = ["-shared", *(["-pthread"] if target.suffix == ".so" else []), *(["-s"] if zig else [])]
-        _run([*common, *link, *map(str, objects), "-o", str(library)])
-        return library.read_bytes()
+        made = Path(folder) / "made"
+        kind = [] if program else ["-shared"]
+        threads = [] if "windows" in target.triple else ["-pthread", "-lm"]
+        _run([*common, *kind, *map(str, objects), "-o", str(made), *threads, *(["-s"] if target.triple else [])])
+        return made.read_bytes()
+
+
+def _processor_flags(code: Code | None, *, zig: bool) -> list[str]:
+    if code is None:
+        return ["-mcpu=baseline"] if zig else []
+    own = [flag for flag in code.flags if not (zig and flag == "-mavx512bf16")]
+    return [f"-mcpu={code.zig}" if zig else f"-march={code.march}", *own, f"-DVARIANT={code.name}"]
 
 
 def compiled_files(target: Target, command: Sequence[str], **more: str) -> list[tuple[str, bytes]]:

@@ -36,10 +36,11 @@ typedef struct {
 
 /* Whether all indices that follow from these numbers lie where they should. */
 static int branch_fits(const layer *l, const branch *b) {
-    return within(1, b->k, LARGEST_KERNEL) && b->k % 2 && within(1, b->dilation, LARGEST_REACH) &&
-           b->k / 2 * b->dilation <= LARGEST_REACH && whole_vectors(b->channels) && within(0, b->in, l->channels) &&
-           b->in + b->channels <= l->channels && within(0, b->out, l->out_channels) &&
-           b->out + l->filters <= l->out_channels && b->depthwise && b->pointwise && b->bias;
+    if (!within(1, b->k, LARGEST_KERNEL) || b->k % 2 == 0 || !within(1, b->dilation, LARGEST_REACH)) return 0;
+    if (b->k / 2 * b->dilation > LARGEST_REACH || !whole_vectors(b->channels)) return 0;
+    if (!within(0, b->in, l->channels) || b->in % 16 || b->in + b->channels > l->channels) return 0;
+    if (!within(0, b->out, l->out_channels) || b->out % 16 || b->out + l->filters > l->out_channels) return 0;
+    return b->depthwise && b->pointwise && b->bias;
 }
 
 static int layer_fits(const layer *l) {

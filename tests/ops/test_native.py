@@ -41,7 +41,7 @@ def checkout(monkeypatch, tmp_path):
     monkeypatch.setattr(native, "_compiling", lambda: compiling)
     monkeypatch.setattr(native, "INSTALLED", tmp_path / "compiled")
     monkeypatch.setitem(compiling.CODES, machine, (CODE,))
-    monkeypatch.setattr(compiling, "_FLAGS", ())
+    monkeypatch.setattr(compiling, "FLAGS", ())
 
     def answer(header=None):
         if header is not None:

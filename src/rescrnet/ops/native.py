@@ -3,8 +3,8 @@
 A wheel brings the library. A source checkout compiles that of ``kernels/`` at first use, with a compiler of the
 machine, and keeps it in the checkout, which is to be trusted as much as the code itself. Which variant is called is
 decided when it is first asked for, by what the processor and the system can do, so that no instruction is ever met that
-the processor does not have. Where there is no library, or none of its variants can run, or ``RESCRNET_NATIVE=0`` is set,
-the plain PyTorch path gives the same numbers more slowly.
+the processor does not have. Where there is no library, or none of its variants can run, or ``RESCRNET_NATIVE=0`` is
+set, the plain PyTorch path gives the same numbers more slowly.
 """
 
 from __future__ import annotations
