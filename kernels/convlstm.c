@@ -308,7 +308,10 @@ static void backward_chain(const scan *s, size direction, size image, float *mem
                 const float *factor =
                     s->dropout ? dropout_of(s, direction, gate, image) + c * s->images * s->length : NULL;
                 conv_transpose(s, grad_z + gate * n * pitch, recurrent + gate * n * 3 * n, all_gates, n, c, line);
-                for (size l = 0; l < s->length; l++) to[l] += factor ? line[l] * factor[l] : line[l];
+                if (factor)
+                    for (size l = 0; l < s->length; l++) to[l] += line[l] * factor[l];
+                else
+                    for (size l = 0; l < s->length; l++) to[l] += line[l];
             }
         }
     }
