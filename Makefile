@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint check format docs attack sbom audit bench bench-authors profile clean
+.PHONY: demo test test-kernels lint check format docs wheels attack sbom audit bench bench-authors profile clean
 
 demo: .venv/installed
 	rm -rf rescrnet-demo
@@ -11,6 +11,10 @@ demo: .venv/installed
 # Side by side on up to four cores; what takes long is handed from a busy worker to an idle one.
 test: .venv/installed-dev
 	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+
+# The kernels in C by themselves: sanitized, on emulated processors, as a Windows program. Ten minutes.
+test-kernels: .venv/installed-wheels
+	$(BIN)/python tests/kernels/run.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
@@ -41,6 +45,10 @@ audit: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet pip-audit
 	$(BIN)/python -m pip_audit --requirement constraints.txt --disable-pip --no-deps
 
+# One wheel for each system, with compiled kernels in it, and one without any, into dist/.
+wheels: .venv/installed-wheels
+	$(BIN)/python kernels/wheels.py
+
 # Side by side with the authors' network where `make bench-authors` made it an environment; a quiet machine, please.
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/bench.py
@@ -61,5 +69,10 @@ bench-authors:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv/installed-wheels: constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling ziglang
+	touch $@
+
 clean:
-	rm -rf .venv .venv-authors rescrnet-demo build dist
+	rm -rf .venv .venv-authors rescrnet-demo build dist src/rescrnet/ops/compiled

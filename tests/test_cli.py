@@ -107,6 +107,25 @@ def test_info_says_what_a_model_is(run, monkeypatch, capsys):
     assert "0 cytoplasm, 1 nucleus, 2 mitochondrion" in out
 
 
+def test_info_says_what_the_machine_computes_with(monkeypatch, capsys):
+    monkeypatch.setenv("RESCRNET_NATIVE", "0")
+    code, out, _ = call(monkeypatch, capsys, "info", "--machine")
+    assert code == 0
+    assert "kernels: none, the plain PyTorch path (switched off by RESCRNET_NATIVE=0)" in out
+    code, out, err = call(monkeypatch, capsys, "info")
+    assert (code, out) == (2, "")
+    assert err.strip() == "rescrnet: info: neither a model nor --machine is given; name a model, or add --machine"
+
+
+def test_an_unknown_variant_of_the_kernels_is_one_line(run, image_file, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RESCRNET_NATIVE", "avx3")
+    code, out, err = call(monkeypatch, capsys, "predict", run, image_file, "--out", tmp_path / "masks")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert err.startswith("rescrnet: RESCRNET_NATIVE: 'avx3' is no variant; expected 0 or one of avx2, ")
+    assert not (tmp_path / "masks").exists()
+
+
 @pytest.mark.skipif(not PARITY.is_dir(), reason=f"no recorded networks at {PARITY}")
 def test_a_keras_checkpoint_becomes_a_model_that_predicts(image_file, tmp_path, monkeypatch, capsys):
     arguments = (PARITY / "em_paper" / "model.h5", "--out", tmp_path / "theirs.safetensors", "--classes", "a,b,c")

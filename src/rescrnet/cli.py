@@ -282,11 +282,19 @@ def report(
 
 
 @app.command()
-def info(model: Model) -> None:
-    """Say what a model is and where it comes from."""
-    from rescrnet.model import load
+def info(
+    model: Annotated[Path | None, typer.Argument(help="Run folder or model file.", show_default=False)] = None,
+    machine: Annotated[bool, typer.Option("--machine", help="Say which compiled kernels this machine uses.")] = False,
+) -> None:
+    """Say what a model is and where it comes from, or what this machine computes with."""
+    if model is None and not machine:
+        raise UsageError("info", "neither a model nor --machine is given", "name a model, or add --machine")
+    if machine:
+        _print_machine()
+    if model is not None:
+        from rescrnet.model import load
 
-    _print_info(load(model))
+        _print_info(load(model))
 
 
 @app.command("import-keras")
@@ -398,6 +406,25 @@ def _print_info(model: SegmentationModel) -> None:
     }
     for key, value in rows.items():
         _echo(f"{key}: {value}")
+
+
+def _print_machine() -> None:
+    import platform
+
+    import torch
+
+    from rescrnet.ops.native import choice, has_kernels
+
+    chosen = choice()
+    rows = {
+        "machine": f"{platform.system()}, {platform.machine()}",
+        "kernels": f"{chosen.variant or 'none, the plain PyTorch path'} ({chosen.why})",
+        "bfloat16": "in the kernels" if has_kernels(torch.bfloat16) else "computed in float32",
+        "threads": torch.get_num_threads(),
+        "PyTorch": torch.__version__,
+    }
+    for key, value in rows.items():
+        typer.echo(f"{key}: {value}")
 
 
 @app.callback(invoke_without_command=True)

@@ -37,7 +37,9 @@ def _odd(value: int) -> int:
 
 Filters = Annotated[int, Field(ge=1, le=10_000)]
 Side = Annotated[int, Field(ge=1, le=2**16)]  # pixels
-KernelSize = Annotated[PositiveInt, AfterValidator(_odd)]
+LARGEST_KERNEL, LARGEST_REACH = 63, 4096  # what the compiled kernels take
+KernelSize = Annotated[int, Field(ge=1, le=LARGEST_KERNEL), AfterValidator(_odd)]
+Dilation = Annotated[int, Field(ge=1, le=LARGEST_REACH)]
 Variant = Literal["res-cr-net", "dense", "very-dense"]
 Comparator = Literal["res-unet", "unet"]
 ARCHITECTURES: tuple[str, ...] = (*get_args(Variant), *get_args(Comparator))
@@ -88,7 +90,7 @@ class ResCRNetConfig(_AnyNetwork):
     """Filters of each parallel branch: one number, or one number a block."""
     kernel_sizes: PerBlock = [3, 5, 7]
     """Odd kernel size of each parallel branch: one list, or one list a block."""
-    dilations: list[PositiveInt] | list[list[PositiveInt]] = [1, 3, 5]
+    dilations: list[Dilation] | list[list[Dilation]] = [1, 3, 5]
     """Dilation of each parallel branch: one list, or one list a block."""
     merge: Literal["concatenate", "sum"] = "concatenate"
     """How the parallel branches are joined before the shortcut is added."""
@@ -105,6 +107,11 @@ class ResCRNetConfig(_AnyNetwork):
         for kernels, dilations in zip(self.per_block("kernel_sizes"), self.per_block("dilations"), strict=True):
             if not kernels or len(kernels) != len(dilations):
                 raise ValueError(f"kernel_sizes {kernels} and dilations {dilations} must be as many, at least one")
+            for size, dilation in zip(kernels, dilations, strict=True):
+                if size // 2 * dilation > LARGEST_REACH:
+                    raise ValueError(
+                        f"a kernel of size {size} with dilation {dilation} reaches over {LARGEST_REACH} pixels"
+                    )
         self.per_block("dropout")
         widths = {
             filters * (len(kernels) if self.merge == "concatenate" else 1)

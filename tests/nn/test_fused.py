@@ -6,7 +6,8 @@ import torch
 from rescrnet.nn import fused
 from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.fused import FusedConvResBlock
-from rescrnet.ops.separable import Cut, has_kernels
+from rescrnet.ops.native import has_kernels
+from rescrnet.ops.separable import Cut
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no compiler")
 

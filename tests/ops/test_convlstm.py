@@ -6,7 +6,7 @@ import torch
 from rescrnet.ops.convlstm import continue_convlstm, convlstm
 from rescrnet.ops.convlstm_plain import convlstm_scan, convlstm_steps
 from rescrnet.ops.convlstm_weights import ScanWeights
-from rescrnet.ops.native import kernels
+from rescrnet.ops.native import has_kernels
 
 
 def arguments(steps=5, directions=2, channels=3, images=2, length=6, dropout=False, seed=0):
@@ -58,7 +58,7 @@ def weights_and_image(classes=3, filters=1, size=(2, 9, 21), dtype=torch.float32
     return ScanWeights(*(tensor.to(dtype) for tensor in weights)), x.to(dtype), dropout.to(dtype)
 
 
-compiled = pytest.mark.skipif(kernels("convlstm") is None, reason="no compiler")
+compiled = pytest.mark.skipif(not has_kernels(), reason="no compiler")
 
 
 @compiled

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from rescrnet.ops.native import has_kernels
 from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
-from rescrnet.ops.separable import Affine, Separable, has_kernels
+from rescrnet.ops.separable import Affine, Separable
 
 pytestmark = pytest.mark.skipif(not has_kernels(torch.bfloat16), reason="no compiler, or no avx512_bf16")
 

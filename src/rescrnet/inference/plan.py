@@ -12,8 +12,8 @@ from rescrnet.inference.stream import Tiling
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.variants import join
+from rescrnet.ops.native import has_kernels
 from rescrnet.ops.pixels import VECTOR
-from rescrnet.ops.separable import has_kernels
 
 _FLOAT = 4  # bytes
 _BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every page and sector

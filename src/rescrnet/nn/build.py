@@ -6,6 +6,7 @@ from rescrnet.config import NetworkConfig, UNetConfig
 from rescrnet.nn.initialization import share_kernels
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.unet import UNet
+from rescrnet.ops.native import choice
 
 Network = ResCRNet | UNet
 Initialization = Literal["independent", "shared"]
@@ -24,8 +25,10 @@ def build_network(
             authors' network. Of the comparators every kernel is drawn by itself in either case.
 
     Raises:
-        UsageError: a setting does not fit the others, or a comparator's library is missing.
+        UsageError: a setting does not fit the others, a comparator's library is missing, or RESCRNET_NATIVE asks for
+            kernels that there are not.
     """
+    choice()  # what is wrong with it is said once, before any image is read
     if isinstance(config, UNetConfig):
         return UNet(in_channels, classes, config)
     network = ResCRNet(in_channels, classes, config)

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, SeparableConv2d
 from rescrnet.ops import resblock
+from rescrnet.ops.native import has_kernels
 from rescrnet.ops.pixels import VECTOR
 from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments
-from rescrnet.ops.separable import NO_CUT, Cut, SeparableWeights, has_kernels
+from rescrnet.ops.separable import NO_CUT, Cut, SeparableWeights, within_bounds
 
 
 class FusedConvResBlock(ConvResBlock):
@@ -93,6 +94,7 @@ class FusedConvResBlock(ConvResBlock):
             and x.numel() > 0
             and not torch.compiler.is_compiling()
             and has_kernels()
+            and within_bounds([branch.first.depthwise.shape[-1] for branch in self.branch_list], self.dilations)
             and (x.dtype == torch.float32 or x.dtype == _precision())
         )
 

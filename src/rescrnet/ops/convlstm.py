@@ -27,7 +27,7 @@ def convlstm(x: Tensor, weights: ScanWeights, dropout: Tensor | None = None) -> 
     # Under autocast x comes in half precision; hundreds of steps that feed each other stay in the weights'.
     x = x.to(weights.recurrent.dtype)
     with torch.autocast(x.device.type, enabled=False):
-        if convlstm_native.applies(x):
+        if convlstm_native.applies(x, weights):
             return convlstm_native.convlstm(x, weights, dropout)
         return convlstm_plain.convlstm(x, weights, dropout)
 
@@ -45,6 +45,6 @@ def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards
     Returns:
         (N, K, H, W), the states after every step, summed over filters, and the state to continue from.
     """
-    if convlstm_native.applies(x):
+    if convlstm_native.applies(x, weights):
         return convlstm_native.continue_convlstm(x, weights, state, upwards=upwards)
     return convlstm_plain.continue_convlstm(x, weights, state, upwards=upwards)

@@ -1,4 +1,4 @@
-"""The recurrence of convolutional LSTMs in the compiled kernels of ``c/convlstm.c``: float32, on a CPU."""
+"""The recurrence of convolutional LSTMs in the compiled kernels of ``kernels/convlstm.c``: float32, on a CPU."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from torch.autograd.function import once_differentiable
 
 from rescrnet.ops.buffers import empty
 from rescrnet.ops.convlstm_weights import ScanWeights
-from rescrnet.ops.native import kernels, pointer, required
+from rescrnet.ops.native import call, has_kernels, pointer
 
 _LANES = 16  # a line is stored in multiples of so many pixels
+_MOST_CHANNELS = 4096  # of a state, in kernels/convlstm.c
 
 
-def applies(x: Tensor) -> bool:
+def applies(x: Tensor, weights: ScanWeights) -> bool:
     """Whether the kernels can compute what follows from x: float32, on a CPU that has them."""
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
         and x.numel() > 0
+        and weights.recurrent.shape[-1] <= _MOST_CHANNELS
         and not torch.compiler.is_compiling()
-        and kernels("convlstm") is not None
+        and has_kernels()
     )
 
 
@@ -39,14 +41,14 @@ def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
     scan, _alive = _scan_of(x.contiguous(), weights, None)
     scan.reversed, scan.state, scan.out = upwards, pointer(carried), pointer(out)
-    required("convlstm").convlstm_forward(ctypes.byref(scan))
+    call("convlstm_forward", torch.float32, ctypes.byref(scan))
     return out, carried.permute(1, 2, 0, 3)
 
 
-class _Arguments(ctypes.Structure):  # keep in step with scan of c/convlstm.c
+class _Arguments(ctypes.Structure):  # keep in step with scan of kernels/scan.h
     _fields_ = [
-        *((name, ctypes.c_long) for name in ("directions", "images", "classes", "channels", "steps", "length")),
-        *((name, ctypes.c_long) for name in ("pitch", "reversed")),
+        *((name, ctypes.c_ssize_t) for name in ("directions", "images", "classes", "channels", "steps", "length")),
+        *((name, ctypes.c_ssize_t) for name in ("pitch", "reversed")),
         *((name, ctypes.c_void_p) for name in ("x", "input", "bias", "recurrent", "dropout", "state", "out")),
         *((name, ctypes.c_void_p) for name in ("gates", "cells", "grad_out", "grad_x")),
         *((name, ctypes.c_void_p) for name in ("grad_input", "grad_bias", "grad_recurrent")),
@@ -81,7 +83,7 @@ class _ConvLSTM(torch.autograd.Function):
             chains = (scan.directions, scan.images, scan.steps)
             kept = [empty(*chains, channels, scan.pitch) for channels in (4 * scan.channels, scan.channels)]
             scan.gates, scan.cells = (pointer(tensor) for tensor in kept)
-        required("convlstm").convlstm_forward(ctypes.byref(scan))
+        call("convlstm_forward", torch.float32, ctypes.byref(scan))
         ctx.save_for_backward(x, dropout, *flat, *kept)
         return out.sum(0)
 
@@ -98,5 +100,5 @@ class _ConvLSTM(torch.autograd.Function):
         scan.gates, scan.cells, scan.grad_out, scan.grad_x = (pointer(t) for t in (gates, cells, grad_out, grad_x))
         scan.grad_input, scan.grad_bias = pointer(grad_weights.input), pointer(grad_weights.bias)
         scan.grad_recurrent = pointer(grad_weights.recurrent)
-        required("convlstm").convlstm_backward(ctypes.byref(scan))
+        call("convlstm_backward", torch.float32, ctypes.byref(scan))
         return grad_x.sum(0), None, *(tensor.sum(1) for tensor in grad_weights)

@@ -1,56 +1,86 @@
-"""Compiled kernels, where the machine can make them.
+"""The compiled kernels: one library, in it the variants that are made for a kind of processor.
 
-The C files are compiled once, when they are first needed, with the compiler of the machine for the processor of the
-machine, and kept in the user's cache. Where there is no compiler, or ``RESCRNET_NATIVE=0`` is set, there are none, and
-the plain PyTorch path gives the same numbers more slowly.
+A wheel brings the library. A source checkout compiles that of ``kernels/`` at first use, with a compiler of the
+machine, and keeps it in the checkout, which is to be trusted as much as the code itself. Which variant is called is
+decided when it is first asked for, by what the processor and the system can do, so that no instruction is ever met that
+the processor does not have. Where there is no library, or none of its variants can run, or ``RESCRNET_NATIVE=0`` is
+set, the plain PyTorch path gives the same numbers more slowly.
 """
 
 from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
+import json
 import logging
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from rescrnet.atomic import write_atomically
+from rescrnet.atomic import partial_path
+from rescrnet.errors import UsageError
 
-_FLAGS = ("-O3", "-march=native", "-mprefer-vector-width=512", "-funroll-loops", "-fopenmp", "-fPIC")
-SOURCES = Path(__file__).parent / "c"
+SETTING = "RESCRNET_NATIVE"
+INSTALLED = Path(__file__).parent / "compiled"
+SOURCES = Path(__file__).parents[3] / "kernels"  # in a source checkout
+_INDEX = "kernels.json"
+VARIANTS: dict[str, dict[torch.dtype, str]] = {
+    "avx2": {torch.float32: "avx2"},
+    "avx512": {torch.float32: "avx512"},
+    "avx512-bf16": {torch.float32: "avx512", torch.bfloat16: "avx512_bf16"},
+    "neon": {torch.float32: "neon"},
+    "neon-bf16": {torch.float32: "neon", torch.bfloat16: "neon_bf16"},
+}
+"""By what a user calls it: for the type of the images what the names of the kernels end in. The best comes last."""
 _log = logging.getLogger(__name__)
 
 
-@cache
-def kernels(name: str, *macros: str) -> ctypes.CDLL | None:
-    """``c/name.c`` of this folder, compiled with these macros defined, or none. Its functions return nothing."""
-    compiler = shutil.which("gcc")
-    if os.environ.get("RESCRNET_NATIVE") == "0" or sys.platform != "linux" or compiler is None:
-        return None
-    flags = [*_FLAGS, *(f"-D{macro}" for macro in macros)]
-    try:
-        library = _cache_folder() / f"{name}-{_key(compiler, flags, name)}.so"
-        if not library.is_file():
-            _compile(compiler, flags, SOURCES / f"{name}.c", library)
-        # No OpenMP is linked in: its symbols resolve to the one that PyTorch has loaded, so both share their threads.
-        return ctypes.CDLL(str(library))
-    except (OSError, subprocess.CalledProcessError) as error:
-        _log.info("no compiled kernels, the plain path is used: %s", error)
-        return None
+@dataclass(frozen=True)
+class Choice:
+    """The variant that is used, none for the plain path, and why, for people to read."""
+
+    variant: str | None
+    why: str
 
 
-def required(name: str, *macros: str) -> ctypes.CDLL:
-    """The kernels of a path that is taken only where :func:`kernels` has them."""
-    library = kernels(name, *macros)
-    if library is None:
-        raise RuntimeError(f"{name}.c has not been compiled here; ask kernels() first")
-    return library
+def choice() -> Choice:
+    """What is used now.
+
+    Raises:
+        UsageError: ``RESCRNET_NATIVE`` asks for what there is not, or cannot run here.
+    """
+    return _choice(os.environ.get(SETTING, ""))
+
+
+def has_kernels(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this machine has the compiled kernels for images of this type."""
+    variant = choice().variant
+    return variant is not None and dtype in VARIANTS[variant]
+
+
+def call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
+    """Call a kernel, where :func:`has_kernels` says that there are some, with as many threads as PyTorch uses.
+
+    Raises:
+        MemoryError: there is too little for its intermediate results.
+        RuntimeError: the arguments are beyond the bounds of the kernels, which the caller should have asked for.
+    """
+    variant, library = choice().variant, _library()[0]
+    if variant is None or library is None:
+        raise RuntimeError(f"{name} has not been compiled here; ask has_kernels() first")
+    function = getattr(library, f"{name}_{VARIANTS[variant][dtype]}")
+    code = function(*arguments, ctypes.c_ssize_t(torch.get_num_threads()))
+    if code == 1:
+        raise MemoryError(f"{name}: intermediate results")
+    if code:
+        raise RuntimeError(f"{name}: arguments beyond the bounds of the kernels")
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
@@ -58,27 +88,112 @@ def pointer(tensor: Tensor | None) -> ctypes.c_void_p:
     return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())
 
 
-def _key(compiler: str, flags: list[str], name: str) -> str:
-    """A hash of everything that a library follows from: the source, all headers, the flags, the processor."""
-    # What "native" means is part of it: a home folder may be shared between processors.
-    target = subprocess.run([compiler, *_FLAGS, "-Q", "--help=target"], capture_output=True, check=True).stdout
-    key = hashlib.sha256(repr(flags).encode() + target)
-    for file in [SOURCES / f"{name}.c", *sorted(SOURCES.glob("*.h"))]:
-        key.update(file.name.encode() + file.read_bytes())
-    return key.hexdigest()[:16]
-
-
-def _compile(compiler: str, flags: list[str], source: Path, library: Path) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        compiled = Path(folder) / "kernels.o"
-        command = [compiler, *flags, "-I", str(SOURCES), "-c", str(source), "-o", str(compiled)]
-        subprocess.run(command, capture_output=True, check=True)
-        link = [compiler, "-shared", str(compiled), "-o"]
-        write_atomically(
-            library, lambda partial: subprocess.run([*link, str(partial)], capture_output=True, check=True), shared=True
+@cache
+def _choice(asked: str) -> Choice:
+    if asked == "0":
+        return Choice(None, f"switched off by {SETTING}=0")
+    if asked and asked not in VARIANTS:
+        raise UsageError(
+            SETTING, f"{asked!r} is no variant", f"expected 0 or one of {', '.join(VARIANTS)}; or unset it"
         )
+    library, said = _library()
+    can_run = [name for name in VARIANTS if library is not None and _runs(library, name)]
+    if asked and asked not in can_run:
+        reason = said if library is None else "this processor or this library does not have it"
+        choose = ", ".join(["0", *can_run])
+        raise UsageError(SETTING, f"{asked} cannot be used: {reason}", f"choose among {choose}, or unset it")
+    if library is None:
+        return Choice(None, said)
+    if not can_run:
+        return Choice(None, "the kernels want a processor with AVX2 and FMA, or NEON")
+    if asked:
+        return Choice(asked, f"asked for by {SETTING}; {said}")
+    return Choice(can_run[-1], f"the best of {', '.join(can_run)} on this processor; {said}")
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rescrnet"
+def _runs(library: ctypes.CDLL, variant: str) -> bool:
+    codes = VARIANTS[variant].values()
+    return all(library.processor_has(code.encode()) and hasattr(library, f"pixel_add_{code}") for code in codes)
+
+
+class _NotThereError(Exception):
+    """There is no library, and why."""
+
+
+@cache
+def _library() -> tuple[ctypes.CDLL | None, str]:
+    """The library, if there is one, and where it comes from or why there is none."""
+    try:
+        if not _is_checkout():
+            path, compiler = _installed()
+            return ctypes.CDLL(str(path)), f"compiled with {compiler}, as installed"
+        compiling = _compiling()
+        try:
+            path, compiler = _installed(compiling.sources_key())
+        except _NotThereError as error:
+            _log.info("compiling the kernels: %s", error)
+            path, compiler = _compile(compiling)
+        return ctypes.CDLL(str(path)), f"compiled with {compiler} from this source checkout"
+    except (_NotThereError, OSError) as error:
+        _log.info("no compiled kernels, the plain path is used: %s", error)
+        return None, f"no compiled kernels: {error}"
+
+
+def _is_checkout() -> bool:
+    """Whether there is something to compile here. The index of a wheel says that it is one.
+
+    What lies beside an installed package must not be run: anybody may have put it there.
+    """
+    try:
+        of_a_wheel = "installed" in json.loads((INSTALLED / _INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        of_a_wheel = False
+    return not of_a_wheel and SOURCES.parent.joinpath("src", "rescrnet") == INSTALLED.parents[1] and SOURCES.is_dir()
+
+
+def _installed(sources: str | None = None) -> tuple[Path, str]:
+    """The library, undamaged and, if that is asked for, made from these sources; and what compiled it."""
+    try:
+        index = json.loads((INSTALLED / _INDEX).read_text(encoding="utf-8"))
+        if index.get("installed") == "pure":
+            raise FileNotFoundError
+        library = INSTALLED / Path(index["library"]).name
+        if hashlib.sha256(library.read_bytes()).hexdigest() != index["sha256"]:
+            raise _NotThereError(f"{library.name} is damaged; install rescrnet again")
+        if sources is not None and index["sources"] != sources:
+            raise _NotThereError("the sources have changed since they were compiled")
+        return library, str(index["compiler"])
+    except FileNotFoundError:
+        raise _NotThereError("this installation has none; wheels for Linux, macOS and Windows have them") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise _NotThereError(f"{INSTALLED / _INDEX} cannot be read ({error}); install rescrnet again") from None
+
+
+def _compile(compiling: Any) -> tuple[Path, str]:
+    """Compile the sources of a checkout; several processes may do so at the same time."""
+    try:
+        INSTALLED.mkdir(exist_ok=True)
+        target, command = compiling.this_machine(), compiling.compiler()
+        for name, content in compiling.compiled_files(target, command):
+            with partial_path(INSTALLED / name, shared=True, durable=True) as partial:
+                partial.write_bytes(content)
+    except compiling.CompilationError as error:
+        raise _NotThereError(str(error)) from None
+    except OSError as error:
+        raise _NotThereError(f"{INSTALLED} cannot be written ({error.strerror})") from None
+    library, compiler = _installed()
+    for old in INSTALLED.glob("kernels-*"):
+        if old.name != library.name:
+            old.unlink(missing_ok=True)
+    return library, compiler
+
+
+def _compiling() -> Any:
+    """``kernels/compiling.py`` of the checkout; no part of the package, for an installed one compiles nothing."""
+    spec = importlib.util.spec_from_file_location("rescrnet_kernels_compiling", SOURCES / "compiling.py")
+    if spec is None or spec.loader is None:
+        raise _NotThereError(f"{SOURCES} cannot be read")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,4 +1,4 @@
-"""The compiled kernels of ``c/pixels.c``: sums over the pixels of images, and affine maps of every pixel.
+"""The compiled kernels of ``kernels/pixels.c``: sums over the pixels of images, and affine maps of every pixel.
 
 Images are (N, H, W, C), contiguous, with C a multiple of :data:`VECTOR`; float32, or bfloat16 where the processor has
 it. Matrices, factors and sums are float32 or more.
@@ -11,13 +11,11 @@ import ctypes
 import torch
 from torch import Tensor
 
-from rescrnet.ops.native import pointer, required
+from rescrnet.ops.native import call, pointer
 
 VECTOR = 16  # numbers of channels are multiples of this
-MACROS: dict[torch.dtype, tuple[str, ...]] = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
-"""By the type of the images, with what the kernels are compiled."""
 _PART = 8192  # pixels of a part where there are many
-_Size = ctypes.c_long
+_Size = ctypes.c_ssize_t
 
 
 def pixel_products(a: Tensor, b: Tensor, pivot: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -28,7 +26,7 @@ def pixel_products(a: Tensor, b: Tensor, pivot: Tensor | None = None) -> tuple[T
     products = torch.empty(n, parts, a.shape[-1], b.shape[-1])
     pointers = [pointer(tensor) for tensor in (a, b, pivot, pivot)]
     sizes = [_Size(size) for size in (n, height * width, a.shape[-1], b.shape[-1], parts)]
-    _library(a.dtype).pixel_products(*pointers, *sizes, pointer(sums), pointer(products))
+    call("pixel_products", a.dtype, *pointers, *sizes, pointer(sums), pointer(products))
     return sums.double().sum(1), products.double().sum(1)
 
 
@@ -54,7 +52,7 @@ def pixel_affine(out: Tensor, scale: Tensor, shift: Tensor, *terms: tuple[Tensor
     pointers = [pointer(tensor) for tensor in (out, x, y, *factors)]
     y_channels = 0 if y is None else y.shape[-1]
     sizes = [_Size(size) for size in (n, height, width, channels, x.shape[-1], x.stride(0), x.stride(1), y_channels)]
-    _library(out.dtype).pixel_affine(*pointers, *sizes)
+    call("pixel_affine", out.dtype, *pointers, *sizes)
     return out
 
 
@@ -62,9 +60,5 @@ def pixel_add(out: Tensor, scale: Tensor, x: Tensor, factor: Tensor, shift: Tens
     """``scale · out + factor · x + shift`` of every channel, (C) each, in place."""
     factors = [tensor.float().contiguous() for tensor in (scale, factor, shift)]
     pointers = [pointer(tensor) for tensor in (out, x, *factors)]
-    _library(out.dtype).pixel_add(*pointers, _Size(out[..., 0].numel()), _Size(out.shape[-1]))
+    call("pixel_add", out.dtype, *pointers, _Size(out[..., 0].numel()), _Size(out.shape[-1]))
     return out
-
-
-def _library(dtype: torch.dtype) -> ctypes.CDLL:
-    return required("pixels", *MACROS[dtype])

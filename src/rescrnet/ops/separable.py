@@ -1,4 +1,4 @@
-"""The compiled kernels of ``c/resblock.c``: parallel separable convolutions.
+"""The compiled kernels of ``kernels/resblock.c``: parallel separable convolutions.
 
 Images are (N, H, W, C), contiguous, with C a multiple of :data:`~rescrnet.ops.pixels.VECTOR`; float32, or bfloat16
 where the processor has it: then pixels are multiplied with weights that are rounded likewise. Weights, statistics and
@@ -8,6 +8,7 @@ sums are float32 or more.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,14 +16,14 @@ import torch
 from torch import Tensor
 
 from rescrnet.ops.buffers import empty
-from rescrnet.ops.native import kernels, pointer, required
-from rescrnet.ops.pixels import MACROS
+from rescrnet.ops.native import call, pointer
 
+LARGEST_KERNEL, LARGEST_REACH = 63, 4096  # of kernels/base.h
 _PARTS = 32  # parts in which sums over pixels are made, whoever computes them
-_Pointer, _Size = ctypes.c_void_p, ctypes.c_long
+_Pointer, _Size = ctypes.c_void_p, ctypes.c_ssize_t
 
 
-class _Branch(ctypes.Structure):  # keep in step with branch of c/layer.h
+class _Branch(ctypes.Structure):  # keep in step with branch of kernels/layer.h
     _fields_ = [
         *((name, _Size) for name in ("k", "dilation", "in", "channels", "out", "add")),
         *((name, _Pointer) for name in ("depthwise", "pointwise", "bias")),
@@ -30,7 +31,7 @@ class _Branch(ctypes.Structure):  # keep in step with branch of c/layer.h
     ]
 
 
-class _Layer(ctypes.Structure):  # keep in step with layer of c/layer.h
+class _Layer(ctypes.Structure):  # keep in step with layer of kernels/layer.h
     _fields_ = [
         *((name, _Size) for name in ("n", "height", "width", "channels")),
         *((name, _Size) for name in ("top", "left", "out_height", "out_width")),
@@ -136,7 +137,7 @@ class Separable:
         layer.top, layer.left = self.reach - cut.top, self.reach - cut.left
         layer.out_height, layer.out_width = out_height, out_width
         layer.result, layer.sums = pointer(result), pointer(sums)
-        _library(x.dtype).separable_forward(ctypes.byref(layer))
+        call("separable_forward", x.dtype, ctypes.byref(layer))
         return result
 
     def backward(
@@ -164,7 +165,7 @@ class Separable:
         sums = torch.zeros(parts, 2, channels, dtype=torch.float64) if for_input else None
         layer.grad_result, layer.factor = pointer(grad_out), pointer(factor)
         layer.grad_input, layer.affine_sums = pointer(grad_x), pointer(sums)
-        _library(x.dtype).separable_backward(ctypes.byref(layer))
+        call("separable_backward", x.dtype, ctypes.byref(layer))
         grad_weights = SeparableWeights(tuple(kernel.sum(0) for kernel in depthwise), pointwise.sum(1), bias.sum(1))
         if sums is None:
             return None, None, grad_weights
@@ -198,13 +199,10 @@ class Separable:
         return layer
 
 
-def has_kernels(dtype: torch.dtype = torch.float32) -> bool:
-    """Whether this machine has the compiled kernels for images of this type."""
-    return dtype in MACROS and all(kernels(name, *MACROS[dtype]) is not None for name in ("resblock", "pixels"))
-
-
-def _library(dtype: torch.dtype) -> ctypes.CDLL:
-    return required("resblock", *MACROS[dtype])
+def within_bounds(kernel_sizes: Sequence[int], dilations: Sequence[int]) -> bool:
+    """Whether the compiled kernels take these; they refuse others."""
+    pairs = zip(kernel_sizes, dilations, strict=True)
+    return all(k % 2 == 1 and k <= LARGEST_KERNEL and max(1, k // 2) * d <= LARGEST_REACH for k, d in pairs)
 
 
 def _parts(pixels: int) -> int:

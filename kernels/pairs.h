@@ -8,7 +8,7 @@
 
 #include "vector.h"
 
-#if defined BFLOAT16 && !defined __AVX512BF16__
+#if defined BFLOAT16 && !defined __AVX512BF16__ && !defined __ARM_FEATURE_BF16_VECTOR_ARITHMETIC
 #error "this processor does not multiply bfloat16"
 #endif
 
@@ -17,6 +17,7 @@
 enum { STEP = 2 };
 typedef unsigned short element;
 typedef int pair_bits __attribute__((may_alias));
+#ifdef __AVX512BF16__
 INLINE vector read(const element *from) {
     return (vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i_u *)from)), 16);
 }
@@ -28,13 +29,27 @@ INLINE vector pair(vector first, vector second) {
                                            5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     return (vector)_mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
 }
-INLINE vector first_of_pairs(vector pairs) { return (vector)((int_vector)pairs & 0xffff); }
 INLINE vector add_product(vector sum, vector a, vector b) {
     return (vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 }
+INLINE vector same_pair(pair_bits bits) { return (vector)_mm512_set1_epi32(bits); }
+#else
+INLINE vector read(const element *from) { return (vector)vshll_n_u16(vld1_u16(from), 16); }
+INLINE uint16x4_t rounded(vector value) { return vreinterpret_u16_bf16(vcvt_bf16_f32((float32x4_t)value)); }
+INLINE void write(element *to, vector value) { vst1_u16(to, rounded(value)); }
+INLINE vector pair(vector first, vector second) {
+    uint16x4_t a = rounded(first), b = rounded(second);
+    return (vector)vcombine_u16(vzip1_u16(a, b), vzip2_u16(a, b));
+}
+INLINE vector add_product(vector sum, vector a, vector b) {
+    return (vector)vbfdotq_f32((float32x4_t)sum, (bfloat16x8_t)a, (bfloat16x8_t)b);
+}
+INLINE vector same_pair(pair_bits bits) { return (vector)vdupq_n_s32(bits); }
+#endif
+INLINE vector first_of_pairs(vector pairs) { return (vector)((int_vector)pairs & 0xffff); }
 /* The same factor for all lanes. */
 INLINE vector add_scaled(vector sum, vector a, const float *factor) {
-    return add_product(sum, a, (vector)_mm512_set1_epi32(*(const pair_bits *)factor));
+    return add_product(sum, a, same_pair(*(const pair_bits *)factor));
 }
 #else
 enum { STEP = 1 };

@@ -17,10 +17,10 @@ INLINE void depthwise_strip(float *const *lines, size offset, const float *taps,
         const float *line = lines[ky] + offset;
         vector w[7];
         for (int t = 0; t < k; t += STEP, taps += stride) w[t] = load(taps);
-#pragma GCC unroll 32
+        UNROLL_ALL
         for (int j = 0; j < count + k - 1; j++) {
             vector a = keep_in_register(line + j * d * LANES);
-#pragma GCC unroll 8
+            UNROLL_ALL
             for (int t = 0; t < k; t += STEP)
                 if (j - t >= 0 && j - t < count) sum[j - t] = add_product(sum[j - t], w[t], a);
         }
@@ -84,12 +84,12 @@ INLINE void gradient_strip(const float *line, const float *g, size width, size d
         size x = phase;
         for (; x + (GRADIENT_STRIP - 1) * d < width; x += GRADIENT_STRIP * d) {
             vector grad[GRADIENT_STRIP];
-#pragma GCC unroll 8
+            UNROLL_ALL
             for (int p = 0; p < GRADIENT_STRIP; p += STEP) grad[p] = load(g + (x + p * d) * LANES);
-#pragma GCC unroll 16
+            UNROLL_ALL
             for (int j = 0; j < GRADIENT_STRIP + k - 1; j++) {
                 vector a = load(line + (x + j * d) * LANES);
-#pragma GCC unroll 8
+                UNROLL_ALL
                 for (int t = 0; t < k; t++)
                     if (j - t >= 0 && j - t < GRADIENT_STRIP && (j - t) % STEP == 0)
                         sum[t] = add_product(sum[t], grad[j - t], a);
@@ -97,7 +97,7 @@ INLINE void gradient_strip(const float *line, const float *g, size width, size d
         }
         for (; x < width; x += d) {
             vector grad = first_of_pairs(load(g + x * LANES));
-#pragma GCC unroll 8
+            UNROLL_ALL
             for (int t = 0; t < k; t++) sum[t] = add_product(sum[t], grad, load(line + (x + t * d) * LANES));
         }
     }

@@ -1,15 +1,19 @@
 /* The recurrence of bidirectional convolutional LSTMs over the lines of an image, float32, and its gradient.
  *
  * Every direction of every image is a chain of steps of its own, and a chain stays with one thread; forward, where
- * there are fewer chains than threads, all threads share a line and wait for each other at every step. A line lies in
+ * there are fewer chains than threads, all threads share a line and meet at every step. A line lies in
  * cache as [channels][pitch], its pixels from MARGIN on, with zeros beyond both ends.
  */
-#include <omp.h>
-#include <stdlib.h>
-
+#include "pool.h"
+#include "scan.h"
 #include "vector.h"
 
+#include <stdlib.h>
+
 enum { MARGIN = LANES };
+
+/* With them no size within a chain overflows. */
+enum { LARGEST_LENGTH = 1 << 30, LARGEST_STATE = 1 << 12 };
 
 /* Within 2e-7 of the hyperbolic tangent: an odd polynomial near zero (Moshier, Cephes), elsewhere
  * 1 - 2 / (exp(2x) + 1). */
@@ -34,23 +38,6 @@ INLINE vector hard_sigmoid(vector z) {
     return choose(gate < 1, gate, broadcast(1));
 }
 
-/* Keep in step with _Arguments of ops/convlstm_native.py. */
-typedef struct {
-    size directions, images, classes, channels, steps, length, pitch, reversed; /* reversed: of the first direction */
-    const float *x;         /* (images, classes, steps, length) */
-    const float *input;     /* (directions, 4·channels, 3, classes); gates in the order i, f, o, g */
-    const float *bias;      /* (directions, 4·channels) */
-    const float *recurrent; /* (directions, 4·channels, 3, channels) */
-    const float *dropout;   /* (directions, 4, channels, images, length) on what a gate reads of the state, or null */
-    float *state;           /* (directions, images, 2, channels, length): h and c before and after, or null */
-    float *out;             /* (directions, images, classes, steps, length): h, summed over filters */
-    float *gates;           /* (directions, images, steps, 4·channels, pitch), or null */
-    float *cells;           /* (directions, images, steps, channels, pitch), or null */
-    const float *grad_out;  /* (images, classes, steps, length) */
-    float *grad_x;          /* (directions, images, classes, steps, length) */
-    float *grad_input, *grad_bias, *grad_recurrent; /* as input, bias, recurrent, with images after directions */
-} scan;
-
 /* Lines in cache: of `channels`, with room at both ends. */
 static size line_pitch(const scan *s) { return s->pitch + 2 * MARGIN; }
 
@@ -58,17 +45,13 @@ static void put_line(float *to, size pitch, const float *from, size stride, size
     for (size c = 0; c < channels; c++) memcpy(to + c * pitch + MARGIN, from + c * stride, 4 * length);
 }
 
-/* A stretch of a line that one thread works on; `shared` where others have the rest. */
+/* A stretch of a line that one thread works on, and who that is among those who have the rest. */
 typedef struct {
     size from, to;
-    int shared;
+    pool_member own;
 } stretch;
 
-static void wait_for_others(stretch part) {
-    if (part.shared) {
-#pragma omp barrier
-    }
-}
+static stretch whole_line(const scan *s) { return (stretch){0, s->length, {0, 1}}; }
 
 static const float *dropout_of(const scan *s, size direction, size gate, size image) {
     return s->dropout + ((direction * 4 + gate) * s->channels * s->images + image) * s->length;
@@ -136,12 +119,12 @@ static void forward_chain(const scan *s, size chain, float *memory, stretch part
         memcpy(cell + c * s->pitch + part.from, state + (n + c) * s->length, 4 * here);
     if (state) put_line(now + part.from, pitch, state, s->length, n, here);
     put_line(x + part.from, pitch, image_x + (upwards ? s->steps - 1 : 0) * s->length, area, s->classes, here);
-    wait_for_others(part);
+    pool_meet(part.own);
     for (size step = 0; step < s->steps; step++) {
         size row = upwards ? s->steps - 1 - step : step, following = upwards ? row - 1 : row + 1;
         if (s->dropout) {
             recurrent_input(s, direction, image, now, masked, part);
-            wait_for_others(part);
+            pool_meet(part.own);
         }
         forward_step(s, direction, x, s->dropout ? masked : now, s->dropout ? n * pitch : 0, next, cell,
                      s->gates ? s->gates + (chain * s->steps + step) * 4 * n * s->pitch : NULL, part);
@@ -156,7 +139,7 @@ static void forward_chain(const scan *s, size chain, float *memory, stretch part
         }
         if (step + 1 < s->steps)
             put_line(next_x + part.from, pitch, image_x + following * s->length, area, s->classes, here);
-        wait_for_others(part);
+        pool_meet(part.own);
         float *other = now, *other_x = x;
         now = next, next = other;
         x = next_x, next_x = other_x;
@@ -167,29 +150,47 @@ static void forward_chain(const scan *s, size chain, float *memory, stretch part
     }
 }
 
-void convlstm_forward(const scan *s) {
-    size chains = s->directions * s->images, vectors = s->pitch / LANES;
-    if (chains < omp_get_max_threads()) {
-        float *memory = calloc(chains * forward_memory(s), 4);
-        for (size chain = 0; chain < chains; chain++) {
-#pragma omp parallel
-            {
-                size count = omp_get_num_threads(), index = omp_get_thread_num();
-                stretch part = {vectors * index / count * LANES, vectors * (index + 1) / count * LANES, 1};
-                part.to = part.to < s->length ? part.to : s->length;
-                part.from = part.from < s->length ? part.from : s->length;
-                forward_chain(s, chain, memory + chain * forward_memory(s), part);
-            }
-        }
-        free(memory);
-        return;
-    }
-#pragma omp parallel for schedule(dynamic)
+typedef struct {
+    const scan *s;
+    size chain;
+    float *memory;
+} shared_chain;
+
+static void forward_together(const void *context, pool_member member) {
+    const shared_chain *c = context;
+    size vectors = c->s->pitch / LANES, length = c->s->length;
+    size from = vectors * member.index / member.count * LANES, to = vectors * (member.index + 1) / member.count * LANES;
+    forward_chain(c->s, c->chain, c->memory, (stretch){MIN(from, length), MIN(to, length), member});
+}
+
+static void forward_alone(const void *context, size chain, float *memory) {
+    const scan *s = context;
+    memset(memory, 0, 4 * forward_memory(s));
+    forward_chain(s, chain, memory, whole_line(s));
+}
+
+static int scan_fits(const scan *s) {
+    if (!within(1, s->directions, 2) || !within(1, s->images, TOO_LARGE) || !within(1, s->steps, TOO_LARGE) ||
+        !within(1, s->length, LARGEST_LENGTH) || !within(1, s->classes, LARGEST_STATE) ||
+        !within(1, s->channels, LARGEST_STATE) || s->channels % s->classes || !within(0, s->reversed, 1))
+        return 0;
+    if (s->pitch < s->length || s->pitch > s->length + 16 || s->pitch % 16) return 0;
+    size chains = times(s->directions, s->images), weights = 12 * s->channels * MAX(s->channels, s->classes);
+    return addressable(times(chains, times(s->steps, times(4 * s->channels, s->pitch)))) &&
+           addressable(times(chains, times(weights, LANES))) && s->x && s->input && s->bias && s->recurrent;
+}
+
+ENTRY(convlstm_forward)(const scan *s, size threads) {
+    if (!s || !scan_fits(s) || !s->out || !s->gates != !s->cells) return OUT_OF_BOUNDS;
+    size chains = s->directions * s->images;
+    if (chains >= threads) return pool_share(chains, threads, forward_memory(s), forward_alone, s);
     for (size chain = 0; chain < chains; chain++) {
-        float *memory = calloc(forward_memory(s), 4);
-        forward_chain(s, chain, memory, (stretch){0, s->length, 0});
-        free(memory);
+        shared_chain c = {s, chain, calloc((size_t)forward_memory(s), 4)};
+        if (!c.memory) return OUT_OF_MEMORY;
+        pool_together(MIN(threads, s->pitch / LANES), forward_together, &c);
+        free(c.memory);
     }
+    return DONE;
 }
 
 /* The gradient by the pre-activations of a step, from those by h and by c, which becomes that by the c before. */
@@ -237,7 +238,7 @@ static void weight_gradient(const scan *s, const float *grad_z, size gates, cons
             vector sum[3] = {{0}};
             for (size l = 0; l < s->length; l += LANES) {
                 vector grad = load(grad_z + g * pitch + MARGIN + l);
-#pragma GCC unroll 3
+                UNROLL_ALL
                 for (size tap = 0; tap < 3; tap++) sum[tap] += grad * load(lines + c * pitch + MARGIN - 1 + tap + l);
             }
             for (size tap = 0; tap < 3; tap++) {
@@ -287,7 +288,7 @@ static void backward_chain(const scan *s, size direction, size image, float *mem
         step_backward(s, gates, cells, step ? cells - n * s->pitch : NULL, grad_hidden, grad_cell, grad_z);
         put_line(x, pitch, s->x + image * k * area + row * s->length, area, k, s->length);
         state_after(s, step ? gates - 4 * n * s->pitch : NULL, cells - n * s->pitch, hidden);
-        if (s->dropout) recurrent_input(s, direction, image, hidden, masked, (stretch){0, s->length, 0});
+        if (s->dropout) recurrent_input(s, direction, image, hidden, masked, whole_line(s));
         weight_gradient(s, grad_z, 4 * n, x, k, input_sums);
         for (size gate = 0; gate < 4; gate++)
             weight_gradient(s, grad_z + gate * n * pitch, n, s->dropout ? masked + gate * n * pitch : hidden, n,
@@ -307,7 +308,10 @@ static void backward_chain(const scan *s, size direction, size image, float *mem
                 const float *factor =
                     s->dropout ? dropout_of(s, direction, gate, image) + c * s->images * s->length : NULL;
                 conv_transpose(s, grad_z + gate * n * pitch, recurrent + gate * n * 3 * n, all_gates, n, c, line);
-                for (size l = 0; l < s->length; l++) to[l] += factor ? line[l] * factor[l] : line[l];
+                if (factor)
+                    for (size l = 0; l < s->length; l++) to[l] += line[l] * factor[l];
+                else
+                    for (size l = 0; l < s->length; l++) to[l] += line[l];
             }
         }
     }
@@ -316,13 +320,20 @@ static void backward_chain(const scan *s, size direction, size image, float *mem
     sum_lanes(bias_sums, 4 * n, s->grad_bias + chain * 4 * n);
 }
 
-void convlstm_backward(const scan *s) {
+static size backward_memory(const scan *s) {
     size n = s->channels, k = s->classes;
-    size floats = (k + 10 * n) * line_pitch(s) + (n + 1) * s->pitch + (12 * n * k + 12 * n * n + 4 * n) * LANES;
-#pragma omp parallel for schedule(dynamic)
-    for (size chain = 0; chain < s->directions * s->images; chain++) {
-        float *memory = calloc(floats, 4);
-        backward_chain(s, chain / s->images, chain % s->images, memory);
-        free(memory);
-    }
+    return (k + 10 * n) * line_pitch(s) + (n + 1) * s->pitch + (12 * n * k + 12 * n * n + 4 * n) * LANES;
+}
+
+static void backward_alone(const void *context, size chain, float *memory) {
+    const scan *s = context;
+    memset(memory, 0, 4 * backward_memory(s));
+    backward_chain(s, chain / s->images, chain % s->images, memory);
+}
+
+ENTRY(convlstm_backward)(const scan *s, size threads) {
+    if (!s || !scan_fits(s) || !s->gates || !s->cells || !s->grad_out || !s->grad_x || !s->grad_input ||
+        !s->grad_bias || !s->grad_recurrent)
+        return OUT_OF_BOUNDS;
+    return pool_share(s->directions * s->images, threads, backward_memory(s), backward_alone, s);
 }

@@ -12,7 +12,7 @@
 #include "depthwise.h"
 #include "layer.h"
 #include "pointwise.h"
-#include "scratch.h"
+#include "pool.h"
 #include "tiles.h"
 
 /* The largest of all branches, and what a line of it takes, floats. */
@@ -30,15 +30,17 @@ static extent largest(const layer *l) {
         d = MAX(d, b->dilation);
         e.channels = MAX(e.channels, b->channels);
     }
-    e.line = (TILE_COLUMNS + 2 * e.reach + STRIP * d) * e.channels; /* a strip may read and write beyond the end */
-    e.weights = (e.k * e.k + l->filters) * e.channels;
+    /* A strip may read and write beyond the end. */
+    e.line = times(TILE_COLUMNS + 2 * e.reach + STRIP * d, e.channels);
+    e.weights = times(e.k * e.k + l->filters, e.channels);
     return e;
 }
 
-static void forward_tile(const layer *l, tile t, double *sums) {
+static size forward_memory(extent e) { return plus(times(e.k + 1, e.line), e.weights); }
+
+static void forward_tile(const layer *l, tile t, double *sums, float *memory) {
     extent e = largest(l);
     size width = t.x1 - t.x0, stride = l->out_channels;
-    float *memory = scratch((e.k + 1) * e.line + e.weights);
     float *depthwise = memory + e.k * e.line, *weights = depthwise + e.line;
     for (size i = 0; i < l->branches; i++) {
         const branch *b = l->branch + i;
@@ -47,7 +49,7 @@ static void forward_tile(const layer *l, tile t, double *sums) {
         const float *pointwise =
             pair_rows(b->pointwise, b->channels, l->filters, 0, weights + b->k * b->k * b->channels);
         for (size phase = 0; phase < MIN(d, t.y1 - t.y0); phase++) {
-            float *lines[64];
+            float *lines[LARGEST_KERNEL];
             size loaded = 0;
             for (size y = t.y0 + phase; y < t.y1; y += d) {
                 /* The line that the last row did not reach takes the place of the one no longer reached. */
@@ -70,29 +72,33 @@ static void forward_tile(const layer *l, tile t, double *sums) {
     }
 }
 
-/* The pivots of the sums: any values amid the others, those of the tile's first pixel. */
-static void first_pivot(const layer *l, tile t, double *sums) {
+/* The pivots of the sums: any values amid the others, those of the tile's first pixel, which lies in `pixel`. */
+static void first_pivot(const layer *l, tile t, double *sums, float *memory, element *pixel) {
     layer one = *l;
-    element *pixel = malloc(sizeof(element) * l->out_channels);
     one.result = pixel - ((t.image * l->out_height + t.y0) * l->out_width + t.x0) * l->out_channels;
-    forward_tile(&one, (tile){t.image, t.y0, t.y0 + 1, t.x0, t.x0 + 1}, NULL);
+    forward_tile(&one, (tile){t.image, t.y0, t.y0 + 1, t.x0, t.x0 + 1}, NULL, memory);
     for (size f = 0; f < l->out_channels; f += LANES) {
         vector value = read(pixel + f);
         for (int i = 0; i < LANES; i++) sums[f + i] = value[i];
     }
-    free(pixel);
 }
 
-void separable_forward(const layer *l) {
-    size tiles = layer_tiles(l->n, l->out_height, l->out_width);
-#pragma omp parallel for schedule(dynamic)
-    for (size part = 0; part < l->parts; part++)
-        for (size i = part * tiles / l->parts, first = i; i < (part + 1) * tiles / l->parts; i++) {
-            tile t = tile_at(i, l->out_height, l->out_width);
-            double *sums = l->sums ? l->sums + part * 4 * l->out_channels : NULL;
-            if (sums && i == first) first_pivot(l, t, sums);
-            forward_tile(l, t, sums);
-        }
+static void forward_part(const void *context, size part, float *memory) {
+    const layer *l = context;
+    size tiles = layer_tiles(l->n, l->out_height, l->out_width), first = part * tiles / l->parts;
+    for (size i = first; i < (part + 1) * tiles / l->parts; i++) {
+        tile t = tile_at(i, l->out_height, l->out_width);
+        double *sums = l->sums ? l->sums + part * 4 * l->out_channels : NULL;
+        if (sums && i == first) first_pivot(l, t, sums, memory + l->out_channels, (element *)memory);
+        forward_tile(l, t, sums, memory + l->out_channels);
+    }
+}
+
+ENTRY(separable_forward)(const layer *l, size threads) {
+    if (!l || !layer_fits(l) || !l->result) return OUT_OF_BOUNDS;
+    extent e = largest(l);
+    if (!within(0, l->top, e.reach) || !within(0, l->left, e.reach)) return OUT_OF_BOUNDS;
+    return pool_share(l->parts, threads, plus(l->out_channels, forward_memory(e)), forward_part, l);
 }
 
 /* The gradient by scale * x + shift of a line, from that by its activation; its sums. */
@@ -144,7 +150,7 @@ static void backward_branch(const layer *l, const branch *b, tile t, branch grad
     arranged_taps(b, 1, rotated);
     memset(grad_pointwise, 0, 4 * (b->channels + 1) * l->filters);
     for (size phase = 0; phase < MIN(d, t.y1 - t.y0); phase++) {
-        float *input_lines[64], *grad_lines[64];
+        float *input_lines[LARGEST_KERNEL], *grad_lines[LARGEST_KERNEL];
         size loaded = 0;
         for (size y = t.y0 + phase; y < t.y1; y += d) {
             for (size place = (y - t.y0) / d + b->k; loaded < place; loaded++) {
@@ -187,23 +193,37 @@ static void backward_branch(const layer *l, const branch *b, tile t, branch grad
 
 static int reads_same(const branch *a, const branch *b) { return a->in == b->in; }
 
-void separable_backward(const layer *l) {
+static size backward_memory(const layer *l, extent e) {
+    size lines = plus(times(2 * e.k + 1, e.line), times(2, e.weights));
+    return plus(lines, times(2 * e.channels + 1 + TILE_COLUMNS, l->filters));
+}
+
+static void backward_part(const void *context, size part, float *memory) {
+    const layer *l = context;
     size tiles = layer_tiles(l->n, l->height, l->width);
     extent e = largest(l);
-    size memory_size = (2 * e.k + 1) * e.line + 2 * e.weights + (2 * e.channels + 1 + TILE_COLUMNS) * l->filters;
-#pragma omp parallel for schedule(dynamic)
-    for (size part = 0; part < l->parts; part++)
-        for (size i = part * tiles / l->parts; i < (part + 1) * tiles / l->parts; i++) {
-            tile t = tile_at(i, l->height, l->width);
-            float *memory = scratch(memory_size);
-            for (size j = 0; j < l->branches; j++) {
-                const branch *b = l->branch + j;
-                branch grads = {.grad_depthwise = b->grad_depthwise + part * b->k * b->k * b->channels,
-                                .grad_pointwise = b->grad_pointwise + part * b->channels * l->filters,
-                                .grad_bias = b->grad_bias + part * l->filters};
-                backward_branch(l, b, t, grads, memory, e, j > 0 && reads_same(b, b - 1),
-                                j + 1 == l->branches || !reads_same(b, b + 1),
-                                l->affine_sums ? l->affine_sums + part * 2 * l->channels : NULL);
-            }
+    for (size i = part * tiles / l->parts; i < (part + 1) * tiles / l->parts; i++) {
+        tile t = tile_at(i, l->height, l->width);
+        for (size j = 0; j < l->branches; j++) {
+            const branch *b = l->branch + j;
+            branch grads = {.grad_depthwise = b->grad_depthwise + part * b->k * b->k * b->channels,
+                            .grad_pointwise = b->grad_pointwise + part * b->channels * l->filters,
+                            .grad_bias = b->grad_bias + part * l->filters};
+            backward_branch(l, b, t, grads, memory, e, j > 0 && reads_same(b, b - 1),
+                            j + 1 == l->branches || !reads_same(b, b + 1),
+                            l->affine_sums ? l->affine_sums + part * 2 * l->channels : NULL);
         }
+    }
+}
+
+ENTRY(separable_backward)(const layer *l, size threads) {
+    if (!l || !layer_fits(l) || !l->grad_result || !l->grad_input != !l->affine_sums) return OUT_OF_BOUNDS;
+    if (l->out_height != l->height || l->out_width != l->width) return OUT_OF_BOUNDS;
+    for (size i = 0; i < l->branches; i++) {
+        const branch *b = l->branch + i;
+        size weights = times(b->k * b->k + l->filters, b->channels);
+        if (!b->grad_depthwise || !b->grad_pointwise || !b->grad_bias) return OUT_OF_BOUNDS;
+        if (!addressable(times(l->parts, weights))) return OUT_OF_BOUNDS;
+    }
+    return pool_share(l->parts, threads, backward_memory(l, largest(l)), backward_part, l);
 }

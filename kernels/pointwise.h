@@ -28,16 +28,16 @@ static void pointwise_line(float *line, size pitch, size channels, const float *
             for (size g = 0; g < channels / LANES; g++) {
                 const float *from = line + g * pitch * LANES + x * APART;
                 const float *row = weight + g * LANES / STEP * filters + f;
-#pragma GCC unroll 2
+                UNROLL(2)
                 for (int c = 0; c < LANES / STEP; c++) {
                     vector w[WIDE];
                     for (int v = 0; v < WIDE; v++) w[v] = keep_in_register(row + c * filters + v * LANES);
-#pragma GCC unroll 8
+                    UNROLL_ALL
                     for (int p = 0; p < POINTWISE_PIXELS; p++)
                         for (int v = 0; v < WIDE; v++) sum[p][v] = add_scaled(sum[p][v], w[v], from + p * APART + c);
                 }
             }
-#pragma GCC unroll 8
+            UNROLL_ALL
             for (int p = 0; p < POINTWISE_PIXELS; p++)
                 for (int v = 0; v < WIDE && x + p < width; v++) {
                     element *to = result + (x + p) * stride + f + v * LANES;
@@ -60,11 +60,11 @@ INLINE void pointwise_transpose_pixels(const float *gradient, size stride, const
     vector sum[POINTWISE_PIXELS][WIDE];
     for (int p = 0; p < count; p++)
         for (int v = 0; v < WIDE; v++) sum[p][v] = (vector){0};
-#pragma GCC unroll 2
+    UNROLL(2)
     for (size f = 0; f < filters / STEP; f++) {
         vector w[WIDE];
         for (int v = 0; v < WIDE; v++) w[v] = keep_in_register(weight + f * channels + v * LANES);
-#pragma GCC unroll 8
+        UNROLL_ALL
         for (int p = 0; p < count; p++)
             for (int v = 0; v < WIDE; v++) sum[p][v] = add_scaled(sum[p][v], w[v], gradient + p * stride + f);
     }
@@ -117,14 +117,14 @@ static void pointwise_gradient_line(float *line, size pitch, size channels, cons
         for (size c = 0; c < channels; c += SQUARE) {
             const float *from = line + c / LANES * pitch * LANES + c % LANES;
             vector sum[SQUARE][WIDE];
-#pragma GCC unroll 8
+            UNROLL_ALL
             for (int i = 0; i < SQUARE; i++)
                 for (int v = 0; v < WIDE; v++) sum[i][v] = (vector){0};
-#pragma GCC unroll 2
+            UNROLL(2)
             for (size x = 0; x < width; x += STEP) {
                 vector grad[WIDE];
                 for (int v = 0; v < WIDE; v++) grad[v] = keep_in_register(factor + x * stride + f + v * LANES);
-#pragma GCC unroll 8
+                UNROLL_ALL
                 for (int i = 0; i < SQUARE; i++)
                     for (int v = 0; v < WIDE; v++) sum[i][v] = add_scaled(sum[i][v], grad[v], from + x * LANES + i);
             }

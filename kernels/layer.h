@@ -4,7 +4,7 @@
 
 #include "pairs.h"
 
-/* Keep both structures in step with _Branch and _Layer of ops/separable.py.
+/* Keep both structures in step with _Branch and _Layer of src/rescrnet/ops/separable.py.
  *
  * One branch: k×k kernel of dilation d on the channels [in, in + channels), giving `filters` from channel `out` on. */
 typedef struct {
@@ -33,6 +33,28 @@ typedef struct {
     double *affine_sums;                      /* (parts, 2, channels): by shift, by scale */
     const branch *branch;
 } layer;
+
+/* Whether all indices that follow from these numbers lie where they should. */
+static int branch_fits(const layer *l, const branch *b) {
+    if (!within(1, b->k, LARGEST_KERNEL) || b->k % 2 == 0 || !within(1, b->dilation, LARGEST_REACH)) return 0;
+    if (b->k / 2 * b->dilation > LARGEST_REACH || !whole_vectors(b->channels)) return 0;
+    if (!within(0, b->in, l->channels) || b->in % 16 || b->in + b->channels > l->channels) return 0;
+    if (!within(0, b->out, l->out_channels) || b->out % 16 || b->out + l->filters > l->out_channels) return 0;
+    return b->depthwise && b->pointwise && b->bias;
+}
+
+static int layer_fits(const layer *l) {
+    size pixels = times(l->n, times(l->height, l->width));
+    if (!within(1, l->height, TOO_LARGE) || !within(1, l->width, TOO_LARGE) || !within(1, l->n, TOO_LARGE)) return 0;
+    if (!within(1, l->out_height, l->height) || !within(1, l->out_width, l->width)) return 0;
+    if (!whole_vectors(l->channels) || !whole_vectors(l->out_channels) || !whole_vectors(l->filters)) return 0;
+    if (!addressable(times(pixels, MAX(l->channels, l->out_channels)))) return 0;
+    if (!within(1, l->branches, LARGEST_COUNT) || !within(1, l->parts, LARGEST_COUNT)) return 0;
+    if (!l->branch || !l->x || !l->scale != !l->shift) return 0;
+    for (size i = 0; i < l->branches; i++)
+        if (!branch_fits(l, l->branch + i)) return 0;
+    return 1;
+}
 
 /* From a pixel of the input, or of the gradient of a result of the same size, what belongs to a branch. */
 INLINE const element *input_line(const layer *l, const branch *b, size image, size y, size x) {
