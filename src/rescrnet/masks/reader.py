@@ -42,7 +42,8 @@ class MaskReader:
         palette: whether palette images are read as colours, since equal indices mean different ones.
         ignore: codes of unlabelled pixels.
         ground: whether transparent pixels are the background, not unlabelled.
-        instances: width of the boundary where codes number objects, which become background, interior and boundary.
+        instances: width of the boundary, pixels, where codes number objects, which become background, interior and
+            boundary.
     """
 
     layers: tuple[str, ...] = ()
@@ -52,7 +53,7 @@ class MaskReader:
     palette: bool = False
     ignore: tuple[int, ...] = ()
     ground: bool = False
-    instances: int | None = None
+    instances: float | None = None
 
     @classmethod
     def fit(cls, masks: Sequence[Mapping[str, Origin]], index_limit: int) -> MaskReader:
