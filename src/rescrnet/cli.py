@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from rescrnet import __version__
+from rescrnet.cli_objects import ObjectsOfPredictions, check_object_classes, objects, print_counts
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
 from rescrnet.wording import count, one_line
 
@@ -177,6 +178,10 @@ def predict(
     out: Out,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write them, float32.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the classes over the image.")] = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Also number and measure objects; writes probabilities too.")
+    ] = False,
+    object_class: Annotated[list[str] | None, typer.Option(help="Class of the objects, repeatable.")] = None,
     format_: Annotated[str | None, typer.Option("--format", help="png, tiff or ome-zarr; else as the image.")] = None,
     label: Annotated[str | None, typer.Option(help="Put masks into the OME-Zarr images, as labels/NAME.")] = None,
     level: Annotated[int, typer.Option(min=0, help="Of an image pyramid, 0 the finest.")] = 0,
@@ -219,7 +224,12 @@ def predict(
         typer.echo(f"note: {note}", err=True)
     found = replace(found, images=join_channels(found.images, loaded.card.in_channels))
     keep_freed_memory()
-    write, read = WriteOptions(probabilities, overlay, format_, label), ReadOptions(level, fill_missing, rescale)
+    found_objects = objects or bool(object_class)
+    if found_objects and label is not None:
+        raise UsageError("--objects, --label", "are both given", "leave --label out, objects are measured in a folder")
+    check_object_classes(loaded, object_class or [])
+    write = WriteOptions(probabilities or found_objects, overlay, format_, label)
+    read = ReadOptions(level, fill_missing, rescale)
     failures: list[str] = []
 
     def failed(image: str, error: RescrnetError) -> None:
@@ -229,14 +239,24 @@ def predict(
     try:
         with executor(workers, dask) as running, progress(len(found.images)) as advance:
             resources = Resources(allowed, scratch=scratch, executor=running)
+            of_objects = ObjectsOfPredictions(tuple(object_class or ()), read, resources, [])
             masks = predict_files(
-                loaded, found, out, write, read=read, resources=resources, advance=advance, failed=failed
+                loaded,
+                found,
+                out,
+                write,
+                read=read,
+                resources=resources,
+                advance=advance,
+                failed=failed,
+                then=of_objects if found_objects else None,
             )
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
     where = out if label is None else f"labels/{label} of the images"
     typer.echo(f"{count(len(masks), 'mask')} in {where}")
+    print_counts(of_objects.counts, len(masks))
     if failures:
         typer.echo(
             f"rescrnet: {len(failures)} of {count(len(found.images), 'image')} could not be predicted, "
@@ -244,6 +264,9 @@ def predict(
             err=True,
         )
         raise typer.Exit(1)
+
+
+app.command()(objects)
 
 
 @app.command()

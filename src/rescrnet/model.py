@@ -26,11 +26,12 @@ from rescrnet.images.array_like import channels_come_first, check_array, why_unl
 from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.nn.build import Initialization, Network, build_network
+from rescrnet.object_settings import ObjectSettings, default_settings
 from rescrnet.records import Record
 from rescrnet.wording import count, one_line
 
-FORMAT = 3
-_OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
+FORMAT = 4
+_OLDER = (1, 2, 3)  # formats that lack what was added since, or have other names for it, and nothing else
 _MAGNIFIED = 1.5 - 1e-6  # the factor from which on another size of a pixel is warned of
 BEST, LAST = "best.safetensors", "last.safetensors"
 
@@ -88,6 +89,8 @@ class ModelCard(Record):
     pixel_size: tuple[PositiveFloat, PositiveFloat] | None = None
     """Of the training images, their median: down and across, in micrometres; None where their files do not say."""
     resize: tuple[int, int] | None = None
+    objects: dict[str, ObjectSettings] = {}
+    """How the objects of each class that has any are told apart, fitted on the training images."""
     provenance: Provenance = None
     """Where the weights come from; None where nobody knows."""
 
@@ -102,6 +105,12 @@ class ModelCard(Record):
     def classes(self) -> list[ClassEntry]:
         """The classes in the order of their indices."""
         return self.masks.classes
+
+    @property
+    def object_settings(self) -> dict[str, ObjectSettings]:
+        """How objects are told apart, by class: as was fitted, or by the names of the classes where nothing was."""
+        numbered = self.masks.instance_boundary is not None
+        return self.objects or default_settings([entry.name for entry in self.classes], numbered=numbered)
 
     @property
     def trained(self) -> TrainedOn | None:
