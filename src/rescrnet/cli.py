@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from rescrnet import __version__
-from rescrnet.cli_objects import ObjectsOfPredictions, check_object_classes, objects, print_counts
+from rescrnet.cli_objects import (
+    ObjectsOfPredictions,
+    check_object_classes,
+    describe_objects,
+    objects,
+    print_counts,
+    print_object_scores,
+)
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
 from rescrnet.wording import count, one_line
 
@@ -385,6 +392,7 @@ def _print_scores(evaluation: Evaluation) -> None:
     for name, scores in zip(evaluation.classes, evaluation.counts.per_class(), strict=True):
         classes.add_row(Text(name), *(text(scores[key]) for key in names))
     console.print(classes)
+    print_object_scores(evaluation, console)
 
 
 def _print_info(model: SegmentationModel) -> None:
@@ -405,6 +413,7 @@ def _print_info(model: SegmentationModel) -> None:
         "epoch": trained.epoch if trained else "–",
         "validation Tanimoto": trained.val_tanimoto if trained else "–",
         **({"imported from": imported} if imported else {}),
+        **describe_objects(card.object_settings),
     }
     for key, value in rows.items():
         typer.echo(f"{key}: {value}")

@@ -13,10 +13,14 @@ import typer
 from rescrnet.wording import count
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from rescrnet.inference.inputs import Input
     from rescrnet.inference.options import ReadOptions
     from rescrnet.inference.resources import Resources
     from rescrnet.model import SegmentationModel
+    from rescrnet.object_settings import ObjectSettings
+    from rescrnet.scoring.evaluate import Evaluation
 
 
 class SplitName(StrEnum):
@@ -117,6 +121,36 @@ def print_counts(counts: list[tuple[str, int]], images: int) -> None:
     for name in dict.fromkeys(name for name, _ in counts):
         total = sum(number for other, number in counts if other == name)
         typer.echo(f"{name}: {count(total, 'object')} in {count(images, 'image')}")
+
+
+def print_object_scores(evaluation: Evaluation, console: Console) -> None:
+    """Print how well the objects of each class agree, where there are any."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if not any(counts.true or counts.predicted for counts in evaluation.object_counts.values()):
+        return
+    columns = ("true", "found", "F1 at 0.5", "AP at 0.5", "AP 0.5–0.9", "PQ", "split", "merged")
+    table = Table(title="objects, matched where intersection over union is at least 0.5")
+    for column in ("objects of", *columns):
+        table.add_column(column, overflow="fold")
+    for name, counts in evaluation.object_counts.items():
+        at = counts.at(0.5)
+        scores = [at["f1"], at["average_precision"], counts.mean_average_precision, at["panoptic_quality"]]
+        cells = ["–" if score is None else f"{score:.3f}" for score in scores]
+        numbers = (counts.true, counts.predicted, *cells, counts.split, counts.merged)
+        table.add_row(Text(name), *map(str, numbers))
+    console.print(table)
+
+
+def describe_objects(settings: dict[str, ObjectSettings]) -> dict[str, str]:
+    """How the objects of each class are told apart, in a line each."""
+    described = {}
+    for name, one in settings.items():
+        shown = {key: value for key, value in one.model_dump(exclude_defaults=True).items() if key != "split"}
+        parts = [one.split, *(f"{key} {value}" for key, value in shown.items())]
+        described[f"objects of {name}"] = ", ".join(parts)
+    return described
 
 
 def check_object_classes(model: SegmentationModel, classes: list[str]) -> None:

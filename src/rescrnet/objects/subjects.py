@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rescrnet.checking.check import judge
 from rescrnet.classes import IGNORE, ClassEntry, coloured
 from rescrnet.datasets.read import read_dataset
 from rescrnet.errors import DataError, UsageError
@@ -163,8 +164,6 @@ def _is_dataset(folder: Path) -> bool:
 
 def _of_dataset(folder: Path) -> list[Subject]:
     """The images of a dataset with their true masks."""
-    from rescrnet.checking.check import judge
-
     dataset = judge(read_dataset(folder), essential=True).require()
     settings = default_settings(
         [entry.name for entry in dataset.classes], numbered=dataset.table.reader.instances is not None
