@@ -151,10 +151,13 @@ def write_coco(path: Path, images: Sequence[CocoImage], classes: Sequence[str]) 
         file.write(f'{head[:-1]}, "annotations": [')
         for number, image in enumerate(images, start=1):
             for category, name in enumerate(classes, start=1):
-                for line in image.lines[name].open(encoding="utf-8") if name in image.lines else ():
-                    written += 1
-                    about = f'{{"id": {written}, "image_id": {number}, "category_id": {category}, '
-                    file.write((",\n" if written > 1 else "\n") + about + line.strip().removeprefix("{"))
+                if name not in image.lines:
+                    continue
+                with image.lines[name].open(encoding="utf-8") as lines:
+                    for line in lines:
+                        written += 1
+                        about = f'{{"id": {written}, "image_id": {number}, "category_id": {category}, '
+                        file.write((",\n" if written > 1 else "\n") + about + line.strip().removeprefix("{"))
         file.write("\n]}\n")
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from rescrnet.checking.check import judge
 from rescrnet.classes import IGNORE, ClassEntry, coloured
+from rescrnet.config import validate
 from rescrnet.datasets.read import read_dataset
 from rescrnet.errors import DataError, UsageError
 from rescrnet.images.npy import RawArray
@@ -24,6 +25,7 @@ from rescrnet.object_settings import ObjectSettings, default_settings
 from rescrnet.wording import size
 
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
+_WHERE = "settings of objects"
 _PROBABILITIES, _OVERLAY = "_probabilities", "_overlay"
 
 
@@ -241,7 +243,7 @@ def chosen_settings(
             )
         changes = _in_pixels(changes, subject.pixel_size)
     if subject.legend is None:
-        return {"object": ObjectSettings.model_validate(changes)}
+        return {"object": validate(ObjectSettings, changes, _WHERE)}
     legend = subject.legend
     if unknown := [name for name in (*classes, *filter(None, [changes.get("boundary")])) if name not in legend.names]:
         raise UsageError(f"class '{unknown[0]}'", "is unknown", f"expected {', '.join(legend.names)}")
@@ -251,7 +253,7 @@ def chosen_settings(
     found = {}
     for name in asked:
         settings = legend.settings.get(name) or next(iter(default_settings(legend.names).values()), ObjectSettings())
-        settings = ObjectSettings.model_validate({**dict(settings), **changes})
+        settings = validate(ObjectSettings, {**dict(settings), **changes}, _WHERE)
         if settings.boundary == name:
             settings = settings.model_copy(update={"boundary": None, "with_boundary": False, "split": "parts"})
         if changes.get("split") == "watershed" and settings.boundary is None:
