@@ -341,7 +341,8 @@ def demo(
     from rescrnet.config import resolve
     from rescrnet.datasets.synthetic import write_dataset
     from rescrnet.inference.folder import predict_files
-    from rescrnet.inference.options import WriteOptions
+    from rescrnet.inference.options import ReadOptions, WriteOptions
+    from rescrnet.inference.resources import Resources
     from rescrnet.reporting.page import report as write_report
     from rescrnet.scoring.evaluate import evaluate as evaluate_model
     from rescrnet.training.train import train as train_run
@@ -351,7 +352,17 @@ def demo(
     small = {"training.epochs": epochs, "data.patch_size": 160, "training.batch_size": 2}
     write_dataset("fm", out / "data", train=24, val=4, size=(144, 192))
     model = train_run(out / "data", out / "run", resolve("laptop", overrides=small))
-    predict_files(model, [out / "data/val_local/images/img"], out / "masks", WriteOptions(overlay=True))
+    read, resources, counts = ReadOptions(), Resources(), list[tuple[str, int]]()
+    predict_files(
+        model,
+        [out / "data/val_local/images/img"],
+        out / "masks",
+        WriteOptions(probabilities=True, overlay=True),
+        read=read,
+        resources=resources,
+        then=ObjectsOfPredictions((), read, resources, counts),
+    )
+    print_counts(counts, 4)
     _print_scores(evaluate_model(model, out / "data", out / "scores"))
     typer.echo(write_report(out / "run"))
 

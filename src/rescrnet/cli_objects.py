@@ -130,7 +130,7 @@ def print_object_scores(evaluation: Evaluation, console: Console) -> None:
 
     if not any(counts.true or counts.predicted for counts in evaluation.object_counts.values()):
         return
-    columns = ("true", "found", "F1 at 0.5", "AP at 0.5", "AP 0.5–0.9", "PQ", "split", "merged")
+    columns = ("true", "found", "F1", "AP", "AP to 0.9", "PQ", "split", "merged")
     table = Table(title="objects, matched where intersection over union is at least 0.5")
     for column in ("objects of", *columns):
         table.add_column(column, overflow="fold")
