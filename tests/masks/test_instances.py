@@ -63,6 +63,20 @@ def test_objects_that_touch_stay_apart_by_a_pixel_and_none_is_lost_whatever_thei
     assert ((classes > 0) == (labels > 0)).all()
 
 
+def test_an_object_with_a_waist_stays_one_and_one_in_two_places_keeps_both():
+    dumbbell = np.zeros((40, 80), int)
+    for place, radius in (((20, 20), 12), ((20, 48), 10)):
+        rows, columns = np.indices(dumbbell.shape)
+        dumbbell[(rows - place[0]) ** 2 + (columns - place[1]) ** 2 <= radius**2] = 7
+    dumbbell[18:23, 20:48] = 7
+    interior = instances_to_classes(dumbbell, 4) == 1
+    assert label(interior)[1] == 1
+    assert interior[20, 20]
+    dumbbell[:, 34] = 0
+    interior = instances_to_classes(dumbbell, 4) == 1
+    assert label(interior)[1] == 2
+
+
 def test_between_objects_of_one_pixel_that_touch_one_is_boundary():
     classes = instances_to_classes(np.array([[0, 0, 0, 0, 0], [0, 1, 2, 3, 0], [0, 0, 0, 0, 0]]), 2)
     assert classes[1].tolist() == [0, 1, 2, 1, 0]

@@ -24,8 +24,9 @@ def instances_to_classes(
 
     The boundary is the outermost ``width`` pixels of each object, by Euclidean distance, towards the background and
     towards other objects; the border of the image is none. Of an object that is too thin for that, at most half its
-    depth is boundary, so that it is not lost. Between the interiors of two objects lies a pixel at least, whatever
-    their sizes; for that an object that is all surrounded by others as thin may become all boundary.
+    depth is boundary, so that it is not lost; where a waist cuts an interior in parts, the largest is kept. Between the
+    interiors of two objects lies a pixel at least, whatever their sizes; for that an object that is all surrounded by
+    others as thin may become all boundary.
 
     Args:
         labels: YX, 0 background, any other number an object.
@@ -43,6 +44,7 @@ def instances_to_classes(
     depth = distance_transform_edt(~rim) if rim.any() else np.full(labels.shape, np.inf)
     interior = objects & ~rim & (depth >= width)
     _keep_thin_objects(np.where(objects, labels, 0), depth, interior)
+    _keep_one_part(labels, interior)
     return np.where(objects, np.where(interior, 1, 2), 0).astype(np.uint8)
 
 
@@ -58,10 +60,29 @@ def _keep_thin_objects(labels: NDArray[np.integer], depth: NDArray[np.float64], 
         own = places[around] == place
         deepest = depth[around][own].max()
         if deepest:
-            interior[around] |= own & (depth[around] > deepest / 2)
+            core = own & (depth[around] > deepest / 2)
         else:  # it is at most two pixels thin: as much of it as touches no other interior
-            others = interior[around] & ~own
-            interior[around] |= own & ~maximum_filter(others, 3, mode="constant")
+            core = own & ~maximum_filter(interior[around] & ~own, 3, mode="constant")
+        interior[around] |= core
+
+
+def _keep_one_part(labels: NDArray[np.integer], interior: NDArray[np.bool_]) -> None:
+    """Leave the largest part alone of an interior that a waist cuts in several: one object is to stay one.
+
+    An object that itself lies in several places keeps an interior in each.
+    """
+    parts, count = label(interior)
+    if count == len(np.unique(labels[interior])):
+        return
+    from skimage.measure import label as label_values  # takes a tenth of a second, and most masks do without
+
+    places = label_values(labels, background=0, connectivity=2)
+    sizes, (_, first) = np.bincount(parts.ravel()), np.unique(parts, return_index=True)
+    owner = places.ravel()[first]
+    order = np.lexsort((-sizes[1:], owner[1:])) + 1  # the parts of each object, the largest first
+    largest = np.zeros(count + 1, bool)
+    largest[order[np.unique(owner[order], return_index=True)[1]]] = True
+    interior &= largest[parts]
 
 
 def width_in_pixels(width: str, pixel_sizes: Iterable[tuple[float, float]], where: object) -> float:
