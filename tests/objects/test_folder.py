@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -342,6 +343,26 @@ def test_what_cannot_be_done_is_said_in_one_line_and_leaves_nothing(case, tmp_pa
     assert err.count("\n") == 1
     assert re.search(expected, err), err
     assert not Path("out").exists()
+
+
+def test_results_that_would_have_one_name_are_refused(tmp_path, monkeypatch, capsys):
+    masks = predicted(tmp_path / "masks")
+    legend = [{"index": index, "name": name} for index, name in enumerate(("back ground", "a b", "a/b"))]
+    (masks / "classes.json").write_text(json.dumps(legend))
+    code, _, err = call(monkeypatch, capsys, masks, "--out", tmp_path / "out")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "its result would have the name of that of a b in" in err
+
+
+def test_objects_beside_masks_are_no_masks_but_a_folder_of_that_name_may_hold_some(tmp_path):
+    masks = predicted(tmp_path / "masks")
+    write_objects(find_subjects([masks], None), masks / "objects")
+    assert [one.place for one in find_subjects([masks], None)] == ["a"]
+    (masks / "objects").rename(masks / "more")
+    assert [one.place for one in find_subjects([masks], None)] == ["a"]
+    shutil.copytree(masks, tmp_path / "all/objects", ignore=shutil.ignore_patterns("more"))
+    (tmp_path / "all/objects/classes.json").rename(tmp_path / "all/classes.json")
+    assert [one.place for one in find_subjects([tmp_path / "all"], None)] == ["objects/a"]
 
 
 def test_more_objects_than_16_bits_number_are_refused(tmp_path, monkeypatch, capsys):

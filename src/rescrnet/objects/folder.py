@@ -18,7 +18,7 @@ import numpy as np
 
 from rescrnet.atomic import write_atomically, write_folder
 from rescrnet.display import save_png
-from rescrnet.errors import UsageError
+from rescrnet.errors import DataError, UsageError
 from rescrnet.images.npy import RawArray
 from rescrnet.images.stack import Axis, Source, Stack
 from rescrnet.inference.file import stamp
@@ -41,7 +41,7 @@ from rescrnet.objects.export import (
 from rescrnet.objects.find import BYTES, Objects, find_objects, numbered_objects
 from rescrnet.objects.measure import measure
 from rescrnet.objects.scratch import OnDisk
-from rescrnet.objects.subjects import SourceScores, Subject, by_region, chosen_settings, class_pixels
+from rescrnet.objects.subjects import SETTINGS, SourceScores, Subject, by_region, chosen_settings, class_pixels
 from rescrnet.objects.table import (
     ObjectTable,
     columns_of,
@@ -132,12 +132,25 @@ def write_objects(
     options = options or ObjectOptions()
     options.check()
     every = []
+    taken: dict[str, str] = {}
     for subject in subjects:
         subject.check()
-        every.append((subject, chosen_settings(subject, options.classes, options.changes, options.micrometres)))
+        settings = chosen_settings(subject, options.classes, options.changes, options.micrometres)
+        every.append((subject, settings))
+        for name in settings:
+            what, result = f"{name} in {subject.name}", f"{subject.place}_{_in_file_names(name)}"
+            if result.casefold() in taken:
+                found = f"its result would have the name of that of {taken[result.casefold()]}, {result}"
+                raise DataError(what, found, "rename one of the two, or find them in separate calls")
+            taken[result.casefold()] = what
     batch = _Batch(every, options, resources or Resources(), advance)
     write_folder(Path(out), batch.run, resumable=True)
     return batch.tables
+
+
+def _in_file_names(name: str) -> str:
+    """The name of a class without what file systems do not like."""
+    return re.sub(r"[^\w.-]+", "-", name)
 
 
 @dataclass
@@ -203,7 +216,7 @@ class _Batch:
         }
         first = next(iter(used.values()), {})
         content = first if all(one == first for one in used.values()) else used
-        (folder / "objects.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        (folder / SETTINGS).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass
@@ -227,8 +240,7 @@ class _OneClass:
     def base(self) -> Path:
         """The results but for what follows their names."""
         place = self.folder / self.subject.place
-        name = re.sub(r"[^\w.-]+", "-", self.name)
-        return place.with_name(f"{place.name}_{name}")
+        return place.with_name(f"{place.name}_{_in_file_names(self.name)}")
 
     @property
     def journal(self) -> Journal:

@@ -25,6 +25,8 @@ from rescrnet.object_settings import ObjectSettings, default_settings
 from rescrnet.wording import size
 
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
+SETTINGS = "objects.json"
+"""The file in every folder of objects that says how they were told apart."""
 _WHERE = "settings of objects"
 _PROBABILITIES, _OVERLAY = "_probabilities", "_overlay"
 
@@ -125,7 +127,7 @@ def find_subjects(
             files.append(path)
     if not files:
         return found
-    masks = [one for one in find_inputs(files, recursive=True).images if not one.place.startswith("objects/")]
+    masks = [one for one in find_inputs(files, recursive=True).images if not _is_result(one.files[0])]
     stems = {one.files[0].parent / image_stem(one.files[0]) for one in masks}
     known = _images_in(images)
     for one in masks:
@@ -155,6 +157,11 @@ def find_subjects(
             )
         )
     return found
+
+
+def _is_result(file: Path) -> bool:
+    """Whether a file lies in a folder that was written here."""
+    return any((folder / SETTINGS).is_file() for folder in file.absolute().parents[:3])
 
 
 def _is_dataset(folder: Path) -> bool:

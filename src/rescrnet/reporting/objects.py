@@ -15,12 +15,23 @@ from rescrnet.datasets.dataset import Sample
 from rescrnet.display import hex_to_rgb, to_display
 from rescrnet.objects.draw import edges_of, outlined
 from rescrnet.objects.match import ObjectCounts, best_overlaps
-from rescrnet.reporting.figures import INK, TRAINING, VALIDATION, Picture, picture, plain_axes, svg
+from rescrnet.reporting.figures import (
+    INK,
+    LARGEST,
+    TRAINING,
+    VALIDATION,
+    Picture,
+    picture,
+    plain_axes,
+    shrunk,
+    svg,
+)
 from rescrnet.wording import count
 
 _TRUTH, _FOUND = "#00d5ff", "#ffd700"  # outlines: cyan and yellow stand out from tissue and from each other
 _MOST_IMAGES, _MOST_DIFFERENT, _MOST_ROWS = 4, 8, 200
 _SMALL_PICTURE, _CROP = 300, 160  # pixels: smaller images are drawn larger; the side of a crop
+_LOSSLESS = 512 * 512  # pixels; larger pictures are stored as JPEG
 _MATCHED = 0.5
 
 Labels = NDArray[np.int32]
@@ -145,7 +156,8 @@ def _outlines(one: Compared) -> Picture:
     drawn = outlined(one.sample.image, one.found, _FOUND, scale=scale).copy()
     only = edges_of(one.true.repeat(scale, 0).repeat(scale, 1)) & ~edges_of(one.found.repeat(scale, 0).repeat(scale, 1))
     drawn[only] = hex_to_rgb(_TRUTH)
-    return picture(one.sample.stem, Image.fromarray(drawn), "PNG" if drawn.size < 1_500_000 else "JPEG")
+    shown = shrunk(Image.fromarray(drawn), LARGEST, Image.Resampling.BOX)
+    return picture(one.sample.stem, shown, "PNG" if shown.width * shown.height < _LOSSLESS else "JPEG")
 
 
 def _most_different(compared: Sequence[Compared]) -> list[Picture]:
