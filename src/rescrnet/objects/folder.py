@@ -188,7 +188,7 @@ class _Batch:
         about = [
             [
                 subject.place,
-                [stamp(file) for file in subject.files],
+                [*(stamp(file) for file in subject.files), subject.content],
                 subject.pixel_size,
                 {name: how.model_dump() for name, how in settings.items()},
             ]

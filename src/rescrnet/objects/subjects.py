@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class Subject:
         image: whose intensities are measured, where it is there.
         pixel_size: height and width of a pixel, micrometres, where known.
         files: that it is read from.
+        content: a hash of what is no file.
     """
 
     place: str
@@ -75,6 +77,7 @@ class Subject:
     image: Stack | None = None
     pixel_size: tuple[float, float] | None = None
     files: tuple[Path, ...] = ()
+    content: str = ""
 
     @property
     def name(self) -> str:
@@ -145,15 +148,16 @@ def find_subjects(
                 file, f"has no image of its name in {images}", f"expected {stem}.*; leave --images out, or add it"
             )
         opened = None if image is None else open_image(image)
+        probabilities = None if numbered else _probabilities_of(file)
         found.append(
             Subject(
                 place=one.place,
                 mask=mask,
                 legend=None if numbered else _legend(file, names),
-                probabilities=None if numbered else _probabilities_of(file),
+                probabilities=probabilities,
                 image=opened,
                 pixel_size=(opened.pixel_size if opened else None) or mask.pixel_size,
-                files=tuple(path for path in (file, image) if path),
+                files=tuple(path for path in (file, image, probabilities and probabilities.path) if path),
             )
         )
     return found
@@ -185,7 +189,7 @@ def _of_dataset(folder: Path) -> list[Subject]:
             legend=legend,
             image=wrap(sample.image, "yxc", name=sample.stem),
             pixel_size=sample.pixel_size,
-            files=(folder,),
+            content=hashlib.sha256(sample.mask.tobytes() + sample.image.tobytes()).hexdigest(),
         )
         for sample in (*dataset.train, *dataset.val)
     ]
