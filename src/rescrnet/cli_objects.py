@@ -112,6 +112,11 @@ def objects(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on", err=True)
         raise typer.Exit(130) from None
+    for first in dict.fromkeys(one.legend.names[0] for one in subjects if one.legend and one.legend.is_guess):
+        if not class_:
+            typer.echo(
+                f"note: no class is called background, '{first}' is taken for it; --class says otherwise", err=True
+            )
     print_counts([(table.name, len(table)) for table in tables], len(subjects))
     typer.echo(f"tables and label images in {out}")
 

@@ -56,13 +56,16 @@ def boundary_among(classes: Sequence[str]) -> str | None:
     return next((name for name in classes if _BOUNDARY.search(name)), None)
 
 
+def names_no_background(classes: Sequence[str]) -> bool:
+    """Whether no name tells what is background or boundary, so that the first class is taken for the background."""
+    return boundary_among(classes) is None and not any(_GROUND.match(name) for name in classes)
+
+
 def object_classes(classes: Sequence[str]) -> list[str]:
     """The classes that by their names have objects: all but a boundary and the background, which otherwise is the
     first."""
     boundary = boundary_among(classes)
-    grounds = {name for name in classes if _GROUND.match(name)}
-    if not grounds and boundary is None:
-        grounds = {classes[0]}
+    grounds = {classes[0]} if names_no_background(classes) else {name for name in classes if _GROUND.match(name)}
     return [name for name in classes if name != boundary and name not in grounds]
 
 

@@ -365,6 +365,15 @@ def test_objects_beside_masks_are_no_masks_but_a_folder_of_that_name_may_hold_so
     assert [one.place for one in find_subjects([tmp_path / "all"], None)] == ["objects/a"]
 
 
+def test_a_background_that_is_guessed_is_said(tmp_path, monkeypatch, capsys):
+    masks = predicted(tmp_path / "masks")
+    for number, names in enumerate((CLASSES, ("red", "green", "blue"))):
+        (masks / "classes.json").write_text(json.dumps([{"index": i, "name": name} for i, name in enumerate(names)]))
+        code, _, err = call(monkeypatch, capsys, masks, "--out", tmp_path / f"out{number}")
+        assert code == 0, err
+        assert ("'red' is taken for it; --class says otherwise" in err) == (names[0] == "red")
+
+
 def test_more_objects_than_16_bits_number_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(objects_folder._MOST, 16, 3)
     predicted(tmp_path / "masks")

@@ -22,7 +22,7 @@ from rescrnet.images.open import image_stem, list_images, open_image, wrap
 from rescrnet.images.stack import Source, Stack
 from rescrnet.inference.inputs import LEGEND, find_inputs
 from rescrnet.inference.region import Region, grid
-from rescrnet.object_settings import ObjectSettings, default_settings
+from rescrnet.object_settings import ObjectSettings, default_settings, names_no_background
 from rescrnet.wording import size
 
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
@@ -48,6 +48,11 @@ class Legend:
     def names(self) -> list[str]:
         """The names of the classes."""
         return [entry.name for entry in self.classes]
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether it is but their order that tells which classes have objects."""
+        return names_no_background(self.names) and self.settings == default_settings(self.names)
 
     @classmethod
     def named(cls, names: Sequence[str]) -> Legend:
