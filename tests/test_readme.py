@@ -55,7 +55,7 @@ def test_the_six_commands_then_the_python_lines(work, monkeypatch):
     for command in commands:
         run(command, monkeypatch)
     assert sorted(path.name for path in (work / "masks").iterdir()) == ["08.png", "08_overlay.png", "classes.json"]
-    assert {path.name for path in (work / "scores").iterdir()} == {"scores.json", "scores.csv"}
+    assert {path.name for path in (work / "scores").iterdir()} == {"scores.json", "scores.csv", "objects.csv"}
     assert (work / "run" / "report.html").is_file()
     assert (work / "check.html").is_file()
 

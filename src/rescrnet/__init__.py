@@ -11,6 +11,8 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Config": "rescrnet.config:Config",
     "Hardware": "rescrnet.training.hardware:Hardware",
+    "ObjectOptions": "rescrnet.objects.folder:ObjectOptions",
+    "ObjectSettings": "rescrnet.object_settings:ObjectSettings",
     "ReadOptions": "rescrnet.inference.options:ReadOptions",
     "ResCRNet": "rescrnet.nn.network:ResCRNet",
     "RescrnetError": "rescrnet.errors:RescrnetError",
@@ -20,6 +22,7 @@ _PUBLIC = {
     "check": "rescrnet.checking.check:check",
     "configure": "rescrnet.config:resolve",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
+    "find_subjects": "rescrnet.objects.subjects:find_subjects",
     "import_keras": "rescrnet.exchange.keras:import_keras",
     "load": "rescrnet.model:load",
     "load_keras": "rescrnet.exchange.keras:load_keras",
@@ -28,6 +31,7 @@ _PUBLIC = {
     "report": "rescrnet.reporting.page:report",
     "resume": "rescrnet.training.train:resume",
     "train": "rescrnet.training.train:train",
+    "write_objects": "rescrnet.objects.folder:write_objects",
 }
 """Every public name, and the module and the name there that it stands for."""
 
@@ -49,6 +53,10 @@ if TYPE_CHECKING:
     from rescrnet.model import SegmentationModel as SegmentationModel
     from rescrnet.model import load as load
     from rescrnet.nn.network import ResCRNet as ResCRNet
+    from rescrnet.object_settings import ObjectSettings as ObjectSettings
+    from rescrnet.objects.folder import ObjectOptions as ObjectOptions
+    from rescrnet.objects.folder import write_objects as write_objects
+    from rescrnet.objects.subjects import find_subjects as find_subjects
     from rescrnet.reporting.page import report as report
     from rescrnet.scoring.evaluate import evaluate as evaluate
     from rescrnet.training.hardware import Hardware as Hardware

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, PositiveInt, field_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, StringConstraints, field_validator
 
 from rescrnet.records import Record
 
@@ -21,6 +21,10 @@ def _is_given(value: Any) -> Any:
 
 MaskValues = Annotated[int | str | list[int | str], BeforeValidator(_is_given)]
 """Values in masks: grey values or indices, colours ``"#rrggbb"``, names of folders or layers."""
+
+
+Micrometres = Annotated[str, StringConstraints(pattern=r"^\s*[0-9]*\.?[0-9]+\s*(µm|μm|um)\s*$")]
+"""A length such as ``"0.5 µm"``."""
 
 
 class ClassEntry(Record):
@@ -64,8 +68,9 @@ class MaskDeclaration(Record):
     ignore: MaskValues = []
     """Values of unlabelled pixels: numbers, colours "#rrggbb", or background. Transparent pixels, NaN and -1 are
     unlabelled by themselves."""
-    instance_boundary: PositiveInt | None = None
-    """The masks number objects: make background, interior and boundary of them, the boundary this many pixels wide."""
+    instance_boundary: PositiveInt | PositiveFloat | Micrometres | None = None
+    """The masks number objects: make background, interior and boundary of them, the boundary this many pixels wide, or
+    as wide as a length such as ``0.5 µm``."""
 
     @field_validator("classes")
     @classmethod

@@ -15,6 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from rescrnet import __version__
+from rescrnet.cli_objects import (
+    ObjectsOfPredictions,
+    check_object_classes,
+    describe_objects,
+    objects,
+    print_counts,
+    print_object_scores,
+)
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
 from rescrnet.wording import count, one_line, printable
 
@@ -179,6 +187,10 @@ def predict(
     out: Out,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write them, float32.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the classes over the image.")] = False,
+    objects: Annotated[
+        bool, typer.Option("--objects", help="Also number and measure objects; writes probabilities too.")
+    ] = False,
+    object_class: Annotated[list[str] | None, typer.Option(help="Class of the objects, repeatable.")] = None,
     format_: Annotated[str | None, typer.Option("--format", help="png, tiff or ome-zarr; else as the image.")] = None,
     label: Annotated[str | None, typer.Option(help="Put masks into the OME-Zarr images, as labels/NAME.")] = None,
     level: Annotated[int, typer.Option(min=0, help="Of an image pyramid, 0 the finest.")] = 0,
@@ -223,7 +235,11 @@ def predict(
         _echo(f"note: {note}", err=True)
     found = replace(found, images=join_channels(found.images, loaded.card.in_channels))
     keep_freed_memory()
-    write = WriteOptions(probabilities, overlay, format_, label)
+    found_objects = objects or bool(object_class)
+    if found_objects and label is not None:
+        raise UsageError("--objects, --label", "are both given", "leave --label out, objects are measured in a folder")
+    check_object_classes(loaded, object_class or [])
+    write = WriteOptions(probabilities or found_objects, overlay, format_, label)
     failures: list[str] = []
 
     def failed(image: str, error: RescrnetError) -> None:
@@ -233,14 +249,24 @@ def predict(
     try:
         with executor(workers, dask) as running, progress(len(found.images)) as advance:
             resources = Resources(allowed, scratch=scratch, executor=running)
+            of_objects = ObjectsOfPredictions(tuple(object_class or ()), read, resources, [])
             masks = predict_files(
-                loaded, found, out, write, read=read, resources=resources, advance=advance, failed=failed
+                loaded,
+                found,
+                out,
+                write,
+                read=read,
+                resources=resources,
+                advance=advance,
+                failed=failed,
+                then=of_objects if found_objects else None,
             )
     except KeyboardInterrupt:
         _echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
     where = out if label is None else f"labels/{label} of the images"
     _echo(f"{count(len(masks), 'mask')} in {where}")
+    print_counts(of_objects.counts, len(masks))
     if failures:
         _echo(
             f"rescrnet: {len(failures)} of {count(len(found.images), 'image')} could not be predicted, "
@@ -248,6 +274,9 @@ def predict(
             err=True,
         )
         raise typer.Exit(1)
+
+
+app.command()(objects)
 
 
 @app.command()
@@ -323,7 +352,8 @@ def demo(
     from rescrnet.config import resolve
     from rescrnet.datasets.synthetic import write_dataset
     from rescrnet.inference.folder import predict_files
-    from rescrnet.inference.options import WriteOptions
+    from rescrnet.inference.options import ReadOptions, WriteOptions
+    from rescrnet.inference.resources import Resources
     from rescrnet.reporting.page import report as write_report
     from rescrnet.scoring.evaluate import evaluate as evaluate_model
     from rescrnet.training.train import train as train_run
@@ -333,7 +363,17 @@ def demo(
     small = {"training.epochs": epochs, "data.patch_size": 160, "training.batch_size": 2}
     write_dataset("fm", out / "data", train=24, val=4, size=(144, 192))
     model = train_run(out / "data", out / "run", resolve("laptop", overrides=small))
-    predict_files(model, [out / "data/val_local/images/img"], out / "masks", WriteOptions(overlay=True))
+    read, resources, counts = ReadOptions(), Resources(), list[tuple[str, int]]()
+    predict_files(
+        model,
+        [out / "data/val_local/images/img"],
+        out / "masks",
+        WriteOptions(probabilities=True, overlay=True),
+        read=read,
+        resources=resources,
+        then=ObjectsOfPredictions((), read, resources, counts),
+    )
+    print_counts(counts, 4)
     _print_scores(evaluate_model(model, out / "data", out / "scores"))
     _echo(write_report(out / "run"))
 
@@ -383,6 +423,7 @@ def _print_scores(evaluation: Evaluation) -> None:
     for name, scores in zip(evaluation.classes, evaluation.counts.per_class(), strict=True):
         classes.add_row(Text(printable(name)), *(text(scores[key]) for key in names))
     console.print(classes)
+    print_object_scores(evaluation, console)
 
 
 def _print_info(model: SegmentationModel) -> None:
@@ -403,6 +444,7 @@ def _print_info(model: SegmentationModel) -> None:
         "epoch": trained.epoch if trained else "–",
         "validation Tanimoto": trained.val_tanimoto if trained else "–",
         **({"imported from": imported} if imported else {}),
+        **describe_objects(card.object_settings),
     }
     for key, value in rows.items():
         _echo(f"{key}: {value}")

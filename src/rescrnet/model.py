@@ -23,12 +23,13 @@ from rescrnet.images.array_like import channels_come_first, check_array, why_unl
 from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.nn.build import Initialization, Network, build_network
+from rescrnet.object_settings import ObjectSettings, default_settings
 from rescrnet.records import Record
 from rescrnet.tensors import check_finite_weights, read_tensors, write_tensors
 from rescrnet.wording import count, one_line
 
-FORMAT = 3
-_OLDER = (1, 2)  # formats that lack what was added since, or have other names for it, and nothing else
+FORMAT = 4
+_OLDER = (1, 2, 3)  # formats that lack what was added since, or have other names for it, and nothing else
 _MAGNIFIED = 1.5 - 1e-6  # the factor from which on another size of a pixel is warned of
 _HEADER = frozenset({"format", "rescrnet"})  # its keys
 _Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -90,6 +91,8 @@ class ModelCard(Record):
     axes: str = ""
     """What ``dataset.yaml`` said of training images whose files do not say their axes: ``CYX``, ``YXC``, …"""
     resize: tuple[Side, Side] | None = None
+    objects: dict[str, ObjectSettings] = {}
+    """How the objects of each class that has any are told apart, fitted on the training images."""
     provenance: Provenance = None
     """Where the weights come from; None where nobody knows."""
 
@@ -114,6 +117,12 @@ class ModelCard(Record):
     def classes(self) -> list[ClassEntry]:
         """The classes in the order of their indices."""
         return self.masks.classes
+
+    @property
+    def object_settings(self) -> dict[str, ObjectSettings]:
+        """How objects are told apart, by class: as was fitted, or by the names of the classes where nothing was."""
+        numbered = self.masks.instance_boundary is not None
+        return self.objects or default_settings([entry.name for entry in self.classes], numbered=numbered)
 
     @property
     def trained(self) -> TrainedOn | None:

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import label
 
+from rescrnet.checking.check import load_dataset
 from rescrnet.classes import IGNORE, ClassEntry
+from rescrnet.datasets.read import read_dataset
 from rescrnet.errors import DataError
 from rescrnet.masks.declared import DatasetFile
 from rescrnet.masks.infer import mask_table
 from rescrnet.masks.instances import instances_to_classes
-from tests.support.folders import save, stripes
+from tests.support.folders import noise, save, stripes
 
 
 def discs(*places, size=48, radius=6, first=1, step=1, dtype=np.uint8):
@@ -25,7 +28,7 @@ FIVE = [(8, 8), (8, 30), (24, 20), (38, 8), (38, 40)]
 def test_two_touching_objects_have_a_boundary_between_them_and_none_at_the_border_of_the_image():
     labels = np.array([[1, 1, 1, 1, 2, 2, 2, 2, 0, 0]] * 3)
     assert instances_to_classes(labels, 1)[1].tolist() == [1, 1, 1, 2, 2, 1, 1, 2, 0, 0]
-    assert instances_to_classes(labels, 2)[1].tolist() == [1, 1, 2, 2, 2, 2, 2, 2, 0, 0]
+    assert instances_to_classes(labels, 2)[1].tolist() == [1, 1, 2, 2, 2, 1, 1, 2, 0, 0]  # the second is kept
 
 
 def test_a_boundary_is_as_wide_as_asked_in_every_direction():
@@ -45,6 +48,51 @@ def test_an_object_that_fills_the_image_is_all_interior_and_none_is_all_backgrou
 def test_next_to_unlabelled_pixels_there_is_no_boundary():
     labels = np.array([[3, 3, 3, 9, 9]] * 3)
     assert instances_to_classes(labels, 1, labels == 9)[1].tolist() == [1, 1, 1, 0, 0]
+
+
+@pytest.mark.parametrize("width", [0.3, 1, 2, 5])
+@pytest.mark.parametrize("radius", [1, 2, 3, 6])
+def test_objects_that_touch_stay_apart_by_a_pixel_and_none_is_lost_whatever_their_size(width, radius):
+    labels = np.zeros((48, 48), int)
+    for number, place in enumerate(((10, 10), (10, 11 + 2 * radius), (11 + 2 * radius, 10)), start=1):
+        labels[discs(place, radius=radius) > 0] = number
+    classes = instances_to_classes(labels, width)
+    parts, count = label(classes == 1, np.ones((3, 3)))
+    assert count == 3
+    assert sorted(np.unique(labels[parts == part]).tolist() for part in range(1, 4)) == [[1], [2], [3]]
+    assert ((classes > 0) == (labels > 0)).all()
+
+
+def test_an_object_with_a_waist_stays_one_and_one_in_two_places_keeps_both():
+    dumbbell = np.zeros((40, 80), int)
+    for place, radius in (((20, 20), 12), ((20, 48), 10)):
+        rows, columns = np.indices(dumbbell.shape)
+        dumbbell[(rows - place[0]) ** 2 + (columns - place[1]) ** 2 <= radius**2] = 7
+    dumbbell[18:23, 20:48] = 7
+    interior = instances_to_classes(dumbbell, 4) == 1
+    assert label(interior)[1] == 1
+    assert interior[20, 20]
+    dumbbell[:, 34] = 0
+    interior = instances_to_classes(dumbbell, 4) == 1
+    assert label(interior)[1] == 2
+
+
+def test_between_objects_of_one_pixel_that_touch_one_is_boundary():
+    classes = instances_to_classes(np.array([[0, 0, 0, 0, 0], [0, 1, 2, 3, 0], [0, 0, 0, 0, 0]]), 2)
+    assert classes[1].tolist() == [0, 1, 2, 1, 0]
+
+
+def test_a_boundary_is_as_wide_as_a_length_where_the_size_of_a_pixel_is_known(tmp_path):
+    for stem in "ab":
+        save(tmp_path / f"images/{stem}.png", noise((48, 48)))
+        save(tmp_path / f"masks/{stem}.png", discs(*FIVE))
+    declared = "instance_boundary: 0.5 µm\n"
+    (tmp_path / "dataset.yaml").write_text(declared, encoding="utf-8")
+    with pytest.raises(DataError, match=r"no image says how large its pixels are.*pixel_size"):
+        load_dataset(tmp_path)
+    known = "pixel_size: [0.25, 0.25]\n"
+    (tmp_path / "dataset.yaml").write_text(declared + known, encoding="utf-8")
+    assert read_dataset(tmp_path).table.reader.instances == pytest.approx(2)
 
 
 def files(folder, *masks):

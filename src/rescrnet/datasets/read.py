@@ -23,6 +23,7 @@ from rescrnet.images.whole import Objects, Outlines, files_of, read_pixels
 from rescrnet.intensity import match_channels, normalise_image
 from rescrnet.masks.declared import DatasetFile, declared_in
 from rescrnet.masks.infer import mask_table
+from rescrnet.masks.instances import width_in_pixels
 from rescrnet.masks.stored import MaskFiles
 from rescrnet.masks.table import MaskTable
 
@@ -291,6 +292,7 @@ def _understand(reading: Reading, *, keep: bool) -> None:
     if not sound or any(fault.check == "description" for fault in reading.faults):
         return
     try:
+        _settle_boundary(reading)
         reading.table = _table(reading, [example.pair.masks for example in sound])
     except DataError as error:
         reading.faults.append(Fault.of("many-values", error))
@@ -308,6 +310,15 @@ def _understand(reading: Reading, *, keep: bool) -> None:
         else:
             example.classes = class_facts(indices, len(reading.table.classes))
             example.indices = indices if keep else None
+
+
+def _settle_boundary(reading: Reading) -> None:
+    """Say in pixels how wide the boundary of numbered objects is to be, where that is declared as a length."""
+    width, declared = reading.description.instance_boundary, reading.description.pixel_size
+    if isinstance(width, str):
+        sizes = [declared] if declared else [facts.pixel_size for _, facts in reading.images if facts.pixel_size]
+        pixels = width_in_pixels(width, sizes, reading.folder)
+        reading.description = reading.description.model_copy(update={"instance_boundary": pixels})
 
 
 def _of_objects(table: MaskTable) -> MaskTable:

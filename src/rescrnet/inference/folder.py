@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rescrnet.atomic import PARTIAL, check_free, write_atomically, write_folder
 from rescrnet.errors import DataError, OutputError, RescrnetError, RescrnetWarning, UsageError
@@ -27,6 +27,17 @@ from rescrnet.wording import count
 
 FAILED = "failed.csv"
 _SCRATCH = ".scratch"
+
+
+class Then(Protocol):
+    """What is made of all predictions once they are there, before their folder gets its name."""
+
+    @property
+    def name(self) -> str:
+        """Of the folder that it fills beside the predictions."""
+
+    def run(self, folder: Path, images: list[Input]) -> None:
+        """Fill it; after an interruption it is called again. ``images`` are those that were predicted."""
 
 
 def warn_of(image: str, error: RescrnetError) -> None:
@@ -45,6 +56,7 @@ def predict_files(
     resources: Resources | None = None,
     advance: Callable[[float], object] = lambda images: None,
     failed: Callable[[str, RescrnetError], object] = warn_of,
+    then: Then | None = None,
 ) -> list[Path]:
     """Predict images of any size into a new folder.
 
@@ -71,6 +83,7 @@ def predict_files(
         advance: called with the number of images done since the last call, in fractions.
         failed: called with each image that cannot be predicted and the reason; by default it is
             warned of.
+        then: makes something of the results, in a folder of its own beside them.
 
     Returns:
         The masks.
@@ -89,7 +102,7 @@ def predict_files(
     if read.rescale:
         model.check_rescalable()
     images = join_channels(found.images, model.card.in_channels)
-    batch = _Batch(model, images, out, write, read, resources or Resources(), advance, failed)
+    batch = _Batch(model, images, out, write, read, resources or Resources(), advance, failed, then)
     write_folder(out, batch.run, resumable=True, unfinished=MANIFEST)
     return batch.masks
 
@@ -106,6 +119,7 @@ class _Batch:
     resources: Resources
     advance: Callable[[float], object]
     failed: Callable[[str, RescrnetError], object]
+    then: Then | None = None
     masks: list[Path] = field(default_factory=list)
     failures: list[tuple[Input, RescrnetError]] = field(default_factory=list)
 
@@ -121,8 +135,11 @@ class _Batch:
             if not self.masks:
                 raise self._nothing()
             if ours:
-                _remove_others(folder, written)
+                _remove_others(folder, written, self.then.name if self.then else None)
             (folder / LEGEND).write_text(json.dumps(_legend(self.model), indent=2) + "\n", encoding="utf-8")
+            if self.then:
+                lost = {id(image) for image, _ in self.failures}
+                self.then.run(folder, [image for image in self.images if id(image) not in lost])
             scratch.remove()
             Journal(folder / _SCRATCH).remove()  # it may be of before another disk was chosen
             if self.failures:
@@ -216,10 +233,13 @@ class _Batch:
         path.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))  # a name may be no text
 
 
-def _remove_others(folder: Path, written: set[Path]) -> None:
-    """Remove from a temporary folder the results of images that an interrupted call had and this one has not."""
+def _remove_others(folder: Path, written: set[Path], kept: str | None = None) -> None:
+    """Remove from a temporary folder the results of images that an interrupted call had and this one has not; those in
+    the folder ``kept``, finished or not, are somebody else's."""
     above = {parent for path in written for parent in path.parents}
     for path in folder.iterdir():
+        if kept and path.name in (kept, f".{kept}{PARTIAL}"):
+            continue
         if path.suffix == PARTIAL:
             path.unlink() if path.is_file() else shutil.rmtree(path)
         elif path in written or path.name.startswith((".", MANIFEST)) or path.name in (LEGEND, FAILED):
@@ -231,6 +251,9 @@ def _remove_others(folder: Path, written: set[Path]) -> None:
 
 
 def _legend(model: SegmentationModel) -> list[dict[str, Any]]:
+    objects = model.card.object_settings
     return [
-        {"index": index, "name": entry.name, "colour": entry.color} for index, entry in enumerate(model.card.classes)
+        {"index": index, "name": entry.name, "colour": entry.color}
+        | ({"objects": objects[entry.name].model_dump()} if entry.name in objects else {})
+        for index, entry in enumerate(model.card.classes)
     ]

@@ -155,7 +155,12 @@ def _as_asked(reader: MaskReader, declared: DatasetFile, where: Path) -> MaskRea
             f"the masks are {reader.kind}, but 'instance_boundary' expects a number for each object",
             "leave 'instance_boundary' out",
         )
-    return replace(reader, ignore=tuple(codes), instances=declared.instance_boundary)
+    width = declared.instance_boundary
+    if isinstance(width, str):
+        raise DataError(
+            where, f"'instance_boundary' is {width}, and the size of a pixel is not known", "give it in pixels"
+        )
+    return replace(reader, ignore=tuple(codes), instances=width)
 
 
 def _void(seen: _Seen) -> int | None:

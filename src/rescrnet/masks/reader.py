@@ -44,7 +44,8 @@ class MaskReader:
         ignore: codes of unlabelled pixels.
         ground: whether transparent pixels are the background, not unlabelled.
         outlined: whether the layers are the classes of outlines, painted one over the other.
-        instances: width of the boundary where codes number objects, which become background, interior and boundary.
+        instances: width of the boundary, pixels, where codes number objects, which become background, interior and
+            boundary.
     """
 
     layers: tuple[str, ...] = ()
@@ -55,7 +56,7 @@ class MaskReader:
     ignore: tuple[int, ...] = ()
     ground: bool = False
     outlined: bool = False
-    instances: int | None = None
+    instances: float | None = None
 
     @classmethod
     def fit(cls, masks: Sequence[Mapping[str, Origin]], index_limit: int) -> MaskReader:

@@ -146,7 +146,7 @@ class Sink:
     def _write_pyramid(self, path: Path) -> None:
         count = self.stack.levels if self.stack.levels > 1 else None
         levels = build_pyramid(self.array, self.array.path.parent, count)
-        axes = _named_axes(self.stack)
+        axes = named_axes(self.stack)
         if self.kind != "ome-zarr":
             write_tiff(path, levels, axes, self.classes)
             return
@@ -183,7 +183,7 @@ def open_sink(
         OutputError: the scratch folder cannot be written, or belongs to another prediction.
     """
     if kind != "png" or probabilities:
-        _named_axes(stack)
+        named_axes(stack)
     shape = (len(stack), *([len(classes)] if probabilities else []), *stack.size)
     dtype = np.dtype(np.float32 if probabilities else np.uint8)
     file = scratch_file(scratch, probabilities=probabilities)
@@ -201,8 +201,8 @@ def open_sink(
     return Sink(paths, kind, replace(stack, planes=()), coloured(classes), array)
 
 
-def _named_axes(stack: Stack) -> list[Axis]:
-    """The axes of the planes, then y and x; pages, for which OME has no axis, become z, or t where z is taken."""
+def named_axes(stack: Stack) -> list[Axis]:
+    """The axes of a result: of the planes, then y and x; pages, for which OME has no axis, become z, or t."""
     names = [axis.name for axis in stack.plane_axes]
     free = next((name for name in "zt" if name not in names), None)
     if "p" in names and free is None:

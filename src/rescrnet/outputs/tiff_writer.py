@@ -26,13 +26,14 @@ _SECONDS = {"millisecond": 1e-3, "second": 1.0, "minute": 60.0, "hour": 3600.0}
 
 
 def write_tiff(path: Path, levels: Sequence[RawArray], axes: Sequence[Axis], classes: Sequence[ClassEntry]) -> None:
-    """Write classes (planes, Y, X) uint8, shown in their colours, or probabilities (planes, C, Y, X) float32.
+    """Write classes (planes, Y, X) uint8, shown in their colours, numbers of objects (planes, Y, X) uint16 or uint32,
+    or probabilities (planes, C, Y, X) float32.
 
     Args:
         path: the new file.
         levels: the result and its smaller levels; these become SubIFDs.
         axes: the axes of the planes, then y and x.
-        classes: in the order of their indices.
+        classes: in the order of their indices; none for objects.
     """
     base = levels[0]
     outer = [axis for axis in axes if axis.name not in "yx"]
@@ -40,14 +41,14 @@ def write_tiff(path: Path, levels: Sequence[RawArray], axes: Sequence[Axis], cla
     size = pixel_size(axes)
     size = size if size and min(size) > _FINEST and max(size) < _COARSEST else None
     options: dict[str, Any] = {
-        "photometric": "minisblack" if probabilities else "palette",
+        "photometric": "palette" if base.dtype == np.uint8 else "minisblack",
         "compression": "zlib",
         "maxworkers": min(8, os.cpu_count() or 1),
         "buffersize": 2**22,  # tiles that wait for a worker, bytes; by default 256 MB
         "resolutionunit": "CENTIMETER" if size else "NONE",
         "dtype": base.dtype,
     }
-    if not probabilities:
+    if base.dtype == np.uint8:
         options["colormap"] = _colour_map(classes)
     letters = "".join(axis.name for axis in outer).upper() + ("CYX" if probabilities else "YX")
     metadata = {"UUID": str(_identity(base)), **_metadata(letters, outer, size, classes, probabilities)}

@@ -31,13 +31,14 @@ def write_zarr(
     name: str,
     image: str | None = None,
 ) -> None:
-    """Write classes (planes, Y, X) uint8 as labels, or probabilities (planes, C, Y, X) float32 as an image.
+    """Write classes (planes, Y, X) uint8 or numbers of objects (uint16, uint32) as labels, or probabilities
+    (planes, C, Y, X) float32 as an image.
 
     Args:
         path: the new group.
         levels: the result and its smaller levels.
         axes: the axes of the planes, then y and x, with the steps and origins of the image.
-        classes: in the order of their indices.
+        classes: in the order of their indices; none for objects, whose colours viewers choose.
         zarr_format: 2 for OME-Zarr 0.4, 3 for 0.5.
         name: of the result.
         image: the image from the group, where both lie in one Zarr.
@@ -166,6 +167,8 @@ def _transformations(axes: Sequence[Axis], number: int, mean: bool) -> list[dict
 
 
 def _label(classes: Sequence[ClassEntry], image: str | None) -> dict[str, Any]:
+    if not classes:
+        return {"source": {"image": image}} if image else {}
     label: dict[str, Any] = {
         "colors": [
             {

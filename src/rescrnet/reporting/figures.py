@@ -31,12 +31,12 @@ _LOSSLESS = 512 * 512  # larger micrographs are stored as JPEG, a fifth of the s
 _SMALL = 256  # pictures up to this wide are shown at least at their own size, so their pixels may stay sharp
 
 # Matplotlib knows no style sheets: these colours stand for those that the page sets for light, dark and print.
-_INK, _RULE, _TRAINING, _VALIDATION = "#010101", "#010102", "#010103", "#010104"
+INK, RULE, TRAINING, VALIDATION = "#010101", "#010102", "#010103", "#010104"
 _STYLED = {
-    _INK: "currentColor",
-    _RULE: "var(--rule)",
-    _TRAINING: "var(--training)",
-    _VALIDATION: "var(--validation)",
+    INK: "currentColor",
+    RULE: "var(--rule)",
+    TRAINING: "var(--training)",
+    VALIDATION: "var(--validation)",
 }
 
 
@@ -155,29 +155,35 @@ def curves(history: Sequence[Row], best: int, plot: Plot) -> str:
     for column in plot.columns:
         _curve(axes, history, column)
     _mark(axes, history, plot.columns[-1], best)
-    axes.legend(frameon=False, labelcolor=_INK, loc=plot.legend)
+    axes.legend(frameon=False, labelcolor=INK, loc=plot.legend)
     first, last = history[0][plot.columns[-1]], history[-1][plot.columns[-1]]
     epochs = count(len(history), "epoch")
-    return _svg(figure, f"{plot.title} over {epochs}; validation from {first:.3f} to {last:.3f}")
+    return svg(figure, f"{plot.title} over {epochs}; validation from {first:.3f} to {last:.3f}")
 
 
 def _axes(quantity: str) -> tuple[Figure, Axes]:
+    figure, axes = plain_axes("epoch", quantity)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    return figure, axes
+
+
+def plain_axes(across: str, up: str) -> tuple[Figure, Axes]:
+    """A figure in the colours of the page, with what its axes show."""
     figure = Figure(figsize=(4.6, 2.9), layout="constrained")
     axes = figure.add_subplot()
-    axes.set_xlabel("epoch", color=_INK)
-    axes.set_ylabel(quantity, color=_INK)
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
-    axes.tick_params(color=_RULE, labelcolor=_INK)
+    axes.set_xlabel(across, color=INK)
+    axes.set_ylabel(up, color=INK)
+    axes.tick_params(color=RULE, labelcolor=INK)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_RULE)
-    axes.grid(axis="y", color=_RULE, linewidth=0.5)
+    axes.spines[["left", "bottom"]].set_color(RULE)
+    axes.grid(axis="y", color=RULE, linewidth=0.5)
     return figure, axes
 
 
 def _curve(axes: Axes, history: Sequence[Row], column: str) -> None:
-    style: dict[str, Any] = {"label": "training", "color": _TRAINING, "linestyle": "--"}
+    style: dict[str, Any] = {"label": "training", "color": TRAINING, "linestyle": "--"}
     if column.startswith("val_"):
-        style = {"label": "validation", "color": _VALIDATION}
+        style = {"label": "validation", "color": VALIDATION}
     marker = "o" if len(history) <= 20 else None
     epochs, values = [row["epoch"] for row in history], [row[column] for row in history]
     axes.plot(epochs, values, linewidth=1.6, marker=marker, markersize=2.5, **style)
@@ -192,12 +198,12 @@ def _mark(axes: Axes, history: Sequence[Row], column: str, best: int) -> None:
         linestyle="none",
         marker="o",
         markersize=8,
-        color=_INK,
+        color=INK,
         markerfacecolor="none",
     )
 
 
-def _svg(figure: Figure, description: str) -> str:
+def svg(figure: Figure, description: str) -> str:
     """The figure as an ``<svg>`` element in the page's own colours and type, free of links and of shared names."""
     file = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description, "font.sans-serif": "DejaVu Sans"}):

@@ -18,10 +18,11 @@ from rescrnet.errors import DataError
 from rescrnet.locks import locked
 from rescrnet.model import load
 from rescrnet.reporting.figures import LARGEST, PLOTS, UNLABELLED_COLOUR, Picture, curves, pictures
+from rescrnet.reporting.objects import Compared, object_sections
 from rescrnet.reporting.render import render
 from rescrnet.reporting.summary import AGREEMENT, METRICS, SPLITS, accuracy, in_words, mean_iou, title
 from rescrnet.scoring.counts import Counts, ratio
-from rescrnet.scoring.evaluate import Evaluation, Subset, evaluate
+from rescrnet.scoring.evaluate import Evaluation, Subset, compare_objects, evaluate
 from rescrnet.training.folder import RunDataset, RunFolder, RunRecord
 from rescrnet.validation import Folder
 from rescrnet.wording import as_text
@@ -80,9 +81,12 @@ def _write_page(folder: RunFolder, data: str | Path | None, split: Subset) -> Pa
     model = load(folder.path)
     data = _recorded_dataset(record.dataset, folder.path, split) if data is None else Path(data)
     predicted: list[Predicted] = []
+    objects: dict[str, list[Compared]] = {name: [] for name in model.card.object_settings}
 
     def keep(sample: Sample, probabilities: NDArray[np.float32]) -> None:
         predicted.append(Predicted(sample, probabilities.argmax(0).astype(np.uint8)))
+        for name, (true, found) in compare_objects(model, sample, probabilities).items():
+            objects[name].append(Compared(sample, true, found))
 
     evaluation = evaluate(model, data, split=split, seen=keep)
     html = render(
@@ -92,6 +96,7 @@ def _write_page(folder: RunFolder, data: str | Path | None, split: Subset) -> Pa
         summary=in_words(record, evaluation),
         images=_image_rows(predicted, evaluation, model.colours),
         colours=[*model.colours, UNLABELLED_COLOUR],
+        objects=object_sections(objects, evaluation.object_counts),
     )
     path = folder.path / "report.html"
     write_atomically(path, lambda partial: partial.write_text(as_text(html), encoding="utf-8"))

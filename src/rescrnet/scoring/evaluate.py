@@ -7,7 +7,7 @@ import io
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 
 from rescrnet.atomic import write_folder
 from rescrnet.checking.check import judge
+from rescrnet.classes import IGNORE
 from rescrnet.datasets.dataset import Sample
 from rescrnet.datasets.read import read_dataset
 from rescrnet.errors import DataError, RescrnetWarning
 from rescrnet.masks.declared import DatasetFile
 from rescrnet.model import SegmentationModel
+from rescrnet.objects.find import objects_of
+from rescrnet.objects.fit import true_objects
+from rescrnet.objects.match import THRESHOLDS, ObjectCounts
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.wording import as_text
 
@@ -35,16 +39,23 @@ class Evaluation:
         classes: names in the order of their indices.
         images: counts of every image by stem.
         split: which images they are.
+        objects: of each class that has objects, those of every image by stem.
     """
 
     classes: Sequence[str]
     images: dict[str, Counts]
     split: Subset
+    objects: dict[str, dict[str, ObjectCounts]] = field(default_factory=dict)
 
     @property
     def counts(self) -> Counts:
         """The counts of all images together."""
         return sum(self.images.values(), Counts.none(len(self.classes)))
+
+    @property
+    def object_counts(self) -> dict[str, ObjectCounts]:
+        """The objects of all images together, by class."""
+        return {name: sum(images.values(), ObjectCounts.none()) for name, images in self.objects.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """What ``scores.json`` holds."""
@@ -58,6 +69,7 @@ class Evaluation:
             "per_class": dict(zip(self.classes, counts.per_class(), strict=True)),
             "confusion": counts.confusion.tolist(),
             "per_image": {stem: image.pooled() for stem, image in self.images.items()},
+            "objects": {name: counts.to_dict() for name, counts in self.object_counts.items()},
         }
 
     def to_csv(self) -> str:
@@ -71,8 +83,24 @@ class Evaluation:
                 writer.writerow([as_text(stem), name, *("" if scores[key] is None else scores[key] for key in names)])
         return text.getvalue()
 
+    def objects_to_csv(self) -> str:
+        """What ``objects.csv`` holds: a line for each image, class and IoU threshold, and for all images together."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        names = ("true_objects", "predicted_objects", "split", "merged")
+        writer.writerow(["image", "class", "iou_threshold", *ObjectCounts.none().at(THRESHOLDS[0]), *names])
+        for name, images in self.objects.items():
+            for stem, counts in [*images.items(), ("all images", self.object_counts[name])]:
+                kept = [counts.true, counts.predicted, counts.split, counts.merged]
+                for threshold in THRESHOLDS:
+                    values = ["" if value is None else value for value in counts.at(threshold).values()]
+                    writer.writerow([as_text(stem), name, threshold, *values, *kept])
+        return text.getvalue()
+
     def write(self, folder: Path) -> None:
-        """Write ``scores.json`` and ``scores.csv`` into ``folder``."""
+        """Write ``scores.json``, ``scores.csv`` and, where a class has objects, ``objects.csv`` into ``folder``."""
+        if self.objects:
+            (folder / "objects.csv").write_text(self.objects_to_csv(), encoding="utf-8")
         (folder / "scores.json").write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
         (folder / "scores.csv").write_text(self.to_csv(), encoding="utf-8")
 
@@ -91,7 +119,8 @@ def evaluate(
     Args:
         model: the trained model.
         data: a dataset folder, in any of the layouts that training takes.
-        out: a new folder for ``scores.json`` and ``scores.csv``; none writes nothing.
+        out: a new folder for ``scores.json``, ``scores.csv`` and, where a class has objects, ``objects.csv``; none
+            writes nothing.
         split: the validation images, the training images, or all. In a folder of ``images`` and ``masks`` they are
             those that the model was validated or trained on.
         rescale: see each image at the pixel size of the training images, and score the result at its own.
@@ -103,10 +132,30 @@ def evaluate(
     """
     data = Path(data)
     samples = chosen_samples(model, data, split)
-    evaluation = Evaluation(model.classes, dict(_count(model, samples, rescale, seen)), split)
+    objects: dict[str, dict[str, ObjectCounts]] = {name: {} for name in model.card.object_settings}
+
+    def look(sample: Sample, probabilities: NDArray[np.float32]) -> None:
+        for name, (true, found) in compare_objects(model, sample, probabilities).items():
+            objects[name][sample.stem] = ObjectCounts.of(true, found, sample.mask == IGNORE)
+        seen(sample, probabilities)
+
+    evaluation = Evaluation(model.classes, dict(_count(model, samples, rescale, look)), split, objects)
     if out is not None:
         write_folder(Path(out), evaluation.write)
     return evaluation
+
+
+def compare_objects(
+    model: SegmentationModel, sample: Sample, probabilities: NDArray[np.float32]
+) -> dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """The true and the predicted objects of each class that has any, as label images YX."""
+    found = {}
+    for name, settings in model.card.object_settings.items():
+        index = model.classes.index(name)
+        boundary = None if settings.boundary is None else model.classes.index(settings.boundary)
+        predicted = objects_of(probabilities, index, boundary, settings)
+        found[name] = true_objects(sample.mask, index, boundary, settings), predicted
+    return found
 
 
 def chosen_samples(model: SegmentationModel, data: Path, split: Subset) -> list[Sample]:

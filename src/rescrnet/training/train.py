@@ -24,8 +24,9 @@ from rescrnet.errors import DataError, RescrnetError, UsageError
 from rescrnet.intensity import IntensityScaling
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.locks import locked
-from rescrnet.model import ModelCard, SegmentationModel, TrainedOn, load
+from rescrnet.model import BEST, ModelCard, SegmentationModel, TrainedOn, load
 from rescrnet.nn.build import Initialization
+from rescrnet.objects.fit import fit_settings
 from rescrnet.training.batches import TrainingTensors
 from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunRecord
 from rescrnet.training.hardware import Hardware
@@ -195,7 +196,18 @@ def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
     finally:
         if _is_first() and folder.exists:
             folder.close(job.record.model_copy(update={"status": status}))
-    return load(folder.path)
+    model = load(folder.path)
+    if status == "finished" and _is_first():
+        keep_object_settings(model, job.dataset, folder)
+    return model
+
+
+def keep_object_settings(model: SegmentationModel, dataset: Dataset, folder: RunFolder) -> None:
+    """Fit how objects are told apart on the training images, and keep that in the model of a run."""
+    settings = fit_settings(model, dataset.train)
+    if settings:
+        model.card = model.card.model_copy(update={"objects": settings})
+        model.save(folder.path / BEST)
 
 
 def _run(model: SegmentationModel, job: _Job, errors: SimpleQueue[RescrnetError] | None, fabric: Fabric) -> None:

@@ -1,0 +1,1 @@
+"""From classes to objects: numbered, measured, written for other programs."""
