@@ -120,7 +120,7 @@ def test_a_device_that_is_not_there_is_refused(model):
 def test_a_model_of_the_first_format_still_loads(model, tmp_path):
     card = json.loads(model.card.model_dump_json())
     card["classes"] = card.pop("masks")["classes"]
-    del card["intensity_profile"]
+    del card["intensity_profile"], card["objects"]
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     save_file(weights, tmp_path / "old.safetensors", {"rescrnet": json.dumps({**card, "format": 1})})
     old = rescrnet.load(tmp_path / "old.safetensors")

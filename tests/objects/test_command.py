@@ -177,7 +177,7 @@ def test_the_report_shows_scores_sizes_outlines_and_what_differs():
     assert "matched pair" in section.figures[1]
     assert len(section.rows) + section.more == counts.predicted
     assert 0 < len(section.different) <= 8
-    assert all(one.uri.startswith("data:image/") for one in (*section.different, section.outlines[0][1]))
+    assert all(one.uri.startswith("data:image/") for one in (*section.different, section.outlines[0]))
 
 
 def test_a_page_has_a_section_of_objects(run, tmp_path):

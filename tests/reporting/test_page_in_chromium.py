@@ -32,7 +32,8 @@ def test_browser_has_nothing_to_complain_of_and_fetches_nothing(browser: Browser
 def test_every_image_decodes(browser: Browser, reported: Path, width: int) -> None:
     browser.open(reported / "report.html", width)
     areas = browser.evaluate(DECODE)
-    assert areas == [64 * 80] * 8
+    assert areas[:8] == [64 * 80] * 8
+    assert min(areas[8:]) > 0  # of objects
 
 
 @WIDTHS

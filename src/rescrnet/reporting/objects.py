@@ -67,7 +67,7 @@ class ObjectSection:
     unit: str
     images: list[tuple[str, list[str]]]
     figures: list[str]
-    outlines: list[tuple[str, Picture]]
+    outlines: list[Picture]
     different: list[Picture]
     rows: list[tuple[str, int, str, str]]
     more: int
@@ -91,7 +91,7 @@ def object_section(name: str, compared: Sequence[Compared], counts: ObjectCounts
         unit=unit,
         images=[*images, ("all images", _numbers(every[0], every[1]))],
         figures=[_histogram(every[0], every[1], unit), _scatter(compared, areas, unit)],
-        outlines=[(one.sample.stem, _outlines(one)) for one in compared[:_MOST_IMAGES]],
+        outlines=[_outlines(one) for one in compared[:_MOST_IMAGES]],
         different=_most_different(compared),
         rows=listed[:_MOST_ROWS],
         more=max(0, len(listed) - _MOST_ROWS),
@@ -201,7 +201,5 @@ def object_sections(
 ) -> list[ObjectSection]:
     """The sections of all classes that have objects."""
     return [
-        object_section(name, images, counts[name])
-        for name, images in compared.items()
-        if counts[name].true or counts[name].predicted
+        object_section(name, compared[name], total) for name, total in counts.items() if total.true or total.predicted
     ]
