@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from rescrnet import __version__
-from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
+from rescrnet.errors import RescrnetError, RescrnetWarning, UsageError
 from rescrnet.wording import count, one_line, printable
 
 if TYPE_CHECKING:
@@ -433,8 +433,10 @@ def main() -> None:
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
+        from rescrnet.atomic import cannot_be_written
+
         _drop_output()
-        _fail(OutputError(error.filename or "output", f"cannot be written ({error.strerror})", "free space there"))
+        _fail(cannot_be_written(Path(error.filename or "output"), error))
 
 
 def _check_current_folder() -> None:
