@@ -23,7 +23,7 @@ from rescrnet.cli_objects import (
     print_counts,
     print_object_scores,
 )
-from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
+from rescrnet.errors import RescrnetError, RescrnetWarning, UsageError
 from rescrnet.wording import count, one_line, printable
 
 if TYPE_CHECKING:
@@ -513,8 +513,10 @@ def main() -> None:
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
+        from rescrnet.atomic import cannot_be_written
+
         _drop_output()
-        _fail(OutputError(error.filename or "output", f"cannot be written ({error.strerror})", "free space there"))
+        _fail(cannot_be_written(Path(error.filename or "output"), error))
 
 
 def _check_current_folder() -> None:

@@ -35,8 +35,8 @@ def _odd(value: int) -> int:
     return value
 
 
-Filters = Annotated[int, Field(ge=1, le=10_000)]
-Side = Annotated[int, Field(ge=1, le=2**16)]  # pixels
+Filters = Annotated[PositiveInt, Field(le=10_000)]
+Side = Annotated[PositiveInt, Field(le=2**16)]  # pixels
 LARGEST_KERNEL, LARGEST_REACH = 63, 4096  # what the compiled kernels take
 KernelSize = Annotated[int, Field(ge=1, le=LARGEST_KERNEL), AfterValidator(_odd)]
 Dilation = Annotated[int, Field(ge=1, le=LARGEST_REACH)]
@@ -82,7 +82,7 @@ class ResCRNetConfig(_AnyNetwork):
 
     architecture: Variant = "res-cr-net"
     """How the residual blocks are joined: the paper's chain, or one of its denser variants."""
-    n: int = Field(default=6, ge=1, le=1000)
+    n: PositiveInt = Field(default=6, le=1000)
     """Number of convolutional residual blocks, the stem included."""
     m: int = Field(default=1, ge=0, le=100)
     """Number of ConvLSTM residual blocks; 0 leaves the class projection alone."""

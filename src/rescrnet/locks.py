@@ -44,18 +44,23 @@ def locked(target: Path, *, wait: float = 0) -> Iterator[None]:
         wait: how long to wait for another writer to end, seconds.
 
     Raises:
-        OutputError: another process writes there; the message says which one.
-        OSError: the folder cannot be written.
+        OutputError: another process writes there, and the message says which one; or it cannot be written.
     """
     file = lock_file(target)
-    made = [folder for folder in file.parents if not folder.exists()]
-    if made:
-        made[0].mkdir(parents=True, exist_ok=True)
+    made: list[Path] = []
     last = time.monotonic() + wait
-    while (handle := _acquire(file)) is None:
-        if time.monotonic() >= last:
-            raise OutputError(target, f"{_holder(file)} is writing there", "wait for it to end, or choose another name")
-        time.sleep(0.05)
+    try:
+        made += [folder for folder in file.parents if not folder.exists()]
+        if made:
+            made[0].mkdir(parents=True, exist_ok=True)
+        handle = _acquire(file)
+        while handle is None and time.monotonic() < last:
+            time.sleep(0.05)
+            handle = _acquire(file)
+    except OSError as error:
+        raise OutputError(target, f"cannot be written ({error.strerror})", "choose another folder") from None
+    if handle is None:
+        raise OutputError(target, f"{_holder(file)} is writing there", "wait for it to end, or choose another name")
     try:
         _sign(handle)
         yield

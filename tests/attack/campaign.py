@@ -7,6 +7,7 @@ import json
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,9 +20,14 @@ from tests.attack.names import names
 from tests.attack.tally import Tally
 from tests.attack.writers import writers
 
+
+def _inputs(number: int, material: Material, folder: Path, count: int) -> Tally:
+    """A series of mutated inputs of its own."""
+    return inputs(material, count, number)
+
+
 PARTS = {
-    "inputs-0": (lambda m, f, n: inputs(m, n, 0), 5000),
-    "inputs-1": (lambda m, f, n: inputs(m, n, 1), 5000),
+    **{f"inputs-{number}": (partial(_inputs, number), 1000) for number in range(10)},
     "kills": (kills, 100),
     "disks": (disks, 160),
     "writers": (writers, 36),

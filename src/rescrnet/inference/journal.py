@@ -109,7 +109,7 @@ class Journal:
     def record(self, step: str, state: NDArray[Any] = _NOTHING) -> None:
         """Say that a step is done, and keep ``state``; all that it made must be on its place. From any process."""
         with (
-            partial_path(self.folder / f"{step}{_DONE}", shared=True, durable=True) as partial,
+            partial_path(self.folder / f"{step}{_DONE}", shared=True) as partial,
             partial.open("wb") as file,
         ):
             np.save(file, state)
@@ -126,8 +126,13 @@ class Journal:
     def clear(self) -> None:
         """Start anew."""
         self._empty()
-        with partial_path(self.folder / MANIFEST, durable=True) as partial:
-            partial.write_text(_manifest(self.identity), encoding="utf-8")
+        try:
+            with partial_path(self.folder / MANIFEST) as partial:
+                partial.write_text(_manifest(self.identity), encoding="utf-8")
+        except BaseException:
+            with contextlib.suppress(OSError):  # nothing is left that it would have to be known by
+                (self.folder / MANIFEST).unlink()
+            raise
 
     def remove(self) -> None:
         """Remove the folder and all that it holds; only a mount point stays, empty."""

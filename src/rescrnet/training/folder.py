@@ -115,7 +115,9 @@ class RunFolder:
         """Raise :class:`OutputError` where no run can begin. One that was killed while it began is no obstacle."""
         if self.exists:
             raise OutputError(
-                self.path, "already holds files of a run", "continue it with --resume, or choose a new folder"
+                self.path,
+                "already holds files",
+                "choose a new folder, or remove it first; --resume continues it",
             )
         if not self._was_begun():
             check_free(self.path)
@@ -167,8 +169,8 @@ class RunFolder:
         if self._was_begun():
             raise ModelError(
                 self.path,
-                "is no run folder, nothing of a run is in it yet",
-                "leave --resume out to begin one",
+                "is no run folder, nothing of a run is in it yet, no run.json",
+                "begin one with train, without --resume",
             )
         try:
             return RunRecord.model_validate_json((self.path / "run.json").read_text(encoding="utf-8"))
