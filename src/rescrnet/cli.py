@@ -14,6 +14,7 @@ import typer
 
 from rescrnet import __version__
 from rescrnet.errors import OutputError, RescrnetError, RescrnetWarning, UsageError
+from rescrnet.exchange import commands as exchange
 from rescrnet.wording import count, one_line
 
 if TYPE_CHECKING:
@@ -299,6 +300,9 @@ def import_keras(
     names = [name.strip() for name in classes.split(",")] if classes else None
     _print_info(convert(weights, out, architecture, names, variant=variant))  # type: ignore[arg-type]
     typer.echo(out)
+
+
+exchange.register(app)
 
 
 @app.command()
