@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint check format docs bench bench-authors profile clean
+.PHONY: demo test lint check format docs web exchange bench bench-authors profile clean
 
 demo: .venv/installed
 	rm -rf rescrnet-demo
@@ -26,6 +26,13 @@ format: .venv/installed-dev
 # The pages of docs that follow from the code.
 docs: .venv/installed-dev
 	$(BIN)/python -m tests.support.write_docs
+
+# The page of `export --format web`, which wheels hold; needs Node.js and npm.
+web: src/rescrnet/exchange/web_template.html
+
+src/rescrnet/exchange/web_template.html: $(wildcard web/*)
+	cd web && npm ci --no-fund --no-audit --ignore-scripts
+	cd web && node build.mjs ../$@
 
 # Side by side with the authors' network where `make bench-authors` made it an environment; a quiet machine, please.
 bench: .venv/installed-dev

@@ -33,7 +33,7 @@ def page(model: SegmentationModel, onnx: bytes, title: str) -> str:
     filled = {_TITLE: html.escape(title), _FACTS: text, _MODEL: base64.b64encode(onnx).decode("ascii")}
     content = template()
     places = re.findall("|".join(filled), content)
-    if sorted(places) != sorted(filled):
+    if set(places) != set(filled):
         raise ModelError(
             TEMPLATE, "is not the page that this version fills", "run `make web`, or install rescrnet again"
         )
