@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-kernels lint check format docs wheels attack sbom audit bench bench-authors profile clean
+.PHONY: demo test test-kernels lint check format docs wheels web exchange attack sbom audit bench bench-authors profile clean
 
 demo: .venv/installed
 	rm -rf rescrnet-demo
@@ -48,6 +48,13 @@ audit: .venv/installed-dev
 # One wheel for each system, with compiled kernels in it, and one without any, into dist/.
 wheels: .venv/installed-wheels
 	$(BIN)/python kernels/wheels.py
+
+# The page of `export --format web`, which wheels hold; needs Node.js and npm.
+web: src/rescrnet/exchange/web_template.html
+
+src/rescrnet/exchange/web_template.html: $(wildcard web/*)
+	cd web && npm ci --no-fund --no-audit --ignore-scripts
+	cd web && node build.mjs ../$@
 
 # Side by side with the authors' network where `make bench-authors` made it an environment; a quiet machine, please.
 bench: .venv/installed-dev

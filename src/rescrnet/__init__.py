@@ -13,6 +13,7 @@ _PUBLIC = {
     "Hardware": "rescrnet.training.hardware:Hardware",
     "ObjectOptions": "rescrnet.objects.folder:ObjectOptions",
     "ObjectSettings": "rescrnet.object_settings:ObjectSettings",
+    "Publication": "rescrnet.exchange.publication:Publication",
     "ReadOptions": "rescrnet.inference.options:ReadOptions",
     "ResCRNet": "rescrnet.nn.network:ResCRNet",
     "RescrnetError": "rescrnet.errors:RescrnetError",
@@ -23,6 +24,8 @@ _PUBLIC = {
     "configure": "rescrnet.config:resolve",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
     "find_subjects": "rescrnet.objects.subjects:find_subjects",
+    "export": "rescrnet.exchange.export:export",
+    "import_bioimageio": "rescrnet.exchange.bioimageio_import:import_bioimageio",
     "import_keras": "rescrnet.exchange.keras:import_keras",
     "load": "rescrnet.model:load",
     "load_keras": "rescrnet.exchange.keras:load_keras",
@@ -43,8 +46,11 @@ if TYPE_CHECKING:
     from rescrnet.config import Config as Config
     from rescrnet.config import resolve
     from rescrnet.errors import RescrnetError as RescrnetError
+    from rescrnet.exchange.bioimageio_import import import_bioimageio as import_bioimageio
+    from rescrnet.exchange.export import export as export
     from rescrnet.exchange.keras import import_keras as import_keras
     from rescrnet.exchange.keras import load_keras as load_keras
+    from rescrnet.exchange.publication import Publication as Publication
     from rescrnet.inference.array import predict_array as predict_array
     from rescrnet.inference.folder import predict_files as predict_files
     from rescrnet.inference.options import ReadOptions as ReadOptions

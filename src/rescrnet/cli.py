@@ -24,6 +24,7 @@ from rescrnet.cli_objects import (
     print_object_scores,
 )
 from rescrnet.errors import RescrnetError, RescrnetWarning, UsageError
+from rescrnet.exchange import commands as exchange
 from rescrnet.wording import count, one_line, printable
 
 if TYPE_CHECKING:
@@ -340,6 +341,9 @@ def import_keras(
     names = [name.strip() for name in classes.split(",")] if classes else None
     _print_info(convert(weights, out, architecture, names, variant=variant))  # type: ignore[arg-type]
     _echo(out)
+
+
+exchange.register(app)
 
 
 @app.command()

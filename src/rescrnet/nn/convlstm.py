@@ -49,7 +49,7 @@ class BidirectionalConvLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, classes, H, W) → the same shape: both directions' outputs, summed over directions and filters."""
-        return convlstm(x, self._weights(), self.dropout_factors(x))
+        return convlstm(x, self.weights(), self.dropout_factors(x))
 
     def scan(self, x: Tensor, direction: int, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """One direction over some of the rows of an image; without gradient or dropout.
@@ -65,10 +65,10 @@ class BidirectionalConvLSTM(nn.Module):
         """
         if state is None:
             state = x.new_zeros(2, self.filters * self.classes, len(x), x.shape[3])
-        weights = ScanWeights(*(tensor[direction : direction + 1] for tensor in self._weights()))
+        weights = ScanWeights(*(tensor[direction : direction + 1] for tensor in self.weights()))
         return continue_convlstm(x, weights, state, upwards=direction == 1)
 
-    def _weights(self) -> ScanWeights:
+    def weights(self) -> ScanWeights:
         """The kernels with their convolution over the class axis written as matrices."""
         channels = self.filters * self.classes
         kernel = toeplitz(self.input_kernel)  # (2, 4, filters, classes, 1, 3, classes)

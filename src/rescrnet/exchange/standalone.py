@@ -1,0 +1,217 @@
+"""Res-CR-Net in plain PyTorch, in one file that needs nothing else: for programs that do not have rescrnet.
+
+It takes images normalised to [0, 1] (integers divided by the largest value of their type, 255 or 65535) and gives class
+probabilities. It can be scripted, and its weights have the names that they have in rescrnet. For inference alone.
+
+    network = ResCRNet(**settings)                      # those in rdf.yaml
+    network.load_state_dict(torch.load("weights.pt", weights_only=True))
+    probabilities = network.eval()(image)               # (N, channels, H, W) -> (N, classes, H, W)
+"""
+
+from typing import List, Tuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.1  # of every LeakyReLU
+NO_DATA = -9999.0  # a pixel that holds no data, which the network sees as 0
+
+
+class ResCRNet(nn.Module):
+    """A stem and convolutional residual blocks, then ConvLSTM residual blocks over rows and columns, then a softmax.
+
+    Args:
+        in_channels: channels of the images.
+        classes: number of classes.
+        architecture: how the blocks are joined: ``res-cr-net``, ``dense`` or ``very-dense``.
+        m: number of ConvLSTM residual blocks.
+        filters: of each branch, a number for each convolutional block.
+        kernel_sizes: of the branches, a list for each convolutional block.
+        dilations: of the branches, a list for each convolutional block.
+        merge: how branches are joined: ``concatenate`` or ``sum``.
+        lstm_filters: filters of each direction of a ConvLSTM.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        classes: int,
+        architecture: str,
+        m: int,
+        filters: List[int],
+        kernel_sizes: List[List[int]],
+        dilations: List[List[int]],
+        merge: str,
+        lstm_filters: int,
+    ) -> None:
+        super().__init__()
+        self.architecture, self.no_data = architecture, NO_DATA
+        self.register_buffer("offset", torch.zeros(in_channels))
+        self.register_buffer("scale", torch.ones(in_channels))
+        blocks, width = [], in_channels
+        for index, (count, kernels, spreads) in enumerate(zip(filters, kernel_sizes, dilations)):
+            blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0))
+            width = count * len(kernels) if merge == "concatenate" else count
+        self.blocks = nn.ModuleList(blocks)
+        if m == 0:
+            self.head = projection(width, classes)
+        else:
+            self.head = nn.Sequential(
+                *[LSTMBlock(width if index == 0 else classes, classes, lstm_filters) for index in range(m)]
+            )
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, in_channels, H, W), normalised to [0, 1] -> probabilities (N, classes, H, W)."""
+        x = (image - self.offset.reshape(1, -1, 1, 1)) / self.scale.reshape(1, -1, 1, 1)
+        x = torch.where(image == self.no_data, torch.zeros_like(x), x)
+        total = x
+        for index, block in enumerate(self.blocks):
+            output = block(x)
+            if self.architecture == "res-cr-net" or index == 0:
+                x, total = output, output
+            elif self.architecture == "dense":
+                x = output if index == 1 else output + total
+                total = total + output if index == 1 else x
+            else:
+                x = total + output
+                total = total + x
+        return torch.softmax(self.head(x), dim=1)
+
+
+class ConvBlock(nn.Module):
+    """Parallel branches of two separable atrous convolutions each, beside a 1x1 shortcut."""
+
+    def __init__(
+        self,
+        inputs: int,
+        filters: int,
+        kernel_sizes: List[int],
+        dilations: List[int],
+        merge: str,
+        stem: bool,
+    ) -> None:
+        super().__init__()
+        self.concatenates = merge == "concatenate"
+        width = filters * len(kernel_sizes) if self.concatenates else filters
+        self.activation = nn.Identity() if stem else nn.Sequential(norm(inputs), nn.LeakyReLU(SLOPE))
+        self.branches = nn.ModuleList(
+            [
+                nn.Sequential(
+                    Separable(inputs, filters, size, dilation),
+                    norm(filters),
+                    nn.LeakyReLU(SLOPE),
+                    Separable(filters, filters, size, dilation),
+                )
+                for size, dilation in zip(kernel_sizes, dilations)
+            ]
+        )
+        self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1), norm(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, width, H, W)."""
+        activated = self.activation(x)
+        results = [branch(activated) for branch in self.branches]
+        joined = torch.cat(results, dim=1) if self.concatenates else torch.stack(results).sum(0)
+        return self.shortcut(x) + joined
+
+
+class Separable(nn.Module):
+    """A dilated depthwise convolution, then a 1x1 convolution; the size stays."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, dilation: int) -> None:
+        super().__init__()
+        self.dilation, self.padding, self.groups = dilation, size // 2 * dilation, inputs
+        self.depthwise = nn.Parameter(torch.zeros(inputs, 1, size, size))
+        self.pointwise = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, outputs, H, W)."""
+        x = F.conv2d(x, self.depthwise, padding=self.padding, dilation=self.dilation, groups=self.groups)
+        return self.pointwise(x)
+
+
+class LSTMBlock(nn.Module):
+    """Projects to classes, then adds what two ConvLSTMs make of the rows and of the columns."""
+
+    def __init__(self, inputs: int, classes: int, filters: int) -> None:
+        super().__init__()
+        self.project = projection(inputs, classes)
+        self.rows = ConvLSTM(classes, filters)
+        self.columns = ConvLSTM(classes, filters)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, H, W) -> (N, classes, H, W)."""
+        x = self.project(x)
+        return x + self.rows(x) + self.columns(x.transpose(2, 3)).transpose(2, 3)
+
+
+class ConvLSTM(nn.Module):
+    """Two ConvLSTMs over the rows of a map of classes, one downwards and one upwards; their states summed.
+
+    To them a row is a picture of W pixels by ``classes``. Gates are in the order i, f, o, g.
+    """
+
+    def __init__(self, classes: int, filters: int) -> None:
+        super().__init__()
+        self.classes, self.filters = classes, filters
+        self.input_kernel = nn.Parameter(torch.zeros(2, 4, filters, 1, 3, classes))
+        self.recurrent_kernel = nn.Parameter(torch.zeros(2, 4, filters, filters, 3, classes))
+        self.bias = nn.Parameter(torch.zeros(2, 4, filters))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, classes, H, W) -> the same shape."""
+        return self.scan(x, 0) + self.scan(x, 1)
+
+    def scan(self, x: Tensor, direction: int) -> Tensor:
+        """One direction: 0 downwards, 1 upwards."""
+        images, height, width = x.shape[0], x.shape[2], x.shape[3]
+        states = self.filters * self.classes
+        kernel = self.as_matrices(self.input_kernel[direction]).unsqueeze(2)
+        recurrent = self.as_matrices(self.recurrent_kernel[direction])
+        bias = self.bias[direction].unsqueeze(2).expand(-1, -1, self.classes).reshape(-1)
+        lines = F.conv2d(x, kernel, bias, padding=(0, 1))
+        hidden = torch.zeros(images, states, width, dtype=x.dtype, device=x.device)
+        cell = hidden
+        results: List[Tensor] = []
+        for step in range(height):
+            row = height - 1 - step if direction == 1 else step
+            hidden, cell = self.advance(lines[:, :, row], recurrent, hidden, cell)
+            results.append(hidden)
+        result = torch.stack(results, dim=2)
+        if direction == 1:
+            result = result.flip(2)
+        return result.reshape(images, self.filters, self.classes, height, width).sum(1)
+
+    def advance(self, line: Tensor, recurrent: Tensor, hidden: Tensor, cell: Tensor) -> Tuple[Tensor, Tensor]:
+        """One row's part of the pre-activations (N, 4*states, W), and h and c -> the next h and c."""
+        z = line + F.conv1d(hidden, recurrent, padding=1)
+        i, f, o, g = z.chunk(4, dim=1)
+        cell = self.gate(f) * cell + self.gate(i) * torch.tanh(g)
+        return self.gate(o) * torch.tanh(cell), cell
+
+    def gate(self, z: Tensor) -> Tensor:
+        """The hard sigmoid."""
+        return (0.2 * z + 0.5).clamp(0.0, 1.0)
+
+    def as_matrices(self, kernel: Tensor) -> Tensor:
+        """(4, filters, in, 3, classes) -> (4*states, in*classes, 3): the "same" convolution over classes."""
+        gates, filters, inputs, taps = kernel.shape[0], kernel.shape[1], kernel.shape[2], kernel.shape[3]
+        position = torch.arange(self.classes, device=kernel.device)
+        tap = position.unsqueeze(0) - position.unsqueeze(1) + (self.classes - 1) // 2  # (out, in)
+        beyond = (tap < 0) | (tap >= self.classes)
+        tap = torch.where(beyond, torch.full_like(tap, self.classes), tap)
+        chosen = F.pad(kernel, [0, 1]).index_select(4, tap.reshape(-1))
+        spread = chosen.reshape(gates, filters, inputs, taps, self.classes, self.classes)
+        rows, columns = gates * filters * self.classes, inputs * self.classes
+        return spread.permute(0, 1, 4, 2, 5, 3).reshape(rows, columns, taps)
+
+
+def norm(channels: int) -> nn.BatchNorm2d:
+    """Batch normalisation with the authors' constant."""
+    return nn.BatchNorm2d(channels, eps=1e-3)
+
+
+def projection(inputs: int, classes: int) -> nn.Sequential:
+    """To classes."""
+    return nn.Sequential(nn.Conv2d(inputs, classes, 1), nn.LeakyReLU(SLOPE))
