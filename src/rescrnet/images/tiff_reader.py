@@ -62,7 +62,7 @@ class TiffArray:
         orientation: how the rows and columns lie when shown, by the number of the tag.
         white_is_zero: whether small values are shown bright.
         software: that wrote the file, where it says.
-        unsaid: whether the file does not say what its axes are.
+        unsaid: whether the file does not say which of its axes, if any, is that of channels.
     """
 
     def __init__(self, path: Path, level: int = 0, *, fill_missing: bool = False) -> None:
@@ -78,7 +78,7 @@ class TiffArray:
             self.dtype = np.dtype(series.dtype).newbyteorder("=")
             self.steps, self.full = _steps(file, main.keyframe), dict(zip(main.axes, main.shape, strict=True))
             self.levels = len(main.levels)
-            self.unsaid = main.kind in _UNNAMED_KINDS and not {"Q", "I"}.isdisjoint(main.axes)
+            self.unsaid = main.kind in _UNNAMED_KINDS and "S" not in main.axes and not {"Q", "I"}.isdisjoint(main.axes)
             self.ordinary = not (self._keyframe.is_tiled or main.kind == "ome" or self.levels > 1 or len(series) > 1)
             self._byteorder = file.byteorder
             self._raw = _contiguous(series, file.byteorder, path)

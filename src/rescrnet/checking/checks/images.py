@@ -83,16 +83,20 @@ def white_is_zero(reading: Reading) -> Iterator[Fault]:
 
 @finds(Severity.warning)
 def true_is_black(reading: Reading) -> Iterator[Fault]:
-    """A mask of one bit was written by Python's tifffile, which stores True as black unless told otherwise: what the
-    program marked is dark in every viewer, and is read so."""
-    masks = [mask.file for _, mask in reading.masks if _is_of_tifffile(mask)]
+    """All masks are of one bit and were written by Python's tifffile, which stores True as black unless told otherwise:
+    what the program marked is dark in every viewer, and is read so."""
     if reading.description.classes:  # which of the two is what was said
+        return
+    masks = [mask for _, mask in reading.masks]
+    if not all(_is_of_tifffile(mask) for mask in masks):  # whoever wrote both knew which they wrote
         return
     remedy = (
         "if what is marked should be white, write dataset.yaml with 'classes: [{name: background, value: 1}, "
         "{name: object, value: 0}]', or write the masks with photometric='minisblack'"
     )
-    yield from faults(masks, "was written by tifffile as one bit, with True as black, and is read so", remedy)
+    yield from faults(
+        [mask.file for mask in masks], "was written by tifffile as one bit, with True as black, and is read so", remedy
+    )
 
 
 def _is_of_tifffile(mask: MaskFacts) -> bool:
