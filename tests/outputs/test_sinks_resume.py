@@ -42,15 +42,20 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture
 def fail_to_name(out, monkeypatch):
     """Make giving a file of ``out`` its name fail."""
-    replace = Path.replace
 
     def fail_with(error):
-        def replace_or_fail(self, target):
-            if Path(target).parent == out:
-                raise error
-            return replace(self, target)
+        def failing(name):
+            do = getattr(Path, name)
 
-        monkeypatch.setattr(Path, "replace", replace_or_fail)
+            def do_or_fail(self, target):
+                if out in (Path(target).parent, self.parent):
+                    raise error
+                return do(self, target)
+
+            return do_or_fail
+
+        for name in ("replace", "rename", "hardlink_to"):
+            monkeypatch.setattr(Path, name, failing(name))
 
     return fail_with
 
