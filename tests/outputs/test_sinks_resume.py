@@ -161,8 +161,8 @@ def test_scratch_space_is_no_more_than_was_said(out, scratch, kind, probabilitie
     write_blocks(sink, (probabilities_of if probabilities else classes_of)((2, 700, 1200)), 300, 500)
     used = []
 
-    def measure(path, write):
-        write_atomically(path, write)
+    def measure(path, write, **how):
+        write_atomically(path, write, **how)
         used.append(sum(path.stat().st_size for path in scratch.iterdir()))
 
     monkeypatch.setattr("rescrnet.outputs.sinks.write_atomically", measure)
