@@ -209,7 +209,11 @@ def _name_new(partial: Path, path: Path) -> None:
         raise
     except OSError:  # a file system without links: the name is taken first, which but one process can do
         path.open("xb").close()
-        partial.replace(path)
+        try:
+            partial.replace(path)
+        except BaseException:
+            path.unlink()
+            raise
     else:
         partial.unlink()
 

@@ -11,6 +11,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
+from tests.attack import tally
 from tests.attack.disks import disks
 from tests.attack.inputs import inputs
 from tests.attack.kills import kills
@@ -40,12 +41,13 @@ PARTS = {
 _AFTER = ("memory", "workers", "addresses")  # measured while nothing else runs
 
 
-def run(part: str, share: float) -> Tally:
+def run(part: str, share: float, minutes: float) -> Tally:
     """A part of the campaign, in a process of its own."""
     memory_disk = "/dev/shm"  # where the disk is not waited for ten thousand times
     room = memory_disk if Path(memory_disk).is_dir() and part not in _AFTER else None
     with tempfile.TemporaryDirectory(prefix="attack-", dir=room) as folder:
         material = Material.make(Path(folder) / "m")
+        tally.LIMIT = 60 * minutes
         attack, count = PARTS[part]
         return attack(material, Path(folder) / "w", max(1, round(count * share)))  # type: ignore[operator]
 
@@ -55,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help=f"of {', '.join(PARTS)}; all by default")
     parser.add_argument("--share", type=float, default=1.0, help="of the cases of each part")
+    parser.add_argument("--minutes", type=float, default=12, help="at most, for each part")
     parser.add_argument("--json", type=Path, help="a file for the results; those of other parts in it stay")
     parser.add_argument("--processes", type=int, default=2)
     chosen = parser.parse_args()
@@ -64,17 +67,17 @@ def main() -> None:
         with ProcessPoolExecutor(
             1 if at_once else chosen.processes, get_context("spawn"), max_tasks_per_child=1
         ) as pool:
-            for tally in pool.map(run, parts, [chosen.share] * len(parts)):
-                print(tally.line(), flush=True)
-                found.append(tally)
-                for example in tally.examples:
+            for done in pool.map(run, parts, [chosen.share] * len(parts), [chosen.minutes] * len(parts)):
+                print(done.line(), flush=True)
+                found.append(done)
+                for example in done.examples:
                     print("   ", example.replace("\n", "\n    "), flush=True)
                 if chosen.json:
-                    _keep(chosen.json, tally)
-    sys.exit(1 if any(tally.faults for tally in found) else 0)
+                    _keep(chosen.json, done)
+    sys.exit(1 if any(done.faults for done in found) else 0)
 
 
-def _keep(file: Path, tally: Tally) -> None:
+def _keep(file: Path, done: Tally) -> None:
     before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-    kept = [part for part in before if part["part"] != tally.part]
-    file.write_text(json.dumps([*kept, tally.to_dict()], indent=2, ensure_ascii=True) + "\n", encoding="utf-8")
+    kept = [part for part in before if part["part"] != done.part]
+    file.write_text(json.dumps([*kept, done.to_dict()], indent=2, ensure_ascii=True) + "\n", encoding="utf-8")

@@ -36,6 +36,8 @@ def disks(material: Material, folder: Path, count: int) -> Tally:
             subprocess.run(["umount", folder], check=True)
         steps = max(2, count // 8)
         for step in range(steps):
+            if tally.over:
+                break
             _one(tally, name, material, folder, known, 4096 * (1 + step * (used // 4 + 8) // steps))
     return tally
 

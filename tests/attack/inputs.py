@@ -151,6 +151,8 @@ def _attack(tally: Tally, kind: Attack, count: int, number: int, room: Path) -> 
     )
     @given(_steps)
     def one(steps: list[tuple[str, float, object]]) -> None:
+        if tally.over:
+            return
         with TemporaryDirectory(dir=room) as temporary:
             folder = Path(temporary)
             outcome = forked(command(*use(mutate(content, steps), folder)))

@@ -75,6 +75,8 @@ def kills(material: Material, folder: Path, count: int, seed: int = 0) -> Tally:
     tally, rng = Tally("kills"), random.Random(seed)
     expected: dict[str, tuple[str, float]] = {}
     for number in range(count):
+        if tally.over:
+            break
         folder.mkdir(exist_ok=True)
         names = list(_jobs(material, folder))
         name = names[number % len(names)]

@@ -41,6 +41,8 @@ def memory(material: Material, folder: Path, count: int, seed: int = 0) -> Tally
     """``count`` images of random sizes and forms against random bounds: peaks within them, or refused beforehand."""
     tally, rng = Tally("memory"), random.Random(seed)
     for number in range(count):
+        if tally.over:
+            break
         folder.mkdir(exist_ok=True)
         pixels, ratio = 10 ** rng.uniform(5, 7.4), rng.uniform(0.3, 3)
         height, width = max(1, round((pixels * ratio) ** 0.5)), max(1, round((pixels / ratio) ** 0.5))
@@ -68,6 +70,8 @@ def workers(material: Material, folder: Path, count: int, seed: int = 0) -> Tall
     if whole.code:
         tally.add("alone", whole.fault or "not done at all", whole.text)
     for number in range(count):
+        if tally.over:
+            break
         out = folder / f"o{number}"
         process = start(*call, "--out", out, "--workers", 2)
         for _ in range(1 + number % 3):

@@ -32,6 +32,8 @@ def names(material: Material, folder: Path, count: int) -> Tally:
     """Each name as that of a class, a file and a folder, as many as ``count``."""
     tally = Tally("names")
     for name in NAMES[:count]:
+        if tally.over:
+            break
         folder.mkdir()
         on_disk = (
             name.replace("/", "_")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _EXAMPLES = 12
+LIMIT = float("inf")  # seconds a part
 
 
 @dataclass
@@ -33,6 +34,11 @@ class Tally:
             self.faults[fault] += 1
             if len(self.examples) < _EXAMPLES:
                 self.examples.append(f"{what}: {fault}: {text[-600:]}")
+
+    @property
+    def over(self) -> bool:
+        """Whether the time for the part is up; what is left of it is left out."""
+        return time.monotonic() - self.started > LIMIT
 
     def line(self) -> str:
         """A summary."""

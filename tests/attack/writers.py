@@ -58,6 +58,8 @@ def writers(material: Material, folder: Path, count: int) -> Tally:
     tally = Tally("writers")
     pairs = list(itertools.combinations_with_replacement(_commands(material, folder), 2))
     for first, second in pairs[:: max(1, len(pairs) // max(1, count))]:
+        if tally.over:
+            break
         folder.mkdir()
         out = folder / "o"
         if {first, second} & {"resume", "report"}:

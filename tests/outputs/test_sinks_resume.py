@@ -42,15 +42,20 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.fixture
 def fail_to_name(out, monkeypatch):
     """Make giving a file of ``out`` its name fail."""
-    replace = Path.replace
 
     def fail_with(error):
-        def replace_or_fail(self, target):
-            if Path(target).parent == out:
-                raise error
-            return replace(self, target)
+        def failing(name):
+            do = getattr(Path, name)
 
-        monkeypatch.setattr(Path, "replace", replace_or_fail)
+            def do_or_fail(self, target):
+                if out in (Path(target).parent, self.parent):
+                    raise error
+                return do(self, target)
+
+            return do_or_fail
+
+        for name in ("replace", "rename", "hardlink_to"):
+            monkeypatch.setattr(Path, name, failing(name))
 
     return fail_with
 
@@ -156,8 +161,8 @@ def test_scratch_space_is_no_more_than_was_said(out, scratch, kind, probabilitie
     write_blocks(sink, (probabilities_of if probabilities else classes_of)((2, 700, 1200)), 300, 500)
     used = []
 
-    def measure(path, write):
-        write_atomically(path, write)
+    def measure(path, write, **how):
+        write_atomically(path, write, **how)
         used.append(sum(path.stat().st_size for path in scratch.iterdir()))
 
     monkeypatch.setattr("rescrnet.outputs.sinks.write_atomically", measure)
