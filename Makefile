@@ -56,6 +56,26 @@ src/rescrnet/exchange/web_template.html: $(wildcard web/*)
 	cd web && npm ci --no-fund --no-audit --ignore-scripts
 	cd web && node build.mjs ../$@
 
+# Exported models in the runtimes of other programs. The first time it loads about 6 GB: PyPI's PyTorch 2.0 and 2.7 for
+# Linux come with CUDA. Without them, `make exchange EXCHANGE_TORCH=` tests the rest.
+EXCHANGE_TORCH := .venv-torch-2.0/made .venv-torch-2.7/made
+EXCHANGE_ONNX := .venv-onnxruntime-1.15/made .venv-onnxruntime-1.17/made
+EXCHANGE_CORE := .venv-bioimageio-0.10/made .venv-bioimageio-0.11/made
+exchange: .venv/installed-dev web $(EXCHANGE_ONNX) $(EXCHANGE_CORE) $(EXCHANGE_TORCH)
+	RESCRNET_EXCHANGE=1 $(BIN)/pytest tests/exchange -rs --timeout 3600
+
+.venv-onnxruntime-1.15/made: WANTS := 'onnxruntime==1.15.1' 'numpy<2'
+.venv-onnxruntime-1.17/made: WANTS := 'onnxruntime==1.17.3' 'numpy<2'
+.venv-torch-2.0/made: WANTS := 'torch==2.0.1' 'numpy<2'
+.venv-torch-2.7/made: WANTS := 'torch==2.7.1' numpy
+# bioimageio.spec of that time fails with pydantic 2.13 and later.
+.venv-bioimageio-0.10/made: WANTS := 'bioimageio.core==0.10.2' 'onnxruntime==1.22.1' 'torch==2.13.0' 'pydantic<2.13'
+.venv-bioimageio-0.11/made: WANTS := 'bioimageio.core==0.11.0' 'onnxruntime==1.32.0' 'torch==2.13.0' 'pydantic<2.13'
+.venv-onnxruntime-%/made .venv-torch-%/made .venv-bioimageio-%/made:
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --no-cache-dir $(WANTS)
+	touch $@
+
 # Side by side with the authors' network where `make bench-authors` made it an environment; a quiet machine, please.
 bench: .venv/installed-dev
 	$(BIN)/python benchmarks/bench.py
@@ -82,4 +102,4 @@ bench-authors:
 	touch $@
 
 clean:
-	rm -rf .venv .venv-authors rescrnet-demo build dist src/rescrnet/ops/compiled
+	rm -rf .venv .venv-* rescrnet-demo build dist src/rescrnet/ops/compiled web/node_modules

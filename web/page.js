@@ -4,7 +4,7 @@ const MOST = 4_200_000; // pixels: what was tried, see docs/exchange.md
 const $ = id => document.getElementById(id);
 const facts = JSON.parse($("facts").textContent);
 const compressed = new Map();
-let worker, busy = false, queued = null, name = "", result = null, rate = null, timer = 0;
+let worker, busy = false, queued = null, name = "", result = null, rate = null, timer = 0, ready = false;
 
 const decoded = id => Uint8Array.from(atob($(id).textContent), letter => letter.charCodeAt(0));
 
@@ -30,6 +30,7 @@ async function start() {
 function restart() {
   worker?.terminate();
   worker = null;
+  ready = false;
   return start();
 }
 
@@ -40,8 +41,6 @@ function hear(message) {
   if (message.done === "open") return message.pages > 1 ? choose(message.pages) : predict(0);
   if (message.done === "predict") return show(message);
 }
-let ready = false;
-
 async function take(file) {
   $("error").textContent = "";
   $("pages").hidden = true;
@@ -99,7 +98,7 @@ function stop() {
 
 async function cancel() {
   stop();
-  ready = false;
+  $("pages").hidden = true; // the worker that had opened the file is gone
   say("Cancelled.");
   await restart();
 }

@@ -3,8 +3,11 @@
 import hashlib
 import io
 import json
+import os
 import pickle
+import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -163,6 +166,16 @@ def test_what_is_no_archive_is_one_line(tmp_path, content):
         import_bioimageio(file, tmp_path / "out.safetensors")
 
 
+def test_a_damaged_archive_is_one_line(packed, tmp_path):
+    content = bytearray(packed[1].read_bytes())
+    for place in range(100, len(content) - 3000, 5000):
+        content[place] ^= 0xFF
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(ModelError, match=r"a\.zip: "):
+        import_bioimageio(tmp_path / "a.zip", tmp_path / "out.safetensors")
+    assert not (tmp_path / "out.safetensors").exists()
+
+
 def test_a_model_that_exists_is_kept(packed, tmp_path):
     (tmp_path / "mine.safetensors").write_bytes(b"mine")
     with pytest.raises(OutputError, match="exists"):
@@ -193,6 +206,20 @@ def test_what_a_package_cannot_say_is_refused(tmp_path, changes, message):
 def test_a_sample_of_another_kind_is_refused(tmp_path, sample, message):
     with pytest.raises(DataError, match=message):
         export(model_of(small()), "bioimageio", tmp_path / "a.zip", published(tmp_path, sample))
+
+
+@pytest.mark.parametrize("version", ["0.10", "0.11"])
+def test_the_test_of_the_catalogue_passes_for_all_weights(packed, version):
+    if not os.environ.get("RESCRNET_EXCHANGE"):
+        pytest.skip("`make exchange` runs this")
+    program = Path(__file__).resolve().parents[2] / f".venv-bioimageio-{version}/bin/bioimageio"
+    if not program.is_file():
+        pytest.skip(f"there is no {program.parts[-3]}")
+    done = subprocess.run([program, "test", packed[1]], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    for weights in ("onnx", "pytorch_state_dict", "torchscript"):
+        assert f"Reproduce test outputs from test inputs ({weights})" in " ".join(done.stdout.split())
+    assert "❌" not in done.stdout
 
 
 def test_names_become_what_fields_allow():

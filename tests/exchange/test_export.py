@@ -58,7 +58,9 @@ def test_an_unknown_format_is_refused(tmp_path, model):
 
 def test_a_missing_library_is_named(tmp_path, model, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(UsageError, match=r"needs onnx, which is not installed; pip install 'rescrnet\[export\]'"):
+    with pytest.raises(
+        UsageError, match=r"this export: needs onnx, which is not installed; pip install 'rescrnet\[export\]'"
+    ):
         export(model, "onnx", tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
 

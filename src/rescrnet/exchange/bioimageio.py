@@ -196,7 +196,7 @@ def _config(model: SegmentationModel) -> dict[str, Any]:
     return {
         "bioimageio": {"reproducibility_tolerance": [tolerance]},
         "rescrnet": {
-            "card": _published(model.card).model_dump_json(ensure_ascii=True),
+            "card": json.dumps(_published(model.card).model_dump(mode="json")),
             "facts": json.dumps(facts_of(model)),
         },
     }

@@ -6,6 +6,7 @@ import hashlib
 import io
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def import_bioimageio(package: str | Path, out: str | Path) -> SegmentationModel
     try:
         with zipfile.ZipFile(file) as archive:
             model = _read(file, archive)
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise ModelError(file, f"cannot be read as a package ({reason})", "expected a .zip that export wrote") from None
     model.save(target)

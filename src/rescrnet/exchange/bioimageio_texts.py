@@ -11,7 +11,7 @@ from rescrnet.errors import UsageError
 from rescrnet.exchange.facts import exact_halo, exportable, tiling
 from rescrnet.exchange.publication import Publication
 from rescrnet.model import SegmentationModel, in_micrometres
-from rescrnet.wording import channels, count
+from rescrnet.wording import channels
 
 _NAME_LENGTHS = range(5, 65)
 _LONGEST = 60  # characters of a class name in a text
@@ -69,8 +69,8 @@ def channel_names(classes: Sequence[str]) -> list[str]:
 
 def description(model: SegmentationModel) -> str:
     """A sentence for the catalogue."""
-    number = count(len(model.classes), "class").replace("classs", "classes")
-    return f"Segments {channels(model.card.in_channels)} micrographs into {number}; Res-CR-Net, trained with rescrnet."
+    kind = channels(model.card.in_channels)
+    return f"Segments {kind} micrographs into {len(model.classes)} classes; Res-CR-Net, trained with rescrnet."
 
 
 def readme(model: SegmentationModel, name: str, license_: str, dtype: str, publication: Publication) -> str:

@@ -10,6 +10,7 @@ from rescrnet.errors import OutputError, UsageError
 from rescrnet.exchange.facts import DESCRIPTION, exportable, metadata_of
 from rescrnet.exchange.publication import Publication
 from rescrnet.model import SegmentationModel
+from rescrnet.wording import as_text
 
 SUFFIXES = {"onnx": ".onnx", "torchscript": ".pt", "bioimageio": ".zip", "web": ".html"}
 """The formats, and how the files of each end."""
@@ -35,7 +36,7 @@ def export(model: SegmentationModel, format: str, out: str | Path, publication: 
     """
     file = Path(out)
     check_target(format, file)
-    content: bytes = _WRITERS[format](model, publication, file.stem)
+    content: bytes = _WRITERS[format](model, publication, as_text(file.stem))
     write_atomically(file, lambda partial: partial.write_bytes(content))
     return file
 

@@ -95,7 +95,7 @@ def require_onnx() -> None:
         import onnx  # noqa: F401
     except ImportError:
         raise UsageError(
-            "--format onnx", "needs onnx, which is not installed", "pip install 'rescrnet[export]'"
+            "this export", "needs onnx, which is not installed", "pip install 'rescrnet[export]'"
         ) from None
 
 
