@@ -25,6 +25,7 @@ from rescrnet.cli_objects import (
 )
 from rescrnet.errors import RescrnetError, RescrnetWarning, UsageError
 from rescrnet.exchange import commands as exchange
+from rescrnet.terminal import echo
 from rescrnet.wording import count, one_line, printable
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def samples(
     from rescrnet.datasets.synthetic import write_dataset
 
     write_dataset(kind.value, out, train, val, size, seed)
-    _echo(f"{train} + {val} images in {out}")
+    echo(f"{train} + {val} images in {out}")
 
 
 @app.command()
@@ -115,15 +116,15 @@ def check(
     else:
         show(checked, Console())
         if expected:
-            _echo(expected)
+            echo(expected)
     if html:
         from rescrnet.reporting.check_page import write_page
 
         write_page(checked, html, str(expected or ""))
-        _echo(f"page in {html}", err=True)
+        echo(f"page in {html}", err=True)
     if fix:
-        _echo(f"corrected copy in {fix}: {write_corrected(checked, fix)}", err=True)
-        _echo(f"of the copy: {summary(check_dataset(fix))}", err=True)
+        echo(f"corrected copy in {fix}: {write_corrected(checked, fix)}", err=True)
+        echo(f"of the copy: {summary(check_dataset(fix))}", err=True)
     if checked.errors:
         raise typer.Exit(1)
 
@@ -175,10 +176,10 @@ def train(
         else:
             model = train_run(data, out, resolved, val=val, hardware=hardware, max_minutes=max_time)
     except KeyboardInterrupt:
-        _echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
+        echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
         raise typer.Exit(INTERRUPTED) from None
     if trained := model.card.trained:
-        _echo(f"best epoch {trained.epoch}, validation Tanimoto {trained.val_tanimoto or 0:.3f}: {out}")
+        echo(f"best epoch {trained.epoch}, validation Tanimoto {trained.val_tanimoto or 0:.3f}: {out}")
 
 
 @app.command()
@@ -233,7 +234,7 @@ def predict(
     allowed = parse_bytes(memory) if memory is not None else default_budget()
     found, loaded = find_inputs(inputs, recursive=recursive), load(model, device)
     for note in describe_left_out(found.left_out, found.masks):
-        _echo(f"note: {note}", err=True)
+        echo(f"note: {note}", err=True)
     found = replace(found, images=join_channels(found.images, loaded.card.in_channels))
     keep_freed_memory()
     found_objects = objects or bool(object_class)
@@ -245,7 +246,7 @@ def predict(
 
     def failed(image: str, error: RescrnetError) -> None:
         failures.append(image)
-        _echo(f"rescrnet: {one_line(error)}", err=True)
+        echo(f"rescrnet: {one_line(error)}", err=True)
 
     try:
         with executor(workers, dask) as running, progress(len(found.images)) as advance:
@@ -263,13 +264,13 @@ def predict(
                 then=of_objects if found_objects else None,
             )
     except KeyboardInterrupt:
-        _echo("stopped; the same command goes on", err=True)
+        echo("stopped; the same command goes on", err=True)
         raise typer.Exit(INTERRUPTED) from None
     where = out if label is None else f"labels/{label} of the images"
-    _echo(f"{count(len(masks), 'mask')} in {where}")
+    echo(f"{count(len(masks), 'mask')} in {where}")
     print_counts(of_objects.counts, len(masks))
     if failures:
-        _echo(
+        echo(
             f"rescrnet: {len(failures)} of {count(len(found.images), 'image')} could not be predicted, "
             f"{out / FAILED} says why; fix them, and the same command does what is missing",
             err=True,
@@ -296,7 +297,7 @@ def evaluate(
 
     check_free(out)
     _print_scores(evaluate_model(load(model, device), data, out, split.value, rescale=rescale))
-    _echo(f"scores in {out}")
+    echo(f"scores in {out}")
 
 
 @app.command()
@@ -308,7 +309,7 @@ def report(
     """Write report.html into a run folder: pictures, curves, scores and configuration in one file."""
     from rescrnet.reporting.page import report as write_report
 
-    _echo(write_report(run, data, split.value))
+    echo(write_report(run, data, split.value))
 
 
 @app.command()
@@ -340,7 +341,7 @@ def import_keras(
 
     names = [name.strip() for name in classes.split(",")] if classes else None
     _print_info(convert(weights, out, architecture, names, variant=variant))  # type: ignore[arg-type]
-    _echo(out)
+    echo(out)
 
 
 exchange.register(app)
@@ -379,7 +380,7 @@ def demo(
     )
     print_counts(counts, 4)
     _print_scores(evaluate_model(model, out / "data", out / "scores"))
-    _echo(write_report(out / "run"))
+    echo(write_report(out / "run"))
 
 
 def _axes(text: str) -> str:
@@ -451,7 +452,7 @@ def _print_info(model: SegmentationModel) -> None:
         **describe_objects(card.object_settings),
     }
     for key, value in rows.items():
-        _echo(f"{key}: {value}")
+        echo(f"{key}: {value}")
 
 
 def _print_machine() -> None:
@@ -470,7 +471,7 @@ def _print_machine() -> None:
         "PyTorch": torch.__version__,
     }
     for key, value in rows.items():
-        typer.echo(f"{key}: {value}")
+        echo(f"{key}: {value}")
 
 
 @app.callback(invoke_without_command=True)
@@ -555,8 +556,3 @@ def _show_warning(
 def _fail(error: RescrnetError) -> None:
     print(f"rescrnet: {printable(one_line(error))}", file=sys.stderr)
     raise SystemExit(error.exit_code) from None
-
-
-def _echo(message: object, *, err: bool = False) -> None:
-    """Print a message, without what a terminal would obey rather than show."""
-    typer.echo(printable(message, keep="\n"), err=err)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescrnet.wording import count
+from rescrnet.terminal import echo
+from rescrnet.wording import count, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,22 +111,20 @@ def objects(
         with progress(len(subjects)) as advance:
             tables = write_objects(subjects, out, options, resources=resources, advance=advance)
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on", err=True)
+        echo("stopped; the same command goes on", err=True)
         raise typer.Exit(130) from None
     for first in dict.fromkeys(one.legend.names[0] for one in subjects if one.legend and one.legend.is_guess):
         if not class_:
-            typer.echo(
-                f"note: no class is called background, '{first}' is taken for it; --class says otherwise", err=True
-            )
+            echo(f"note: no class is called background, '{first}' is taken for it; --class says otherwise", err=True)
     print_counts([(table.name, len(table)) for table in tables], len(subjects))
-    typer.echo(f"tables and label images in {out}")
+    echo(f"tables and label images in {out}")
 
 
 def print_counts(counts: list[tuple[str, int]], images: int) -> None:
     """Say how many objects of each class there are in all images."""
     for name in dict.fromkeys(name for name, _ in counts):
         total = sum(number for other, number in counts if other == name)
-        typer.echo(f"{name}: {count(total, 'object')} in {count(images, 'image')}")
+        echo(f"{name}: {count(total, 'object')} in {count(images, 'image')}")
 
 
 def print_object_scores(evaluation: Evaluation, console: Console) -> None:
@@ -144,7 +143,7 @@ def print_object_scores(evaluation: Evaluation, console: Console) -> None:
         scores = [at["f1"], at["average_precision"], counts.mean_average_precision, at["panoptic_quality"]]
         cells = ["–" if score is None else f"{score:.3f}" for score in scores]
         numbers = (counts.true, counts.predicted, *cells, counts.split, counts.merged)
-        table.add_row(Text(name), *map(str, numbers))
+        table.add_row(Text(printable(name)), *map(str, numbers))
     console.print(table)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rescrnet.errors import UsageError
+from rescrnet.terminal import echo
 
 Model = Annotated[Path, typer.Argument(help="Run folder or model file.", show_default=False)]
 
@@ -56,7 +57,7 @@ def export(
     elif needless := [option for option, value in given.items() if value]:
         raise UsageError(", ".join(needless), f"means nothing to --format {format_.value}", "leave it out")
     file = write(load(model), format_.value, out, publication)
-    typer.echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
+    echo(f"{file}: {file.stat().st_size / 1e6:.1f} MB")
 
 
 def import_bioimageio(
@@ -67,7 +68,7 @@ def import_bioimageio(
     from rescrnet.exchange.bioimageio_import import import_bioimageio as convert
 
     convert(package, out)
-    typer.echo(out)
+    echo(out)
 
 
 def register(app: typer.Typer) -> None:
