@@ -298,7 +298,7 @@ DAMAGED = {
     "other safetensors": (_foreign, "is not a rescrnet model"),
     "card that is no JSON": (_card("{"), "its model card is not valid"),
     "card that is a list": (_card("[]"), "has model format None"),
-    "card of the future": (_card('{"format": 99}'), "has model format 99, this version reads 3; update rescrnet"),
+    "card of the future": (_card('{"format": 99}'), "has model format 99, this version reads 4; update rescrnet"),
     "card without network": (_card('{"format": 1}'), "its model card is not valid"),
     "card of another network": (
         _card(

@@ -119,3 +119,32 @@ def test_thin_classes_that_do_not_rise_into_each_other_are_classes(tmp_path):
         save(tmp_path / f"masks/{stem}.png", mask)
     names = [entry.name for entry in check(tmp_path).reading.table.classes]
     assert names == ["grey 0", "grey 64", "grey 100", "grey 128", "grey 255"]
+
+
+def rings(seed: int) -> NDArray[np.uint8]:
+    """Rings a pixel wide, 0 and 255."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[:96, :128]
+    mask = np.zeros((96, 128), bool)
+    for _ in range(7):
+        mask |= abs(np.hypot(y - random.integers(96), x - random.integers(128)) - random.integers(6, 14)) < 0.7
+    return 255 * mask.astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("factor", "how"),
+    [*((4, how) for how in (Resampling.BILINEAR, Resampling.BICUBIC, Resampling.LANCZOS)), (0.5, Resampling.BOX)],
+)
+def test_curved_walls_that_were_resized_smoothly_are_two_classes_or_refused(
+    tmp_path: Path, factor: float, how: Resampling
+) -> None:
+    masks = [resized(rings(seed), factor, how) for seed in range(4)]
+    try:
+        names, found = decoded(tmp_path, masks)
+    except DataError as error:
+        names, found = [error.found], masks
+    assert len(names) == 2 or "resized smoothly" in names[0]
+    if len(names) < 2:
+        return
+    for mask, classes in zip(masks, found, strict=True):
+        assert (classes != (mask > 127)).mean() < 0.02

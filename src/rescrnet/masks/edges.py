@@ -79,19 +79,22 @@ class Mixtures(NamedTuple):
         return 0 < self.pixels <= self.between / _MOST
 
 
-def slopes(codes: Codes, levels: Sequence[int]) -> dict[int, tuple[int, int, int]]:
-    """Of each grey level: its pixels, those in the middle of a 3×3 square of it, and those with a lower level and a
-    higher one next to them.
+def slopes(codes: Codes, levels: Sequence[int]) -> dict[int, tuple[int, int, int, int]]:
+    """Of each grey level: its pixels, those in the middle of a 3×3 square of it, those with a lower level and a higher
+    one next to them, and those next to a level that is neither their own nor the lowest.
 
     Where walls of a pixel were enlarged smoothly by any factor, no level between is three pixels wide, and all but the
     highest lie on a slope.
     """
     low, high = minimum_filter(codes, 3), maximum_filter(codes, 3)
+    above = np.where(codes > min(levels), codes, np.iinfo(codes.dtype).max)
+    least = minimum_filter(above, 3)
     found = {}
     for code in levels:
         here = codes == code
         solid, slope = here & (low == high), here & (low < code) & (high > code)
-        found[code] = int(here.sum()), int(solid.sum()), int(slope.sum())
+        touching = here & ((least < code) | (high > code))
+        found[code] = int(here.sum()), int(solid.sum()), int(slope.sum()), int(touching.sum())
     return found
 
 

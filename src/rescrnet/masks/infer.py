@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rescrnet.classes import ClassEntry, as_list, coloured
 from rescrnet.errors import DataError
@@ -31,6 +32,8 @@ _FEW_LEVELS = 64  # more are no classes in any case
 _HARDLY = 0.02  # share of the pixels of a level that may be three wide at the knots of walls
 _MOST_RISE = 0.6  # of the pixels of a level on a slope; the peak of thin walls has none
 _SOME_RISE = 0.3
+_MINGLED = 0.5  # of the pixels of three levels or more that are all thin; classes of thin things lie apart
+_CROWDED = 0.2  # of the widest gap between the classes of a smooth mask
 _RINGING = 24  # compression and interpolation move values this far, or
 _RINGING_SHARE = 0.2  # this share of the distance of the classes: of two areas as close, one far smaller is none
 _FAR_SMALLER = 8
@@ -58,6 +61,14 @@ class _Seen:
         """How much of what is in no area is edges, in all masks together."""
         found = (Mixtures.of(self.reader.codes(files), areas, self.reader.points) for files in self.masks)
         return sum(found, Mixtures())
+
+    def slopes(self, levels: Sequence[int]) -> dict[int, NDArray[np.int64]]:
+        """What :func:`.edges.slopes` counts, in all masks together."""
+        found = dict.fromkeys(levels, np.zeros(4, np.int64))
+        for files in self.masks if levels else ():
+            for code, numbers in slopes(self.reader.codes(files), levels).items():
+                found[code] = found[code] + numbers
+        return found
 
 
 def _count(codes: Codes) -> tuple[Counter[int], Counter[int]]:
@@ -119,7 +130,10 @@ def mask_table(masks: Sequence[Mapping[str, Origin]], declared: DatasetFile | No
     smooth = _smooth(seen, areas, where)
     if not smooth:
         _refuse_instances(seen, where)
+        _refuse_mingled(seen, where)
     kept = _without_ringing(seen, areas) if smooth else list(labelled(seen.counts))
+    if smooth and not (seen.reader.named or seen.reader.colour):
+        _refuse_crowded(seen, kept, where)
     counts = {code: seen.counts[code] for code in kept}
     classes = coloured(_infer(seen, counts, where))
     return _checked(replace(table, classes=classes, antialiased=smooth), where)
@@ -249,18 +263,42 @@ def _refuse_thin_walls(seen: _Seen, where: Path) -> None:
     counts = labelled(seen.counts)
     if seen.reader.named or seen.reader.colour or not len(counts) > 3 or max(counts) <= INDEX_LIMIT:
         return
-    levels = _areas(seen) if len(counts) > _FEW_LEVELS else list(counts)
-    found = dict.fromkeys(levels, np.zeros(3, np.int64))
-    for files in seen.masks:
-        for code, numbers in slopes(seen.reader.codes(files), levels).items():
-            found[code] = found[code] + numbers
-    thin = sorted(code for code, (pixels, solid, _) in found.items() if solid <= _HARDLY * pixels)
+    found = seen.slopes(_areas(seen) if len(counts) > _FEW_LEVELS else list(counts))
+    thin = _thin(found)
     rising = [code for code in thin if found[code][2] >= _MOST_RISE * found[code][0]]
     areas = set(_areas(seen))
     peaks = [code for code in thin if code in areas and code not in rising]
     rise = sum(int(found[code][2]) for code in rising)
     if peaks and rising and rise >= _SOME_RISE * sum(int(found[code][0]) for code in thin):
         _refuse_resized(seen, thin, where)
+
+
+def _refuse_mingled(seen: _Seen, where: Path) -> None:
+    """Refuse three grey levels or more that are nowhere three pixels wide and touch each other.
+
+    Of walls that were reduced by averaging each pixel has one of a few shares of a wall.
+    """
+    counts = labelled(seen.counts)
+    levels = [code for code, n in counts.items() if n >= STRAY_CODE * sum(counts.values())]
+    if seen.reader.named or seen.reader.colour or not 3 < len(levels) <= _FEW_LEVELS or max(levels) <= INDEX_LIMIT:
+        return
+    found = seen.slopes(levels)
+    thin = _thin(found)
+    touching, pixels = (sum(int(found[code][column]) for code in thin) for column in (3, 0))
+    if len(thin) > 2 and touching >= _MINGLED * pixels:
+        _refuse_resized(seen, thin, where)
+
+
+def _thin(found: Mapping[int, NDArray[np.int64]]) -> list[int]:
+    return sorted(code for code, (pixels, solid, *_) in found.items() if solid <= _HARDLY * pixels)
+
+
+def _refuse_crowded(seen: _Seen, kept: Sequence[int], where: Path) -> None:
+    """Refuse smooth grey masks with two levels far nearer to each other than others: one is what a wall came to."""
+    gaps = np.diff(sorted(kept))
+    if len(gaps) > 1 and gaps.min() <= _CROWDED * gaps.max():
+        place = int(gaps.argmin())
+        _refuse_resized(seen, sorted(kept)[place : place + 2], where)
 
 
 def _refuse_resized(seen: _Seen, thin: Sequence[int], where: Path) -> None:
