@@ -1,6 +1,7 @@
 """The commands as a user meets them."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -105,6 +106,16 @@ def test_info_says_what_a_model_is(run, monkeypatch, capsys):
     code, out, _ = call(monkeypatch, capsys, "info", run / "best.safetensors")
     assert code == 0
     assert "0 cytoplasm, 1 nucleus, 2 mitochondrion" in out
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "0"), ("1000", "1000")])
+def test_threads_of_pytorch_sleep_while_they_wait_unless_somebody_wants_otherwise(given, expected, monkeypatch, capsys):
+    for setting in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.setenv(setting, given or "")
+        if given is None:
+            monkeypatch.delenv(setting)
+    call(monkeypatch, capsys, "--version")
+    assert os.environ["GOMP_SPINCOUNT"] == os.environ["KMP_BLOCKTIME"] == expected
 
 
 def test_info_says_what_the_machine_computes_with(monkeypatch, capsys):

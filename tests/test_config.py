@@ -119,3 +119,20 @@ def test_an_old_name_beside_a_section_that_holds_no_keys_is_refused():
 def test_an_unknown_preset_is_named_with_those_there_are():
     with pytest.raises(UsageError, match="preset 'fast' is unknown; the presets are paper-em, paper-fm, laptop"):
         resolve("fast")
+
+
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        ({"kernel_sizes": [101, 3, 5]}, "less than or equal to 63"),
+        ({"kernel_sizes": [3, 5, 65]}, "less than or equal to 63"),
+        ({"dilations": [1, 3, 9007199254740978]}, "less than or equal to 4096"),
+        (
+            {"kernel_sizes": [3, 5, 7], "dilations": [1, 3, 1366]},
+            "size 7 with dilation 1366 reaches over 4096 pixels",
+        ),
+    ],
+)
+def test_kernels_beyond_the_bounds_of_the_compiled_ones_are_refused(network, said):
+    with pytest.raises(UsageError, match=said):
+        resolve(overrides={f"network.{key}": value for key, value in network.items()})

@@ -483,6 +483,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 def main() -> None:
     """Run the command line. What a user can fix ends in one line on standard error and a non-zero exit code."""
+    # PyTorch's threads, read when it is imported: those that wait sleep, for the kernels have threads of their own.
+    for setting in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        os.environ.setdefault(setting, "0")
     for stream in (sys.stdout, sys.stderr):  # a redirected console may have an encoding that lacks ×, or a name
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
