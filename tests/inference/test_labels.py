@@ -109,7 +109,7 @@ def test_another_format_has_no_place_for_labels(model, tmp_path):
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "a/b"])
 def test_a_name_that_is_none_is_refused(model, image, tmp_path, name):
-    with pytest.raises(UsageError, match=r"--label .*: is no name for labels; expected one such as 'tissue'"):
+    with pytest.raises(UsageError, match=r"--label .*: is no name for labels; expected a short one such as 'tissue'"):
         predict_files(model, [image], tmp_path / "out", WriteOptions(label=name))
 
 
