@@ -148,3 +148,10 @@ def test_curved_walls_that_were_resized_smoothly_are_two_classes_or_refused(
         return
     for mask, classes in zip(masks, found, strict=True):
         assert (classes != (mask > 127)).mean() < 0.02
+
+
+def test_thin_strokes_on_a_ground_between_their_values_are_classes(tmp_path: Path) -> None:
+    mask = np.full((96, 128), 77, np.uint8)
+    mask[10:80:8, 5:60], mask[10:80:8, 60:120], mask[5:90, 124:126] = 0, 128, 255
+    table = mask_table([{"": save(tmp_path / "0.png", mask)}], None, tmp_path)
+    assert [entry.name for entry in table.classes] == ["grey 0", "grey 77", "grey 128", "grey 255"]

@@ -79,23 +79,28 @@ class Mixtures(NamedTuple):
         return 0 < self.pixels <= self.between / _MOST
 
 
-def slopes(codes: Codes, levels: Sequence[int]) -> dict[int, tuple[int, int, int, int]]:
-    """Of each grey level: its pixels, those in the middle of a 3×3 square of it, those with a lower level and a higher
-    one next to them, and those next to a level that is neither their own nor the lowest.
+def slopes(codes: Codes, levels: Sequence[int]) -> dict[int, tuple[int, int, int]]:
+    """Of each grey level: its pixels, those in the middle of a 3×3 square of it, and those with a lower level and a
+    higher one next to them.
 
     Where walls of a pixel were enlarged smoothly by any factor, no level between is three pixels wide, and all but the
     highest lie on a slope.
     """
     low, high = minimum_filter(codes, 3), maximum_filter(codes, 3)
-    above = np.where(codes > min(levels), codes, np.iinfo(codes.dtype).max)
-    least = minimum_filter(above, 3)
     found = {}
     for code in levels:
         here = codes == code
         solid, slope = here & (low == high), here & (low < code) & (high > code)
-        touching = here & ((least < code) | (high > code))
-        found[code] = int(here.sum()), int(solid.sum()), int(slope.sum()), int(touching.sum())
+        found[code] = int(here.sum()), int(solid.sum()), int(slope.sum())
     return found
+
+
+def touching(codes: Codes, levels: Sequence[int]) -> tuple[int, int]:
+    """The pixels of some grey levels, and those of them that have another of these levels next to them."""
+    here = np.isin(codes, levels)
+    low = minimum_filter(np.where(here, codes, np.iinfo(codes.dtype).max), 3)
+    high = maximum_filter(np.where(here, codes, np.iinfo(codes.dtype).min), 3)
+    return int(here.sum()), int((here & (low < high)).sum())
 
 
 def settle_edges(codes: Codes, areas: Sequence[int], points: Points) -> Codes:

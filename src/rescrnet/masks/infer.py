@@ -14,7 +14,7 @@ from rescrnet.classes import ClassEntry, as_list, coloured
 from rescrnet.errors import DataError
 from rescrnet.images.whole import Origin
 from rescrnet.masks.declared import DatasetFile
-from rescrnet.masks.edges import Codes, Mixtures, slopes
+from rescrnet.masks.edges import Codes, Mixtures, slopes, touching
 from rescrnet.masks.files import STRAYS
 from rescrnet.masks.instances import CLASSES, look_like_instances
 from rescrnet.masks.reader import UNLABELLED, MaskReader
@@ -64,7 +64,7 @@ class _Seen:
 
     def slopes(self, levels: Sequence[int]) -> dict[int, NDArray[np.int64]]:
         """What :func:`.edges.slopes` counts, in all masks together."""
-        found = dict.fromkeys(levels, np.zeros(4, np.int64))
+        found = dict.fromkeys(levels, np.zeros(3, np.int64))
         for files in self.masks if levels else ():
             for code, numbers in slopes(self.reader.codes(files), levels).items():
                 found[code] = found[code] + numbers
@@ -282,10 +282,11 @@ def _refuse_mingled(seen: _Seen, where: Path) -> None:
     levels = [code for code, n in counts.items() if n >= STRAY_CODE * sum(counts.values())]
     if seen.reader.named or seen.reader.colour or not 3 < len(levels) <= _FEW_LEVELS or max(levels) <= INDEX_LIMIT:
         return
-    found = seen.slopes(levels)
-    thin = _thin(found)
-    touching, pixels = (sum(int(found[code][column]) for code in thin) for column in (3, 0))
-    if len(thin) > 2 and touching >= _MINGLED * pixels:
+    thin = _thin(seen.slopes(levels))
+    if len(thin) < 3:
+        return
+    found = [touching(seen.reader.codes(files), thin) for files in seen.masks]
+    if sum(touches for _, touches in found) >= _MINGLED * sum(pixels for pixels, _ in found):
         _refuse_resized(seen, thin, where)
 
 
