@@ -228,3 +228,10 @@ def test_what_is_damaged_or_not_understood_is_one_line(tmp_path, name):
     with pytest.raises(DataError, match=rf"{name}: .*{says}") as caught:
         read_annotations(tmp_path / name)
     assert "\n" not in str(caught.value)
+
+
+def test_what_lies_behind_long_lists_and_pictures_is_known(tmp_path):
+    images = [{"id": number, "file_name": f"{number:06d}.png", "height": 12, "width": 16} for number in range(2000)]
+    (tmp_path / "many.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    (tmp_path / "one.json").write_text(json.dumps({"imageData": "A" * 100_000, "imagePath": "a.png", "shapes": []}))
+    assert [form_of(tmp_path / name) for name in ("many.json", "one.json")] == ["COCO", "LabelMe"]

@@ -30,9 +30,9 @@ _READERS: Mapping[str, Callable[[Any, object], list[Annotated]]] = {
     QUPATH: read_geojson,
 }
 _KEYS = (  # what is in the text of each, the surest first
-    (LABELME, r'"shapes"\s*:\s*\['),
+    (LABELME, r'"shapes"\s*:\s*\[|"imageData"\s*:'),
     (QUPATH, r'"FeatureCollection"|"geometry"\s*:'),
-    (COCO, r'"(?:categories|segmentation)"\s*:'),
+    (COCO, r'"(?:categories|segmentation|file_name)"\s*:'),
 )
 
 
