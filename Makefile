@@ -8,9 +8,9 @@ demo: .venv/installed
 	rm -rf rescrnet-demo
 	$(BIN)/rescrnet demo --out rescrnet-demo
 
-# Side by side on up to four cores; what takes long is handed from a busy worker to an idle one.
+# Three side by side, of which one mostly waits for processes; what takes long goes from a busy worker to an idle one.
 test: .venv/installed-dev
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest --numprocesses 3 --dist worksteal
 
 # The kernels in C by themselves: sanitized, on emulated processors, as a Windows program. Ten minutes.
 test-kernels: .venv/installed-wheels

@@ -1,10 +1,16 @@
 """Small datasets, and a small model trained once for all tests: read only, copy before changing."""
 
 import os
+import signal
 import subprocess
+import threading
 
 # One thread: on images this small more of them only wait for each other. Read when PyTorch is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# In the background of a shell Ctrl-C is ignored, and the programs that tests start and interrupt would inherit that.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 
