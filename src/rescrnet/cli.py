@@ -25,7 +25,7 @@ from rescrnet.cli_objects import (
 )
 from rescrnet.errors import RescrnetError, RescrnetWarning, UsageError
 from rescrnet.exchange import commands as exchange
-from rescrnet.terminal import echo
+from rescrnet.terminal import INTERRUPTED, echo
 from rescrnet.wording import count, one_line, printable
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _CommandLineError: Any = typer.BadParameter.__base__  # Click's UsageError, which newer typers carry themselves
-INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C stopped
 
 
 class SampleKind(StrEnum):

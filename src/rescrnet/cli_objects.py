@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rescrnet.terminal import echo
+from rescrnet.terminal import INTERRUPTED, echo
 from rescrnet.wording import count, printable
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def objects(
             tables = write_objects(subjects, out, options, resources=resources, advance=advance)
     except KeyboardInterrupt:
         echo("stopped; the same command goes on", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     for first in dict.fromkeys(one.legend.names[0] for one in subjects if one.legend and one.legend.is_guess):
         if not class_:
             echo(f"note: no class is called background, '{first}' is taken for it; --class says otherwise", err=True)

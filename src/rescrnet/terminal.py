@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from rescrnet.wording import printable
 
+INTERRUPTED = 130
+"""The exit code that a shell reports of a program that Ctrl-C stopped."""
+
 
 def echo(message: object, *, err: bool = False) -> None:
     """Print a line on standard output, or on standard error; control characters of names are shown, not sent."""

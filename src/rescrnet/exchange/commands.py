@@ -46,13 +46,12 @@ def export(
     publication = None
     if format_ is Format.bioimageio:
         missing = [option for option, value in given.items() if not value and option != "--name"]
-        if missing:
+        if missing or sample is None:
             raise UsageError(
                 ", ".join(missing),
                 "missing; a bioimage.io package names its authors, licence and citation, and is tested on an image",
                 "add for example --sample cell.tif --author 'Ada Lovelace' --license CC-BY-4.0 --cite 10.1000/182",
             )
-        assert sample is not None
         publication = Publication(sample, tuple(author or ()), license_ or "", tuple(cite or ()), name)
     elif needless := [option for option, value in given.items() if value]:
         raise UsageError(", ".join(needless), f"means nothing to --format {format_.value}", "leave it out")

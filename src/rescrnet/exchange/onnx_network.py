@@ -127,7 +127,7 @@ def _bidirectional(lstm: BidirectionalConvLSTM, x: Value, axis: int, prefix: str
     kernels, biases, recurrents = (_double(one) for one in lstm.weights())
     along = 5 - axis  # the axis of a line's pixels
     no_state = _zeros(x, states, along)
-    total: Value | None = None
+    both: list[Value] = []
     for direction in range(2):
         kernel = kernels[direction].transpose(0, 2, 1)  # (4·S, K, 3)
         line_kernel = kernel[:, :, None] if along == 3 else kernel[..., None]
@@ -149,8 +149,8 @@ def _bidirectional(lstm: BidirectionalConvLSTM, x: Value, axis: int, prefix: str
             scan_output_axes=[axis],
             scan_output_directions=[direction],
         )
-        total = hidden if total is None else total + hidden
-    assert total is not None
+        both.append(hidden)
+    total = both[0] + both[1]
     if lstm.filters == 1:
         return total
     one_for_each = np.tile(np.eye(lstm.classes), lstm.filters)[..., None, None]

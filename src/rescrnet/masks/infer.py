@@ -244,14 +244,8 @@ def _smooth(seen: _Seen, areas: Sequence[int], where: Path) -> bool:
     if found.are_edges and 2 <= len(main) <= _MOST_LEVELS:
         return True
     if found.are_interpolated and not seen.reader.colour:
-        listing = ", ".join(f"{seen.reader.value_of(code)} ({n} pixels)" for code, n in Counter(counts).most_common(6))
-        raise DataError(
-            where,
-            f"the masks hold {len(counts)} values, most of which lie at edges between others, as where a mask was "
-            f"resized smoothly or saved as JPEG: {listing}, …",
-            "resize masks without interpolation (nearest neighbour), or threshold them; or list the values of the "
-            f"classes in {where / 'dataset.yaml'}",
-        )
+        why = "most of which lie at edges between others, as where a mask was resized smoothly or saved as JPEG"
+        _refuse_resized(seen, why, where)
     return False
 
 
@@ -270,7 +264,7 @@ def _refuse_thin_walls(seen: _Seen, where: Path) -> None:
     peaks = [code for code in thin if code in areas and code not in rising]
     rise = sum(int(found[code][2]) for code in rising)
     if peaks and rising and rise >= _SOME_RISE * sum(int(found[code][0]) for code in thin):
-        _refuse_resized(seen, thin, where)
+        _refuse_resized(seen, _on_slopes(thin), where)
 
 
 def _refuse_mingled(seen: _Seen, where: Path) -> None:
@@ -287,7 +281,7 @@ def _refuse_mingled(seen: _Seen, where: Path) -> None:
         return
     found = [touching(seen.reader.codes(files), thin) for files in seen.masks]
     if sum(touches for _, touches in found) >= _MINGLED * sum(pixels for pixels, _ in found):
-        _refuse_resized(seen, thin, where)
+        _refuse_resized(seen, _on_slopes(thin), where)
 
 
 def _thin(found: Mapping[int, NDArray[np.int64]]) -> list[int]:
@@ -299,16 +293,20 @@ def _refuse_crowded(seen: _Seen, kept: Sequence[int], where: Path) -> None:
     gaps = np.diff(sorted(kept))
     if len(gaps) > 1 and gaps.min() <= _CROWDED * gaps.max():
         place = int(gaps.argmin())
-        _refuse_resized(seen, sorted(kept)[place : place + 2], where)
+        _refuse_resized(seen, _on_slopes(sorted(kept)[place : place + 2]), where)
 
 
-def _refuse_resized(seen: _Seen, thin: Sequence[int], where: Path) -> None:
+def _on_slopes(levels: Sequence[int]) -> str:
+    only = ", ".join(map(str, levels[:6]))
+    return f"of which {only} only lie on slopes between others, as where a mask with thin walls was resized smoothly"
+
+
+def _refuse_resized(seen: _Seen, why: str, where: Path) -> None:
     counts = labelled(seen.counts)
-    listing = ", ".join(f"{code} ({n} pixels)" for code, n in Counter(counts).most_common(6))
+    listing = ", ".join(f"{seen.reader.value_of(code)} ({n} pixels)" for code, n in Counter(counts).most_common(6))
     raise DataError(
         where,
-        f"the masks hold {len(counts)} values, of which {', '.join(map(str, thin[:6]))} only lie on slopes between "
-        f"others, as where a mask with thin walls was resized smoothly: {listing}",
+        f"the masks hold {len(counts)} values, {why}: {listing}{', …' if len(counts) > 6 else ''}",
         "resize masks without interpolation (nearest neighbour), or threshold them; or list the values of the "
         f"classes in {where / 'dataset.yaml'}",
     )
