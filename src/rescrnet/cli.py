@@ -137,6 +137,7 @@ def train(
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over both, repeatable.")] = None,
     val: Annotated[str | None, typer.Option(help="Validation images: a fraction, names a,b,c, or a folder.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of epochs.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Plan the run to end after 90s, 5m or 1h; not with --epochs.")] = None,
     max_time: Annotated[float | None, typer.Option(min=0, help="Stop at the last epoch that fits, minutes.")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after as many epochs without a better one.")] = None,
     network: Annotated[str | None, typer.Option(help="res-cr-net, dense, very-dense, res-unet or unet.")] = None,
@@ -149,7 +150,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Train on a folder of labelled images."""
+    from rescrnet.durations import parse_minutes
+
+    if budget and epochs:
+        raise UsageError("--budget", "plans the number of epochs itself", "leave --epochs out")
     given = {
+        "training.budget": parse_minutes(budget, "--budget") if budget else None,
         "training.epochs": epochs,
         "training.patience": patience,
         "network.architecture": network,

@@ -97,6 +97,10 @@ class ResCRNetConfig(_AnyNetwork):
     dropout: Share | list[Share] = 0.05
     """Share of channels dropped after each convolutional block: one number, or one number a block. Where it is one, the
     stem of the denser variants keeps all of its channels."""
+    space_to_depth: Literal[1, 2, 4, 8] = 1
+    """Side of the squares of pixels whose values become channels of one pixel before the first block; after the last
+    one the projection to classes makes squares of pixels again. The blocks then compute on so many times fewer rows and
+    columns and see so many times farther. Not in the paper; 1 is the paper's network."""
     lstm_filters: Filters = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Share = 0.1
@@ -197,6 +201,14 @@ class AugmentationConfig(Record):
     """Largest change of contrast about the mean, as a share. Not in the paper."""
     gamma: Share = 0.0
     """Largest change of the exponent of the intensities between their extremes. Not in the paper."""
+    intensity_share: float = Field(default=1, ge=0, le=1)
+    """Share of the windows whose brightness, contrast and gamma are changed, each by itself."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How warped images are read. Bilinear reading, the paper's, smooths what prediction sees unsmoothed; with bicubic
+    reading masks are not smoothed either."""
+    upright: float = Field(default=0, ge=0, le=1)
+    """Share of the windows that are only mirrored and turned by quarters, their pixels those of the image. Where there
+    are any, the batch-norm statistics are recalibrated on such windows alone. Not in the paper."""
 
 
 class TrainingConfig(Record):
@@ -210,9 +222,14 @@ class TrainingConfig(Record):
 
     epochs: PositiveInt = 90
     steps_per_epoch: PositiveInt = 15
+    budget: float | None = Field(default=None, gt=0, le=1e5)
+    """Minutes that the whole run may take. Then epochs and steps_per_epoch are planned from a measured step when a run
+    begins, and after every epoch the rest of the schedule is spread over the time that is left."""
     batch_size: PositiveInt | None = None
     """Images or patches a step; none takes all training images at once."""
     learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Course of the learning rate: as it is, or a short warm-up, then down to nearly 0 along a cosine."""
     ema_decay: Share = 0.0
     """Decay a step of the exponential moving average of the weights, which is validated and saved; 0 saves the weights
     as they are. It settles the model at every moment of a run as a falling learning rate would at its end."""

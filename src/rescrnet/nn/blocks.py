@@ -167,10 +167,17 @@ class ConvResBlock(nn.Module):
 
 
 class Projection(nn.Sequential):
-    """1×1 convolution to classes and LeakyReLU: (N, in, H, W) → (N, classes, H, W)."""
+    """1×1 convolution to classes and LeakyReLU: (N, in, H, W) → (N, classes, scale·H, scale·W).
 
-    def __init__(self, in_channels: int, classes: int) -> None:
-        super().__init__(Pointwise(in_channels, classes), nn.LeakyReLU(SLOPE))
+    With a ``scale`` beyond 1 it is a sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
+    """
+
+    def __init__(self, in_channels: int, classes: int, scale: int = 1) -> None:
+        shuffle = [nn.PixelShuffle(scale)] if scale > 1 else []
+        super().__init__(Pointwise(in_channels, classes * scale**2), nn.LeakyReLU(SLOPE), *shuffle)
+        if scale > 1:  # all pixels of a square start alike, or their pattern stays visible (arXiv:1707.02937)
+            weight = self.convolution.weight
+            weight.data = weight.data[:: scale**2].repeat_interleave(scale**2, 0)
 
     @property
     def convolution(self) -> Pointwise:
@@ -181,14 +188,19 @@ class Projection(nn.Sequential):
 class LSTMResBlock(nn.Module):
     """LSTM RES BLOCK: project to classes, then add what two ConvLSTMs make of the rows and of the columns."""
 
-    def __init__(self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1) -> None:
+    def __init__(
+        self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1, scale: int = 1
+    ) -> None:
         super().__init__()
-        self.project = Projection(in_channels, classes)
+        self.project = Projection(in_channels, classes, scale)
         self.rows = BidirectionalConvLSTM(classes, filters, dropout)
         self.columns = BidirectionalConvLSTM(classes, filters, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, classes, H, W)."""
-        x = self.project(x)
+        return self.add_scans(self.project(x))
+
+    def add_scans(self, x: Tensor) -> Tensor:
+        """What the ConvLSTMs make of the rows and of the columns, added; (N, classes, H, W) both."""
         out: Tensor = x + self.rows(x) + self.columns(x.transpose(2, 3)).transpose(2, 3)
         return out

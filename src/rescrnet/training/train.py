@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +25,11 @@ from rescrnet.errors import DataError, RescrnetError, UsageError
 from rescrnet.intensity import IntensityScaling
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.locks import locked
-from rescrnet.model import BEST, ModelCard, SegmentationModel, TrainedOn, load
+from rescrnet.model import BEST, ModelCard, SegmentationModel, TrainedOn, load, pick_device
 from rescrnet.nn.build import Initialization
 from rescrnet.objects.fit import fit_settings
 from rescrnet.training.batches import TrainingTensors
+from rescrnet.training.budget import planned
 from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunRecord
 from rescrnet.training.hardware import Hardware
 from rescrnet.training.processes import check_main_starts_again, stop_if_trial
@@ -88,6 +90,7 @@ def _new_job(
     progress: ProgressReporter | None,
 ) -> _Job:
     validation = None if val is None else parse_validation(val)
+    begun = time.monotonic()
     dataset = load_dataset(data, val, declared=_declared(config))
     record = RunRecord(
         status="running",
@@ -96,7 +99,12 @@ def _new_job(
         environment=Environment.here(),
     )
     _check_sizes(dataset, config)
-    return _Job(dataset, config, folder, record, max_minutes, progress)
+    if config.training.budget and hardware.nodes > 1:
+        raise UsageError(
+            "training.budget", "each machine would plan by itself", "give the number of epochs on several machines"
+        )
+    config = planned(config, dataset, begun, pick_device(hardware.device))
+    return _Job(dataset, config, folder, record, max_minutes, progress, begun)
 
 
 def _check_sizes(dataset: Dataset, config: Config) -> None:
@@ -143,9 +151,10 @@ def _continued_job(
     max_minutes: float | None,
     progress: ProgressReporter | None,
 ) -> _Job:
+    begun = time.monotonic()
     record, config = folder.read_record(), folder.read_config()
     if epochs is not None:
-        training = config.training.model_copy(update={"epochs": epochs})
+        training = config.training.model_copy(update={"epochs": epochs, "budget": None})
         config = config.model_copy(update={"training": training})
     validation = record.dataset.validation
     dataset = load_dataset(data, None if validation is None else str(validation), declared=_declared(config))
@@ -156,7 +165,7 @@ def _continued_job(
                 data, f"its {key} are not those that {folder.path} was trained with", "expected the same dataset"
             )
     record = record.model_copy(update={"status": "running", "hardware": hardware})
-    return _Job(dataset, config, folder, record, max_minutes, progress)
+    return _Job(dataset, config, folder, record, max_minutes, progress, begun)
 
 
 def _declared(config: Config) -> dict[str, Any]:
@@ -174,6 +183,7 @@ class _Job:
     record: RunRecord
     max_minutes: float | None
     progress: ProgressReporter | None
+    begun: float
 
 
 def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
@@ -231,6 +241,7 @@ def _train(model: SegmentationModel, job: _Job, fabric: Fabric) -> None:
         job.folder,
         progress,
         None if job.max_minutes is None else 60 * job.max_minutes,
+        job.begun,
     )
     progress.data(job.dataset)
     if fabric.is_global_zero:
