@@ -132,12 +132,15 @@ def check(
 def train(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="New run folder.", show_default=False)],
-    preset: Annotated[str | None, typer.Option(help="laptop (default), paper-em or paper-fm.")] = None,
+    preset: Annotated[str | None, typer.Option(help="standard (default), laptop, paper-em or paper-fm.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over both, repeatable.")] = None,
     val: Annotated[str | None, typer.Option(help="Validation images: a fraction, names a,b,c, or a folder.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of epochs.")] = None,
-    budget: Annotated[str | None, typer.Option(help="Plan the run to end after 90s, 5m or 1h; not with --epochs.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Go on from the weights of this model.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Plan the run to end after 90s, 5m or 1h; not with --epochs.")
+    ] = None,
     max_time: Annotated[float | None, typer.Option(min=0, help="Stop at the last epoch that fits, minutes.")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after as many epochs without a better one.")] = None,
     network: Annotated[str | None, typer.Option(help="res-cr-net, dense, very-dense, res-unet or unet.")] = None,
@@ -163,23 +166,27 @@ def train(
         "training.seed": seed,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
-    if resume and (preset or config or set_ or val or set(overrides) - {"training.epochs"}):
+    if from_ and (network or any(key.strip().startswith("network") for key in set_ or ())):
+        raise UsageError("--from", "the network is that of the model", "leave out what sets it")
+    if resume and (preset or config or set_ or val or from_ or set(overrides) - {"training.epochs"}):
         raise UsageError(
             "--resume", "the run keeps its configuration", "give no option but --epochs, --max-time and devices"
         )
 
-    from rescrnet.config import parse_overrides, resolve
+    from rescrnet.config import DEFAULT_PRESET, parse_overrides, resolve
+    from rescrnet.model import load
     from rescrnet.training.hardware import Hardware
     from rescrnet.training.train import resume as resume_run
     from rescrnet.training.train import train as train_run
 
-    resolved = resolve(preset or "laptop", config, {**parse_overrides(set_ or []), **overrides})
+    resolved = resolve(preset or DEFAULT_PRESET, config, {**parse_overrides(set_ or []), **overrides})
     hardware = Hardware(device, devices, nodes, precision)
     try:
         if resume:
             model = resume_run(data, out, epochs=epochs, hardware=hardware, max_minutes=max_time)
         else:
-            model = train_run(data, out, resolved, val=val, hardware=hardware, max_minutes=max_time)
+            start = load(from_) if from_ else None
+            model = train_run(data, out, resolved, val=val, start=start, hardware=hardware, max_minutes=max_time)
     except KeyboardInterrupt:
         echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -411,7 +418,7 @@ def _expected(checked: Checked) -> Estimate | None:
     )
     if not pixels["train"] or classes < 2:
         return None
-    return estimate(resolve("laptop"), channels, classes, pixels["train"], pixels["val"])
+    return estimate(resolve(), channels, classes, pixels["train"], pixels["val"])
 
 
 def _print_scores(evaluation: Evaluation) -> None:

@@ -29,7 +29,9 @@ class Slow(ProgressReporter):
 
 def test_the_run_ends_on_time_with_its_schedule_done(cells, tmp_path):
     started = time.monotonic()
-    rescrnet.train(cells, tmp_path / "run", tiny(budget=0.1, schedule="cosine"), progress=ProgressReporter())
+    rescrnet.train(
+        cells, tmp_path / "run", tiny(training__budget=0.1, training__schedule="cosine"), progress=ProgressReporter()
+    )
     assert 3 < time.monotonic() - started < 12
     done = [float(row["progress"]) for row in rows(tmp_path / "run")]
     assert done[-1] == 1
@@ -39,8 +41,8 @@ def test_the_run_ends_on_time_with_its_schedule_done(cells, tmp_path):
 
 def test_where_the_machine_gets_slower_fewer_epochs_end_on_time(cells, tmp_path):
     started = time.monotonic()
-    rescrnet.train(cells, tmp_path / "run", tiny(budget=0.1), progress=Slow(0.05))
-    planned = rescrnet.load_model(tmp_path / "run").card.trained.config.training.epochs
+    rescrnet.train(cells, tmp_path / "run", tiny(training__budget=0.1), progress=Slow(0.05))
+    planned = rescrnet.load(tmp_path / "run").card.trained.config.training.epochs
     history = rows(tmp_path / "run")
     assert time.monotonic() - started < 15
     assert float(history[-1]["progress"]) == 1
@@ -49,7 +51,7 @@ def test_where_the_machine_gets_slower_fewer_epochs_end_on_time(cells, tmp_path)
 
 def test_a_budget_for_not_even_an_epoch_is_refused_before_anything_is_written(cells, tmp_path):
     with pytest.raises(UsageError, match=r"training\.budget 0\.0001 minutes: is over before the first epoch.*at least"):
-        rescrnet.train(cells, tmp_path / "run", tiny(budget=0.0001), progress=ProgressReporter())
+        rescrnet.train(cells, tmp_path / "run", tiny(training__budget=0.0001), progress=ProgressReporter())
     assert not (tmp_path / "run").exists()
 
 
@@ -60,7 +62,7 @@ def test_a_stopped_run_goes_on_within_what_is_left_of_its_budget(cells, tmp_path
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        rescrnet.train(cells, tmp_path / "run", tiny(budget=0.1), progress=Stops())
+        rescrnet.train(cells, tmp_path / "run", tiny(training__budget=0.1), progress=Stops())
     before = rows(tmp_path / "run")
     assert float(before[-1]["progress"]) < 1
     rescrnet.resume(cells, tmp_path / "run", progress=ProgressReporter())

@@ -134,9 +134,7 @@ def _projected(projection: Projection, x: Value, size: Value, side: int) -> Valu
     if side == 1:
         return classes
     squares = graph.value("DepthToSpace", classes, blocksize=side, mode="CRD")
-    return graph.value(
-        "Slice", squares, graph.constant(np.zeros(2, np.int64)), size, graph.constant(np.array([2, 3]))
-    )
+    return graph.value("Slice", squares, graph.constant(np.zeros(2, np.int64)), size, graph.constant(np.array([2, 3])))
 
 
 def _scans(block: LSTMResBlock, x: Value, prefix: str) -> Value:

@@ -143,7 +143,7 @@ class Projection(nn.Sequential):
         super().__init__(nn.Conv2d(inputs, classes * side**2, 1), nn.LeakyReLU(SLOPE))
         self.side = side
 
-    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:  # type: ignore[override]
         """(N, inputs, H / side, W / side) -> (N, classes, H, W)."""
         for module in self:
             x = module(x)
@@ -153,7 +153,7 @@ class Projection(nn.Sequential):
 class Head(nn.Sequential):
     """ConvLSTM residual blocks, one after the other."""
 
-    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:  # type: ignore[override]
         """(N, inputs, H / side, W / side) -> (N, classes, H, W)."""
         for block in self:
             x = block(x, height, width)

@@ -44,7 +44,7 @@ def roll_features(
 ) -> Iterator[tuple[Region, Tensor]]:
     """The features of ``tile``, from top to bottom.
 
-    A network with ``space_to_depth`` computes on an image with a pixel for each square of pixels, which is read here so:
+    A network with ``space_to_depth`` computes on an image with a pixel for each square of pixels, read here so:
     all below but what goes in and comes out is in its pixels.
 
     Args:

@@ -188,9 +188,7 @@ class Projection(nn.Sequential):
 class LSTMResBlock(nn.Module):
     """LSTM RES BLOCK: project to classes, then add what two ConvLSTMs make of the rows and of the columns."""
 
-    def __init__(
-        self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1, scale: int = 1
-    ) -> None:
+    def __init__(self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1, scale: int = 1) -> None:
         super().__init__()
         self.project = Projection(in_channels, classes, scale)
         self.rows = BidirectionalConvLSTM(classes, filters, dropout)

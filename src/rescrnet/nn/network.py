@@ -13,7 +13,7 @@ from rescrnet.nn.variants import dropouts, join
 
 
 def space_to_depth(x: Tensor, side: int) -> Tensor:
-    """(N, C, H, W) → (N, C·side², ⌈H/side⌉, ⌈W/side⌉): each square of pixels one pixel; the border fills up the last."""
+    """(N, C, H, W) → (N, C·side², ⌈H/side⌉, ⌈W/side⌉): a pixel for each square; the border fills up the last ones."""
     if side == 1:
         return x
     padded = F.pad(x, (0, -x.shape[3] % side, 0, -x.shape[2] % side), mode="replicate")

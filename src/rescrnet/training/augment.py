@@ -62,7 +62,9 @@ class Window:
         """Draw a window whose pixels are pixels of the image, mirrored and turned by quarters."""
         turn = np.array([[0, 1], [1, 0]]) if flip and size[0] == size[1] and rng.integers(2) else np.eye(2)
         mirror = rng.choice((-1, 1), size=2) if flip else np.ones(2)
-        corner = [rng.integers(0, max(0, n - m) + 1) if n > m else (n - m) // 2 for n, m in zip(image, size, strict=True)]
+        corner = [
+            rng.integers(0, max(0, n - m) + 1) if n > m else (n - m) // 2 for n, m in zip(image, size, strict=True)
+        ]
         centre = [float(first + (m - 1) / 2) for first, m in zip(corner, size, strict=True)]
         return cls(turn @ np.diag(mirror), (centre[0], centre[1]))
 

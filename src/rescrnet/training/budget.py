@@ -33,10 +33,10 @@ def planned(config: Config, dataset: Dataset, begun: float, device: torch.device
     settings = config.training
     if settings.budget is None:
         return config
-    pixels = [[_pixels(sample, config) for sample in part] for part in (dataset.train, dataset.val)]
+    train, val = ([_pixels(sample, config) for sample in part] for part in (dataset.train, dataset.val))
     # The measuring draws weights; the run must not depend on whether it was measured.
     with torch.random.fork_rng():
-        pace = measure(config, dataset.channels, len(dataset.classes), *pixels, device=device)
+        pace = measure(config, dataset.channels, len(dataset.classes), train, val, device)
     left = 60 * settings.budget - (time.monotonic() - begun)
     if left < pace.step + pace.validation:
         needed = (60 * settings.budget - left + 2 * (pace.step + pace.validation)) / 60

@@ -113,7 +113,7 @@ def _step(network: torch.nn.Module, config: Config, channels: int, classes: int,
     loss = LOSSES[config.training.loss](probabilities, masks, weight_mode=config.training.weight_mode)
     torch.autograd.backward(loss)
     network.zero_grad()
-    float(loss)  # waits for a GPU
+    float(loss.detach())  # waits for a GPU
 
 
 def _peak_memory() -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -19,7 +19,7 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rescrnet.checking.check import load_dataset
 from rescrnet.classes import MaskDeclaration
-from rescrnet.config import Config, resolve
+from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import DataError, RescrnetError, UsageError
 from rescrnet.intensity import IntensityScaling
@@ -34,6 +34,7 @@ from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunReco
 from rescrnet.training.hardware import Hardware
 from rescrnet.training.processes import check_main_starts_again, stop_if_trial
 from rescrnet.training.progress import ProgressBar, ProgressReporter
+from rescrnet.training.start import start_from, with_network_of
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
 from rescrnet.wording import as_text
@@ -44,9 +45,10 @@ _LARGE_PATCH, _LARGER = 4096, 4  # pixels; times the side of the largest image
 def train(
     data: str | Path,
     out: str | Path,
-    config: Config | str = "laptop",
+    config: Config | str = DEFAULT_PRESET,
     *,
     val: str | None = None,
+    start: SegmentationModel | None = None,
     hardware: Hardware | None = None,
     max_minutes: float | None = None,
     progress: ProgressReporter | None = None,
@@ -59,6 +61,8 @@ def train(
             ``last.safetensors`` and the state that :func:`resume` needs.
         config: a preset's name, or a configuration from :func:`rescrnet.configure`.
         val: how to split off validation images where the dataset does not: a fraction, names, or a folder.
+        start: a model whose weights training goes on from, with its network; where its classes are others, what maps
+            features to classes starts anew.
         hardware: what to train on; one process on the best device of this machine where left out.
         max_minutes: stop at the end of the last epoch that fits into this time.
         progress: hears how it goes; a progress bar on standard error where left out.
@@ -77,7 +81,10 @@ def train(
     with locked(folder.path) if _is_first() else nullcontext():
         if _is_first():
             folder.check_free()
-        return _launch(fabric, _new_job(data, folder, config, val, hardware, max_minutes, progress))
+        if start is not None:
+            config = with_network_of(start, config)
+        job = _new_job(data, folder, config, val, hardware, max_minutes, progress)
+        return _launch(fabric, replace(job, start=start))
 
 
 def _new_job(
@@ -184,6 +191,7 @@ class _Job:
     max_minutes: float | None
     progress: ProgressReporter | None
     begun: float
+    start: SegmentationModel | None = None
 
 
 def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
@@ -194,6 +202,11 @@ def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
     torch.manual_seed(config.training.seed)
     initialization: Initialization = "shared" if config.training.shared_initialization else "independent"
     model = SegmentationModel.untrained(card_for(job.dataset, config), initialization)
+    if job.start is not None:
+        started_from = start_from(model, job.start)
+        if model.card.trained:
+            provenance = model.card.trained.model_copy(update={"started_from": started_from})
+            model.card = model.card.model_copy(update={"provenance": provenance})
     errors = get_context("spawn").SimpleQueue() if job.record.hardware.devices > 1 else None
     status = "stopped"
     try:
