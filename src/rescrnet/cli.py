@@ -362,7 +362,7 @@ exchange.register(app)
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="New folder.")] = Path("rescrnet-demo"),
-    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 12,
 ) -> None:
     """Do all of it in a few minutes: draw samples, train, predict, score, report."""
     from rescrnet.atomic import check_free
@@ -377,13 +377,18 @@ def demo(
 
     check_free(out)
     # Smaller images than the presets are for, and more of them: as good as it gets in a few minutes.
-    small = {"training.epochs": epochs, "data.patch_size": 160, "training.batch_size": 2}
-    write_dataset("fm", out / "data", train=24, val=4, size=(144, 192))
-    model = train_run(out / "data", out / "run", resolve("laptop", overrides=small))
+    small = {
+        "training.epochs": epochs,
+        "training.steps_per_epoch": 50,
+        "data.patch_size": 160,
+        "training.batch_size": 2,
+    }
+    write_dataset("fm", out / "muscle-fibres", train=24, val=4, size=(144, 192))
+    model = train_run(out / "muscle-fibres", out / "run", resolve(overrides=small))
     read, resources, counts = ReadOptions(), Resources(), list[tuple[str, int]]()
     predict_files(
         model,
-        [out / "data/val_local/images/img"],
+        [out / "muscle-fibres/val_local/images/img"],
         out / "masks",
         WriteOptions(probabilities=True, overlay=True),
         read=read,
@@ -391,7 +396,7 @@ def demo(
         then=ObjectsOfPredictions((), read, resources, counts),
     )
     print_counts(counts, 4)
-    _print_scores(evaluate_model(model, out / "data", out / "scores"))
+    _print_scores(evaluate_model(model, out / "muscle-fibres", out / "scores"))
     echo(write_report(out / "run"))
 
 

@@ -274,7 +274,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "upright": 0.3,
         },
         "training": {
-            "epochs": 40,
+            "epochs": 60,
             "steps_per_epoch": 40,
             "batch_size": 1,
             "learning_rate": 3e-3,

@@ -56,11 +56,11 @@ class ResCRNet(nn.Module):
             blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0))
             width = count * len(kernels) if merge == "concatenate" else count
         self.blocks = nn.ModuleList(blocks)
-        if m == 0:
-            self.head = Projection(width, classes, self.side)
-        else:
-            rest = [LSTMBlock(classes, classes, lstm_filters, 1) for _ in range(m - 1)]
-            self.head = Head(LSTMBlock(width, classes, lstm_filters, self.side), *rest)
+        rest = [LSTMBlock(classes, classes, lstm_filters, 1) for _ in range(m - 1)]
+        head: nn.Module = Projection(width, classes, self.side)
+        if m > 0:
+            head = Head(LSTMBlock(width, classes, lstm_filters, self.side), *rest)
+        self.head = head
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, in_channels, H, W), normalised to [0, 1] -> probabilities (N, classes, H, W)."""

@@ -114,6 +114,7 @@ class Trainer:
                 late = self.max_time is not None and time.monotonic() - started + longest > self.max_time
                 if self._patience_is_over() or (late and self.history):
                     break
+                self.progress.planned(len(self.history) + left)
                 self._epoch(len(self.history) + 1, left)
         except KeyboardInterrupt:
             if not self.history:
