@@ -480,6 +480,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
+_DECODERS = r"(PIL|tifffile|imagecodecs|zarr|numcodecs|h5py|mrcfile|nionswift)\b"
+
+
 def main() -> None:
     """Run the command line. What a user can fix ends in one line on standard error and a non-zero exit code."""
     # PyTorch's threads, read when it is imported: those that wait sleep, for the kernels have threads of their own.
@@ -490,6 +493,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", RescrnetWarning)  # the same of another file is news
+    warnings.filterwarnings("ignore", module=_DECODERS)  # whether a file can be read is for us to say
     _check_current_folder()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
