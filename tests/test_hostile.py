@@ -473,3 +473,11 @@ def test_a_picture_that_claims_more_than_it_can_hold_is_refused(run, tmp_path):
     start = content.index(b"\xff\xc0") + 5
     (tmp_path / "a.jpg").write_bytes(content[:start] + struct.pack(">HH", 65500, 65500) + content[start + 4 :])
     refused("predict", run, tmp_path / "a.jpg", "--out", tmp_path / "o", says="a.jpg")
+
+
+def test_a_refusal_for_want_of_scratch_space_leaves_nothing(run, tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", noise((3500, 3400)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 0, 10**6))
+    call = ("predict", run, tmp_path / "a.npy", "--out", tmp_path / "o", "--memory")
+    leaves_nothing(tmp_path, *call, "600MB", says="of scratch space are needed")
+    leaves_nothing(tmp_path, *call, "600MB", "--scratch", tmp_path, says="scratch")
