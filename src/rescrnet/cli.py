@@ -85,7 +85,8 @@ def check(
     data: Data,
     val: Annotated[str | None, typer.Option(help="Validation images, as in train.")] = None,
     instances: Annotated[
-        int | None, typer.Option(min=1, help="Masks number objects: width of the boundary to make, pixels.")
+        str | None,
+        typer.Option(help="Masks number objects: width of the boundary to make, pixels, or as 0.5um.", metavar="WIDTH"),
     ] = None,
     fix: Annotated[Path | None, typer.Option(help="New folder for a corrected copy.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures.", show_default=False)] = None,
@@ -103,12 +104,18 @@ def check(
     from rescrnet.checking.fix import write_corrected
     from rescrnet.checking.tables import to_dict
     from rescrnet.checking.terminal import show, summary
+    from rescrnet.classes import MaskDeclaration
+    from rescrnet.config import validate
 
+    declared = {}
+    if instances is not None:
+        width = validate(MaskDeclaration, {"instance_boundary": instances}, "--instances").instance_boundary
+        declared = {"instance_boundary": width}
     if fix:
         check_free(fix)
     messages = Console(stderr=True)
     with messages.status("looking at the images") if messages.is_terminal else nullcontext():
-        checked = check_dataset(data, val, declared={"instance_boundary": instances} if instances else {})
+        checked = check_dataset(data, val, declared=declared)
         expected = _expected(checked) if estimate and not checked.errors else None
     if json_:
         typer.echo(json.dumps({**to_dict(checked), "estimate": vars(expected) if expected else None}, indent=2))
@@ -498,6 +505,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
+_DECODERS = r"(PIL|tifffile|imagecodecs|zarr|numcodecs|h5py|mrcfile|nionswift)\b"
+
+
 def main() -> None:
     """Run the command line. What a user can fix ends in one line on standard error and a non-zero exit code."""
     # PyTorch's threads, read when it is imported: those that wait sleep, for the kernels have threads of their own.
@@ -508,6 +518,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", RescrnetWarning)  # the same of another file is news
+    warnings.filterwarnings("ignore", module=_DECODERS)  # whether a file can be read is for us to say
     _check_current_folder()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -154,7 +154,7 @@ def compare_objects(
         index = model.classes.index(name)
         boundary = None if settings.boundary is None else model.classes.index(settings.boundary)
         predicted = objects_of(probabilities, index, boundary, settings)
-        found[name] = true_objects(sample.mask, index, boundary, settings), predicted
+        found[name] = true_objects(sample, index, boundary, settings), predicted
     return found
 
 
