@@ -19,7 +19,7 @@ from torch.nn.grad import conv2d_weight
 from rescrnet.ops.buffers import empty_like
 
 _CHUNK = 1 << 14  # pixels that are worth calls of their own on a CPU
-_FAST_COLUMNS = 3  # of a kernel; with more, oneDNN takes six times as long for the gradient of depthwise weights
+_FAST_COLUMNS = 3  # of a kernel; with more, oneDNN has no fast kernel for the gradient of depthwise weights
 
 
 def separable_conv2d(x: Tensor, depthwise: Tensor, pointwise: Tensor, bias: Tensor, dilation: int = 1) -> Tensor:
