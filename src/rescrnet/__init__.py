@@ -22,6 +22,7 @@ _PUBLIC = {
     "WriteOptions": "rescrnet.inference.options:WriteOptions",
     "check": "rescrnet.checking.check:check",
     "configure": "rescrnet.config:resolve",
+    "crossval": "rescrnet.evidence.crossval:crossval",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
     "find_subjects": "rescrnet.objects.subjects:find_subjects",
     "export": "rescrnet.exchange.export:export",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from rescrnet.config import Config as Config
     from rescrnet.config import resolve
     from rescrnet.errors import RescrnetError as RescrnetError
+    from rescrnet.evidence.crossval import crossval as crossval
     from rescrnet.exchange.bioimageio_import import import_bioimageio as import_bioimageio
     from rescrnet.exchange.export import export as export
     from rescrnet.exchange.keras import import_keras as import_keras
