@@ -21,6 +21,7 @@ _PUBLIC = {
     "SegmentationModel": "rescrnet.model:SegmentationModel",
     "WriteOptions": "rescrnet.inference.options:WriteOptions",
     "check": "rescrnet.checking.check:check",
+    "compare": "rescrnet.evidence.compare:compare",
     "configure": "rescrnet.config:resolve",
     "crossval": "rescrnet.evidence.crossval:crossval",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from rescrnet.config import Config as Config
     from rescrnet.config import resolve
     from rescrnet.errors import RescrnetError as RescrnetError
+    from rescrnet.evidence.compare import compare as compare
     from rescrnet.evidence.crossval import crossval as crossval
     from rescrnet.exchange.bioimageio_import import import_bioimageio as import_bioimageio
     from rescrnet.exchange.export import export as export

@@ -49,6 +49,47 @@ def crossval(
     echo(page)
 
 
+def compare(
+    data: Data,
+    out: Out,
+    methods: Annotated[
+        str, typer.Option(help="Names, or my_file.py:function, with commas; the first is what others are held to.")
+    ] = "res-cr-net,res-unet,unet,dynunet,forest",
+    folds: Folds = 4,
+    seeds: Annotated[int, typer.Option(help="Trainings of each method and fold.")] = 2,
+    budget: Annotated[str | None, typer.Option(help="Time for each training, as 10m (default).")] = None,
+    updates: Annotated[int | None, typer.Option(min=1, help="Steps for each training, instead of a time.")] = None,
+    margin: Margin = 0.01,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    resume: Resume = False,
+) -> None:
+    """Train several methods on the same folds and say which is better, equivalent, or undecided; a page."""
+    from rescrnet.evidence.budget import parse_time
+    from rescrnet.evidence.compare import compare as run
+    from rescrnet.reporting.compare_page import write_page
+
+    seconds = parse_time(budget) if budget is not None else None
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    with _goes_on():
+        found = run(
+            data,
+            out,
+            names,
+            _resolved(preset, config, set_),
+            folds=folds,
+            seeds=seeds,
+            seconds=seconds,
+            updates=updates,
+            margin=margin,
+            resume=resume,
+        )
+        page = write_page(found)
+    echo(found.stats["words"]["result"])
+    echo(page)
+
+
 @contextmanager
 def _goes_on() -> Iterator[None]:
     """Say after Ctrl-C that nothing is lost."""
@@ -68,3 +109,4 @@ def _resolved(preset: str | None, config: Path | None, set_: list[str] | None) -
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(crossval)
+    app.command()(compare)

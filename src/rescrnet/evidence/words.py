@@ -80,3 +80,35 @@ def _seeds(plan: Plan) -> str:
         if len(plan.seeds) == 1
         else f"seeds {plan.seeds[0]} to {plan.seeds[-1]}"
     )
+
+
+def compare_words(plan: Plan, stats: Mapping[str, Any]) -> dict[str, str]:
+    """``result`` and ``methods`` of a comparison."""
+    reference = stats["reference"]
+    said = [_verdict(name, found, reference, plan.margin) for name, found in stats["differences"].items()]
+    budget = f"{in_words(plan.seconds)} on the clock" if plan.seconds else f"{plan.updates} updates"
+    return {
+        "result": f"Over {_images(plan)} in {plan.folds} folds, with {budget} for each training: {'; '.join(said)}.",
+        "methods": (
+            f"The methods {', '.join(plan.methods)} were trained on the same {plan.folds} folds with the same "
+            f"{count(len(plan.seeds), 'seed')}, taking turns, each for {budget}; the plan was fixed before the first "
+            f"result. Images of one animal, stack or larger image, copies, and views of one place stayed in one fold. "
+            "The mean intersection over union of each image was averaged over the seeds, and its differences to "
+            f"{reference} over the images of each fold. They were tested with the corrected resampled t-test of Nadeau "
+            f"and Bengio against no difference and against a margin of {plan.margin:g}, with Holm's correction over "
+            "the methods, at a level of 0.05. A method is called better or worse if it differs significantly and by at "
+            "least the margin, equivalent if a difference of the margin is ruled out, and otherwise undecided."
+        ),
+    }
+
+
+def _verdict(name: str, found: Mapping[str, Any], reference: str, margin: float) -> str:
+    by = f"{found['mean']:+.3f} of mean IoU, {found['low']:+.3f} to {found['high']:+.3f}"
+    if found["low"] != found["low"]:
+        by = f"{found['mean']:+.3f} of mean IoU, too few folds for an interval"
+    return {
+        "better": f"{name} is better than {reference} ({by})",
+        "worse": f"{name} is worse than {reference} ({by})",
+        "equivalent": f"{name} and {reference} are equivalent within {margin:g} ({by})",
+        "undecided": f"between {name} and {reference} these images do not decide ({by})",
+    }[found["verdict"]]
