@@ -90,6 +90,51 @@ def compare(
     echo(page)
 
 
+def curve(
+    data: Data,
+    out: Out,
+    sizes: Annotated[str | None, typer.Option(help="Numbers of training images, as 2,4,8; else 2, 4, 6, …")] = None,
+    folds: Folds = 4,
+    seeds: Annotated[int, typer.Option(help="Trainings of each fold and number.")] = 2,
+    budget: Annotated[str | None, typer.Option(help="Training time of all together; else the preset's epochs.")] = None,
+    margin: Margin = 0.01,
+    preset: Preset = None,
+    config: ConfigFile = None,
+    set_: Set = None,
+    resume: Resume = False,
+) -> None:
+    """Train on more and more images, and say whether five more would help; a page."""
+    from rescrnet.evidence.budget import parse_time
+    from rescrnet.evidence.curve import curve as run
+    from rescrnet.reporting.curve_page import write_page
+
+    seconds = parse_time(budget) if budget is not None else None
+    with _goes_on():
+        found = run(
+            data,
+            out,
+            _resolved(preset, config, set_),
+            sizes=_numbers(sizes) if sizes is not None else (),
+            folds=folds,
+            seeds=seeds,
+            seconds=seconds,
+            margin=margin,
+            resume=resume,
+        )
+        page = write_page(found)
+    echo(found.stats["words"]["result"])
+    echo(page)
+
+
+def _numbers(text: str) -> list[int]:
+    from rescrnet.errors import UsageError
+
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--sizes {text}", "is no list of numbers", "expected such as 2,4,8") from None
+
+
 @contextmanager
 def _goes_on() -> Iterator[None]:
     """Say after Ctrl-C that nothing is lost."""
@@ -110,3 +155,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
     app.command()(crossval)
     app.command()(compare)
+    app.command()(curve)

@@ -112,3 +112,30 @@ def _verdict(name: str, found: Mapping[str, Any], reference: str, margin: float)
         "equivalent": f"{name} and {reference} are equivalent within {margin:g} ({by})",
         "undecided": f"between {name} and {reference} these images do not decide ({by})",
     }[found["verdict"]]
+
+
+def curve_words(plan: Plan, stats: Mapping[str, Any]) -> dict[str, str]:
+    """``result`` and ``methods`` of a learning curve."""
+    gain, largest = stats["more_images"], plan.sizes[-1]
+    by = f"{gain['mean']:+.3f} of mean IoU ({gain['low']:+.3f} to {gain['high']:+.3f})"
+    said = {
+        "yes": f"yes, likely by {by}",
+        "no": f"hardly, by {by}, which is less than {plan.margin:g}",
+        "cannot tell": f"cannot tell; the best guess is {by}" if gain["low"] == gain["low"] else "cannot tell",
+    }[gain["answer"]]
+    steps = ", ".join(f"{with_interval(one)} with {size}" for size, one in stats["sizes"].items())
+    return {
+        "question": f"Would {gain['number']} more images help?",
+        "answer": said[0].upper() + said[1:] + ".",
+        "result": (
+            f"Mean intersection over union by the number of training images: {steps}. Would {gain['number']} more "
+            f"images than {largest} help? {said[0].upper() + said[1:]}."
+        ),
+        "methods": (
+            f"Models were trained on {', '.join(map(str, plan.sizes))} images, drawn at random from all but one of "
+            f"{plan.folds} folds, each number of images containing the smaller ones, with "
+            f"{count(len(plan.seeds), 'seed')}, and tested on the fold left out. What more images would add was "
+            "extrapolated by a line over the logarithm of the number of images, fitted for each tested image to the "
+            "last three numbers; its interval of 95 % is from a studentised bootstrap over groups of images."
+        ),
+    }
