@@ -146,13 +146,13 @@ def drawn(labelled: Labelled, plan: Plan, unit: Unit) -> Dataset:
 
 
 def growth(
-    sizes: Sequence[int], values: Mapping[int, Mapping[str, float]], groups: Mapping[str, str], more: int = MORE
+    sizes: Sequence[int], values: Mapping[int, Mapping[str, float]], folds: Mapping[str, int], more: int = MORE
 ) -> Interval:
     """What ``more`` images would add to the mean score, if it goes on as over the last sizes.
 
     Scores grow about evenly with the logarithm of the number of images, while they are few. A line is fitted to each
     image's scores over the logarithm of the last three sizes, and continued; the images' gains are then averaged, with
-    an interval.
+    an interval in which a whole fold counts once: its images were predicted by the same models, whose luck they share.
     """
     last = list(sizes)[-_LAST:]
     x = np.log2(last)
@@ -161,7 +161,7 @@ def growth(
     y = np.array([[values[size][stem] for stem in stems] for size in last])
     centred = x - x.mean()
     slopes = (centred[:, None] * y).sum(0) / np.square(centred).sum()
-    return interval(slopes * step, [groups[stem] for stem in stems], bounds=(-1.0, 1.0))
+    return interval(slopes * step, [str(folds[stem]) for stem in stems], bounds=(-1.0, 1.0))
 
 
 def answer(gain: Interval, margin: float) -> Answer:
@@ -182,7 +182,7 @@ def _concluded(out: Path, plan: Plan, labelled: Labelled, results: Sequence[Resu
         for size in plan.sizes
     }
     values = {size: table.values(plan.metric) for size, table in tables.items()}
-    gain = _gain(plan, values, labelled.groups)
+    gain = _gain(plan, values)
     stats = {
         "kind": plan.kind,
         "plan": plan.sha256,
@@ -207,8 +207,8 @@ def _concluded(out: Path, plan: Plan, labelled: Labelled, results: Sequence[Resu
     return LearningCurve(out, plan, tables, stats)
 
 
-def _gain(plan: Plan, values: Mapping[int, Mapping[str, float]], groups: Mapping[str, str]) -> Interval:
+def _gain(plan: Plan, values: Mapping[int, Mapping[str, float]]) -> Interval:
     if len(plan.sizes) < 2:
         nothing = float("nan")
         return Interval(nothing, nothing, nothing, 0, 0)
-    return growth(plan.sizes, values, groups)
+    return growth(plan.sizes, values, plan.fold_of())
