@@ -14,7 +14,7 @@ import pytest
 
 import rescrnet
 from rescrnet.datasets.synthetic import write_dataset
-from rescrnet.errors import OutputError, UsageError
+from rescrnet.errors import OutputError, RescrnetWarning, UsageError
 from rescrnet.evidence.crossval import crossval
 from rescrnet.evidence.outcome import read_out_of_fold
 from rescrnet.evidence.progress import ExperimentProgress
@@ -75,6 +75,11 @@ def test_the_model_of_a_run_is_its_last_one(found):
     best, last = (load(run / name) for name in ("best.safetensors", "last.safetensors"))
     for name, weights in last.network.state_dict().items():
         assert (best.network.state_dict()[name] == weights).all()
+
+
+def test_scoring_a_fold_on_images_that_it_trained_on_is_warned_of(data, found, tmp_path):
+    with pytest.warns(RescrnetWarning, match=r"was trained on .*, so these scores flatter"):
+        rescrnet.evaluate(load(found.out / "fold-1" / "seed-0"), data, tmp_path / "scores")
 
 
 def test_the_page_has_what_was_found_and_stands_alone(found):

@@ -40,7 +40,7 @@ def parse_time(text: str) -> float:
 
 
 def in_words(seconds: float) -> str:
-    """``"45 s"``, ``"12 min"``, ``"1.5 h"``."""
+    """``"45.2 s"``, ``"12 min"``, ``"1.5 h"``."""
     if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds:.1g} s"
+        return f"{seconds:.3g} s" if seconds < 10 else f"{seconds:.1f} s".replace(".0 s", " s")
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -16,7 +16,10 @@ from rescrnet.records import Record
 
 PLAN = "plan.json"
 Kind = Literal["crossval", "compare", "curve"]
-_NOT_COMPARED = {"sha256", "rescrnet", "dataset"}  # a dataset may move, a version may be newer
+_COMPARED = (  # what says most first; not where the dataset lies, and with which version it was begun
+    *("folds", "seeds", "sizes", "methods", "settings", "updates", "seconds", "margin", "metric"),
+    *("classes", "images"),
+)
 
 
 class PlannedImage(Record):
@@ -126,7 +129,7 @@ def _difference(known: Plan, plan: Plan) -> str:
     if before["kind"] != now["kind"]:
         return f"it is one of {before['kind']}"
     stems = [[image["stem"] for image in one["images"]] for one in (before, now)]
-    for key in before.keys() - _NOT_COMPARED:
+    for key in _COMPARED:
         if before[key] == now[key]:
             continue
         if key == "images" and stems[0] == stems[1]:
