@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from rescrnet import __version__
+from rescrnet import __version__, cli_evidence
 from rescrnet.cli_objects import (
     ObjectsOfPredictions,
     check_object_classes,
@@ -364,6 +364,7 @@ def import_keras(
 
 
 exchange.register(app)
+cli_evidence.register(app)
 
 
 @app.command()

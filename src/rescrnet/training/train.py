@@ -43,7 +43,7 @@ _LARGE_PATCH, _LARGER = 4096, 4  # pixels; times the side of the largest image
 
 
 def train(
-    data: str | Path,
+    data: str | Path | Dataset,
     out: str | Path,
     config: Config | str = DEFAULT_PRESET,
     *,
@@ -56,7 +56,7 @@ def train(
     """Train a model from a labelled folder into a new run folder, and return the best one.
 
     Args:
-        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.look_through`).
+        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.look_through`), or a dataset in memory.
         out: a new folder for the run: ``config.yaml``, ``run.json``, ``history.csv``, ``best.safetensors``,
             ``last.safetensors`` and the state that :func:`resume` needs.
         config: a preset's name, or a configuration from :func:`rescrnet.configure`.
@@ -88,7 +88,7 @@ def train(
 
 
 def _new_job(
-    data: str | Path,
+    data: str | Path | Dataset,
     folder: RunFolder,
     config: Config,
     val: str | None,
@@ -98,7 +98,7 @@ def _new_job(
 ) -> _Job:
     validation = None if val is None else parse_validation(val)
     begun = time.monotonic()
-    dataset = load_dataset(data, val, declared=_declared(config))
+    dataset = _dataset(data, val, config)
     record = RunRecord(
         status="running",
         dataset=_described(dataset, validation),
@@ -128,7 +128,7 @@ def _check_sizes(dataset: Dataset, config: Config) -> None:
 
 
 def resume(
-    data: str | Path,
+    data: str | Path | Dataset,
     out: str | Path,
     *,
     epochs: int | None = None,
@@ -151,7 +151,7 @@ def resume(
 
 
 def _continued_job(
-    data: str | Path,
+    data: str | Path | Dataset,
     folder: RunFolder,
     epochs: int | None,
     hardware: Hardware,
@@ -164,15 +164,21 @@ def _continued_job(
         training = config.training.model_copy(update={"epochs": epochs, "budget": None})
         config = config.model_copy(update={"training": training})
     validation = record.dataset.validation
-    dataset = load_dataset(data, None if validation is None else str(validation), declared=_declared(config))
+    dataset = _dataset(data, None if validation is None else str(validation), config)
     now = _described(dataset, validation)
     for key in ("train", "val", "channels", "classes"):
         if getattr(now, key) != getattr(record.dataset, key):
             raise DataError(
-                data, f"its {key} are not those that {folder.path} was trained with", "expected the same dataset"
+                dataset.folder,
+                f"its {key} are not those that {folder.path} was trained with",
+                "expected the same dataset",
             )
     record = record.model_copy(update={"status": "running", "hardware": hardware})
     return _Job(dataset, config, folder, record, max_minutes, progress, begun)
+
+
+def _dataset(data: str | Path | Dataset, val: str | None, config: Config) -> Dataset:
+    return data if isinstance(data, Dataset) else load_dataset(data, val, declared=_declared(config))
 
 
 def _declared(config: Config) -> dict[str, Any]:
