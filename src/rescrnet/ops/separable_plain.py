@@ -112,7 +112,7 @@ def _join(phases: Tensor, out: Tensor, dilation: int, rows: range) -> None:
         out.copy_(phases)
         return
     high, wide = min(dilation, out.shape[1]), min(dilation, out.shape[2])
-    for pixels, part in _pairs(out, phases.unflatten(0, (len(out), len(rows), wide)), high, rows):
+    for pixels, part in _pairs(out, phases.unflatten(0, (len(out), len(rows), wide)), high, rows):  # type: ignore[no-untyped-call]
         pixels.copy_(part)
 
 
@@ -124,7 +124,7 @@ def _pairs(image: Tensor, phases: Tensor, high: int, rows: range) -> Iterator[tu
     for index, row in enumerate(rows):
         lines = image[:, row::high]
         part = phases[:, index, :, : lines.shape[1]].permute(0, 2, 3, 1, 4)  # (N, lines, columns, wide, C)
-        yield lines[:, :, :whole].unflatten(2, (periods, wide)), part[:, :, :periods]
+        yield lines[:, :, :whole].unflatten(2, (periods, wide)), part[:, :, :periods]  # type: ignore[no-untyped-call]
         if whole < width:
             yield lines[:, :, whole:], part[:, :, periods, : width - whole]
 
