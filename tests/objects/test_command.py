@@ -188,6 +188,21 @@ def test_true_objects_are_those_that_masks_number_though_they_touch(numbered):
     assert not true_objects(sample, 1, 2, without)[sample.mask == 2].any()
 
 
+@pytest.mark.parametrize(("width", "code", "says"), [("2", 0, ""), ("0.5um", 0, ""), ("wide", 2, "--instances")])
+def test_check_takes_the_width_of_the_boundary_in_pixels_or_micrometres(
+    monkeypatch, capsys, numbered, width, code, says
+):
+    folder, _ = numbered
+    (folder / "dataset.yaml").write_text("pixel_size: [0.25, 0.25]\n")
+    monkeypatch.setattr(sys, "argv", ["rescrnet", "check", str(folder), "--instances", width, "--no-estimate"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code or 0) == code
+    said = capsys.readouterr()
+    assert says in said.err
+    assert code or "boundary" in said.out
+
+
 def test_objects_of_a_dataset_are_those_that_it_numbers_with_the_intensities_of_its_files(numbered, tmp_path):
     folder, _ = numbered
     (table, *_) = write_objects(find_subjects([folder], None), tmp_path / "out")
