@@ -166,9 +166,9 @@ def corrected_difference(
 def share_tested(folds: int) -> float:
     """What :func:`corrected_difference` is to take for the share of test images, with so many folds.
 
-    With more than four folds it is that of four: what the seeds and the shared training images favour by chance does not
-    shrink with more folds, though n_test/n_train does. Without this, one of two equal learners is called better in 12 %
-    of the trials with ten folds (``benchmarks/simulations.py``).
+    With more than four folds it is that of four: what the seeds and the shared training images favour by chance does
+    not shrink with more folds, though n_test/n_train does. Without this, one of two equal learners is called better in
+    12 % of the trials with ten folds (``benchmarks/simulations.py``).
     """
     return 1 / (min(folds, _MOST_FOLDS) - 1)
 
