@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from rescrnet.evidence.statistics import corrected_difference, decide, interval
+from rescrnet.evidence.statistics import corrected_difference, decide, interval, share_tested
 
 SEED = 16
 
@@ -53,7 +53,7 @@ def coverage(trials):
                 ours += one.low <= mean <= one.high
                 low, high = percentile(values, rng)
                 theirs += low <= mean <= high
-            found.setdefault(name, {})[n] = {"studentised": ours / trials, "percentile": theirs / trials}
+            found.setdefault(name, {})[n] = {"studentised": float(ours / trials), "percentile": float(theirs / trials)}
             print(f"coverage {name} n={n}: {found[name][n]}", flush=True)
     return found
 
@@ -78,25 +78,30 @@ def false_better(trials):
             plain = 0
             for _ in range(trials):
                 values = arms(rng, images, folds, shared, 0.02, 0.04)
-                one = corrected_difference(values, 1 / (folds - 1), margin=0.01, images=images)
+                one = corrected_difference(values, share_tested(folds), margin=0.01, images=images)
                 called[decide({"arm": one}, margin=0.01)["arm"]] += 1
                 plain += stats.ttest_1samp(values, 0).pvalue < 0.05
             key = f"{images} images, {folds} folds, shared {shared}"
-            found[key] = {"false": (called["better"] + called["worse"]) / trials, "plain t-test": plain / trials}
+            found[key] = {"false": (called["better"] + called["worse"]) / trials, "plain t-test": float(plain / trials)}
             found[key]["equivalent"] = called["equivalent"] / trials
             print(f"false better {key}: {found[key]}", flush=True)
     return found
 
 
 def learners(trials):
+    """See :func:`learner`."""
+    return {f"{images} images, {folds} folds": learner(trials, images, folds) for images, folds in ((12, 4), (20, 10))}
+
+
+def learner(trials, images, folds):
     """The same of a real learner: two arms are one and the same ridge regression on random features, other features.
 
     Images are clouds of points with an offset of their own; scores are IoU of a threshold on the prediction.
     """
     false = plain = 0
-    images, folds, points = 12, 4, 60
+    points = 60
     for trial in range(trials):
-        rng = np.random.default_rng((SEED, 7, trial))
+        rng = np.random.default_rng((SEED, images, folds, trial))
         x = rng.normal(0, 1, (images, points, 5)) + rng.normal(0, 0.5, (images, 1, 5))
         truth = (x @ rng.normal(0, 1, 5) + rng.normal(0, 1.0, (images, points))) > 0
         scores = np.zeros((2, images))
@@ -110,11 +115,14 @@ def learners(trials):
                 both, either = (predicted & truth[test]).sum(1), (predicted | truth[test]).sum(1)
                 scores[arm, test] = both / np.maximum(either, 1)
         values = (scores[1] - scores[0]).reshape(folds, -1).mean(1)
-        one = corrected_difference(values, 1 / (folds - 1), margin=0.01, images=images)
+        one = corrected_difference(values, share_tested(folds), margin=0.01, images=images)
         false += decide({"arm": one}, margin=0.01)["arm"] in ("better", "worse")
         plain += stats.ttest_1samp(values, 0).pvalue < 0.05
-    print(f"false better of a learner: {false / trials}, plain t-test {plain / trials}", flush=True)
-    return {"false": false / trials, "plain t-test": plain / trials}
+    print(
+        f"false better of a learner, {images} images, {folds} folds: {false / trials}, plain t-test {plain / trials}",
+        flush=True,
+    )
+    return {"false": false / trials, "plain t-test": float(plain / trials)}
 
 
 def main():

@@ -172,6 +172,7 @@ def test_a_forest_learns_and_its_strips_are_seamless(data, monkeypatch):
     from rescrnet.evidence import forest
 
     monkeypatch.setattr(forest, "TREES", 10)
+    monkeypatch.setattr(forest, "_PIXELS", 6000)
     learnt, fitted = scored("forest", data, Budget())
     assert learnt > scored("prior", data, Budget())[0] + 0.2
     image = read_labelled(data).samples[-1].image
@@ -180,7 +181,7 @@ def test_a_forest_learns_and_its_strips_are_seamless(data, monkeypatch):
     np.testing.assert_allclose(fitted.predict(image), whole, atol=1e-6)
 
 
-def test_shuffled_labels_score_near_the_class_prior(data, tmp_path):
+def test_shuffled_labels_score_near_the_class_prior(tmp_path, monkeypatch):
     pytest.importorskip("sklearn")
     rng = np.random.default_rng(0)
     shuffled = tmp_path / "shuffled"
@@ -192,11 +193,9 @@ def test_shuffled_labels_score_near_the_class_prior(data, tmp_path):
         Image.fromarray(pixels[rng.permutation(len(pixels))].reshape(mask.shape)).save(file)
     from rescrnet.evidence import forest
 
-    before, forest.TREES = forest.TREES, 10
-    try:
-        learnt, _ = scored("forest", shuffled, Budget())
-    finally:
-        forest.TREES = before
+    monkeypatch.setattr(forest, "TREES", 10)
+    monkeypatch.setattr(forest, "_PIXELS", 6000)
+    learnt, _ = scored("forest", shuffled, Budget())
     assert abs(learnt - scored("prior", shuffled, Budget())[0]) < 0.08
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rescrnet.evidence.statistics import Difference, corrected_difference, decide, holm, interval
+from rescrnet.evidence.statistics import Difference, corrected_difference, decide, holm, interval, share_tested
 
 POPULATIONS = {
     "normal": (lambda rng, n: rng.normal(0.8, 0.1, n), 0.8),
@@ -98,11 +98,37 @@ def test_two_equal_arms_are_called_better_in_at_most_7_percent_where_the_plain_t
     better = plain = 0
     for _ in range(800):
         values = same_arms(rng)
-        found = {"a": corrected_difference(values, 1 / 3, margin=0.01, images=12)}
+        found = {"a": corrected_difference(values, share_tested(4), margin=0.01, images=12)}
         better += decide(found, margin=0.01)["a"] in ("better", "worse")
         plain += stats.ttest_1samp(values, 0).pvalue < 0.05
     assert better / 800 <= 0.07
     assert plain > 1.5 * better
+
+
+def equal_learners(seed, images=20, folds=10, points=60):
+    """Fold differences of IoU between one and the same ridge regression on two draws of random features."""
+    rng = np.random.default_rng((16, seed))
+    x = rng.normal(0, 1, (images, points, 5)) + rng.normal(0, 0.5, (images, 1, 5))
+    truth = (x @ rng.normal(0, 1, 5) + rng.normal(0, 1.0, (images, points))) > 0
+    scores = np.zeros((2, images))
+    for arm in range(2):
+        features = np.tanh(x @ rng.normal(0, 1, (5, 12)))
+        for fold in range(folds):
+            test = np.arange(images) // (images // folds) == fold
+            a, b = features[~test].reshape(-1, 12), truth[~test].reshape(-1) - 0.5
+            predicted = features[test] @ np.linalg.solve(a.T @ a + np.eye(12), a.T @ b) > 0
+            scores[arm, test] = (predicted & truth[test]).sum(1) / np.maximum((predicted | truth[test]).sum(1), 1)
+    return (scores[1] - scores[0]).reshape(folds, -1).mean(1)
+
+
+def test_equal_learners_are_not_told_apart_by_ten_folds_where_the_correction_as_published_errs():
+    trials = [equal_learners(seed) for seed in range(250)]
+
+    def called(share):
+        found = [corrected_difference(values, share, margin=0.01, images=20) for values in trials]
+        return sum(decide({"a": one}, margin=0.01)["a"] in ("better", "worse") for one in found) / len(trials)
+
+    assert called(share_tested(10)) <= 0.07 < called(1 / 9)
 
 
 def test_a_large_difference_is_found():

@@ -19,7 +19,7 @@ from rescrnet.evidence.outcome import described, statistics_of, write_json, writ
 from rescrnet.evidence.plan import Plan, fix_plan
 from rescrnet.evidence.progress import ExperimentBar, ExperimentProgress
 from rescrnet.evidence.results import Table, ledger_csv, to_csv
-from rescrnet.evidence.statistics import Difference, corrected_difference, decide, holm, interval
+from rescrnet.evidence.statistics import Difference, corrected_difference, decide, holm, interval, share_tested
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import compare_words
 from rescrnet.locks import locked
@@ -161,7 +161,9 @@ def _differences(plan: Plan, tables: Mapping[str, Table]) -> dict[str, Any]:
     described_images: dict[str, dict[str, Any]] = {}
     for name in others:
         folds = fold_differences(tables[name], tables[first], plan.metric)
-        tested[name] = corrected_difference(folds, plan.test_share, margin=plan.margin, images=len(plan.images))
+        tested[name] = corrected_difference(
+            folds, share_tested(plan.folds), margin=plan.margin, images=len(plan.images)
+        )
         own, other = tables[name].values(plan.metric), tables[first].values(plan.metric)
         values = {stem: own[stem] - other[stem] for stem in own}
         groups = [tables[name].groups[stem] for stem in values]

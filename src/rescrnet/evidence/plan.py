@@ -74,11 +74,6 @@ class Plan(Record):
         """The fold that tests each image."""
         return {image.stem: image.fold for image in self.images}
 
-    @property
-    def test_share(self) -> float:
-        """Images that a fold tests, divided by those that it trains on."""
-        return 1 / (self.folds - 1)
-
 
 def fix_plan(plan: Plan, out: Path, *, resume: bool) -> Plan:
     """Write a plan into a new folder, or find it there again where work is resumed.
