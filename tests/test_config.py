@@ -37,6 +37,7 @@ def test_single_keys_win_over_the_file_and_the_file_over_the_preset(tmp_path):
 def test_what_the_default_preset_says_of_the_network_is_nothing_to_a_u_net():
     config = resolve(overrides={"network.architecture": "res-unet"})
     assert config.network.architecture == "res-unet"
+    assert config.network.image_statistics
     assert config.training == resolve().training
     assert resolve().network.space_to_depth == 2
 

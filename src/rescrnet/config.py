@@ -101,6 +101,9 @@ class ResCRNetConfig(_AnyNetwork):
     """Side of the squares of pixels whose values become channels of one pixel before the first block; after the last
     one the projection to classes makes squares of pixels again. The blocks then compute on so many times fewer rows and
     columns and see so many times farther. Not in the paper; 1 is the paper's network."""
+    image_statistics: bool = False
+    """Normalise each image that is predicted with its own mean and variance in every layer, as training does with each
+    batch, instead of stored ones. Those of a large image are taken from 16 windows of it. Not in the paper."""
     lstm_filters: Filters = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Share = 0.1
@@ -145,6 +148,8 @@ class UNetConfig(_AnyNetwork):
     architecture: Comparator
     dropout: Share = 0.05
     """Share of channels dropped after each convolution."""
+    image_statistics: bool = False
+    """As with Res-CR-Net; those of all of an image."""
 
 
 def _with_architecture(values: Any) -> Any:
@@ -264,7 +269,7 @@ _SECTIONS: dict[str, type[Record]] = {"network": _AnyNetwork, "data": DataConfig
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # Minutes on two cores; docs/training.md has what each choice was measured against.
     "standard": {
-        "network": {"space_to_depth": 2},
+        "network": {"space_to_depth": 2, "image_statistics": True},
         "data": {"intensity": "percentile", "patch_size": 256, "validation_size": 512},
         "augmentation": {
             "brightness": 0.5,
@@ -325,7 +330,8 @@ def resolve(
     _merge(values, PRESETS.get(preset, {}))
     network = given.get("network")
     if isinstance(network, Mapping) and network.get("architecture") in get_args(Comparator):
-        values.pop("network", None)  # what a preset says of Res-CR-Net is nothing to a U-Net
+        known = UNetConfig.model_fields  # what a preset says of Res-CR-Net alone is nothing to a U-Net
+        values["network"] = {key: value for key, value in values.get("network", {}).items() if key in known}
     _merge(values, given)
     return validate(Config, values, where)
 

@@ -23,6 +23,7 @@ from rescrnet.images.array_like import channels_come_first, check_array, why_unl
 from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.nn.build import Initialization, Network, build_network
+from rescrnet.nn.statistics import predict_logits
 from rescrnet.object_settings import ObjectSettings, default_settings
 from rescrnet.records import Record
 from rescrnet.tensors import check_finite_weights, read_tensors, write_tensors
@@ -221,7 +222,7 @@ class SegmentationModel:
         self.network.eval()
         with torch.inference_mode():
             x = self.tensor(image).to(self._device)
-            logits = self.network(_resized(x, self.card.resize or seen))
+            logits = predict_logits(self.network, _resized(x, self.card.resize or seen))
             probabilities = _resized(logits.float().softmax(1), (image.shape[0], image.shape[1]))
         return np.asarray(probabilities[0].cpu().numpy(), dtype=np.float32)
 

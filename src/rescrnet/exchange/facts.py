@@ -41,7 +41,7 @@ def metadata_of(model: SegmentationModel) -> dict[str, str]:
 def exact_halo(network: ResCRNet) -> int | None:
     """How many pixels around a tile its exact result needs; none where it needs the whole image."""
     reach = sum(block.reach for block in network.conv_blocks) * network.config.space_to_depth
-    return None if network.lstm_blocks else reach
+    return None if network.lstm_blocks or network.config.image_statistics else reach
 
 
 def tiling(network: ResCRNet) -> str:
@@ -51,6 +51,11 @@ def tiling(network: ResCRNet) -> str:
         side = network.config.space_to_depth
         begin = f"Tiles that begin at multiples of {side} pixels and" if side > 1 else "Tiles that"
         return f"{begin} overlap by {halo} pixels to each side give exactly what the whole image gives."
+    if network.config.image_statistics:
+        return (
+            "The model normalises each image with its own statistics, so each tile is an image of its own to it: "
+            "predict whole images where memory allows, else use tiles of 512 pixels and more."
+        )
     return (
         "The model scans whole rows and columns, so each tile is an image of its own to it: predict whole images where "
         "memory allows, else use tiles of 512 pixels and more."

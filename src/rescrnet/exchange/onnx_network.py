@@ -41,7 +41,8 @@ def onnx_bytes(
     size = graph.value("Shape", scaled, start=2, end=4)  # height and width
     state: tuple[Value, ...] = (_squares(scaled, size, side, network.in_channels),)
     for index, block in enumerate(network.conv_blocks):
-        state = join(network.variant, index, _conv_block(block, state[0]), state[-1])
+        made = _conv_block(block, state[0], own_statistics=network.config.image_statistics)
+        state = join(network.variant, index, made, state[-1])
     x = state[0]
     if network.lstm_blocks:
         for number, lstm_block in enumerate(network.lstm_blocks):
@@ -72,17 +73,29 @@ def _scaled(graph: Graph, intensity: IntensityScaling) -> Value:
     return graph.value("Where", missing, graph.constant(np.array(0, np.float32)), scaled)
 
 
-def _conv_block(block: ConvResBlock, x: Value) -> Value:
+def _conv_block(block: ConvResBlock, x: Value, *, own_statistics: bool) -> Value:
+    def normalised(norm: nn.BatchNorm2d, y: Value) -> Value:
+        factor, summand = (x.graph.constant(_float(_double(one))) for one in (norm.weight, norm.bias))
+        return x.graph.value("InstanceNormalization", y, factor, summand, epsilon=norm.eps)
+
     activated = x
-    if block.norm is not None:
+    if block.norm is not None and own_statistics:
+        activated = _leaky(normalised(block.norm, x))
+    elif block.norm is not None:
         # The convolution after it pads with zeros, which no folded summand would leave zero.
         factor, summand = (x.graph.constant(_float(one)[:, None, None]) for one in _affine(block.norm))
         activated = _leaky(x.graph.value("Add", x.graph.value("Mul", x, factor), summand))
     branches = []
     for branch in block.branch_list:
-        first = _leaky(_separable(branch.first, activated, _affine(branch.norm)))
-        branches.append(_separable(branch.second, first))
-    shortcut = _pointwise(block.shortcut.convolution, x, _affine(block.shortcut.norm))
+        if own_statistics:
+            first = normalised(branch.norm, _separable(branch.first, activated))
+        else:
+            first = _separable(branch.first, activated, _affine(branch.norm))
+        branches.append(_separable(branch.second, _leaky(first)))
+    if own_statistics:
+        shortcut = normalised(block.shortcut.norm, _pointwise(block.shortcut.convolution, x))
+    else:
+        shortcut = _pointwise(block.shortcut.convolution, x, _affine(block.shortcut.norm))
     if block.merge == "concatenate":
         return shortcut + x.graph.value("Concat", *branches, axis=1)
     return sum(branches, start=shortcut)

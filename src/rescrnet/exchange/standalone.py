@@ -32,6 +32,7 @@ class ResCRNet(nn.Module):
         merge: how branches are joined: ``concatenate`` or ``sum``.
         lstm_filters: filters of each direction of a ConvLSTM.
         space_to_depth: side of the squares of pixels that are one pixel to the convolutional blocks.
+        image_statistics: each image is normalised with its own statistics, instead of stored ones.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ResCRNet(nn.Module):
         merge: str,
         lstm_filters: int,
         space_to_depth: int = 1,
+        image_statistics: bool = False,
     ) -> None:
         super().__init__()
         self.architecture, self.no_data, self.side = architecture, NO_DATA, space_to_depth
@@ -53,7 +55,7 @@ class ResCRNet(nn.Module):
         self.register_buffer("scale", torch.ones(in_channels))
         blocks, width = [], in_channels * self.side**2
         for index, (count, kernels, spreads) in enumerate(zip(filters, kernel_sizes, dilations)):
-            blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0))
+            blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0, image_statistics))
             width = count * len(kernels) if merge == "concatenate" else count
         self.blocks = nn.ModuleList(blocks)
         rest = [LSTMBlock(classes, classes, lstm_filters, 1) for _ in range(m - 1)]
@@ -95,23 +97,24 @@ class ConvBlock(nn.Module):
         dilations: List[int],
         merge: str,
         stem: bool,
+        own: bool,
     ) -> None:
         super().__init__()
         self.concatenates = merge == "concatenate"
         width = filters * len(kernel_sizes) if self.concatenates else filters
-        self.activation = nn.Identity() if stem else nn.Sequential(norm(inputs), nn.LeakyReLU(SLOPE))
+        self.activation = nn.Identity() if stem else nn.Sequential(Norm(inputs, own), nn.LeakyReLU(SLOPE))
         self.branches = nn.ModuleList(
             [
                 nn.Sequential(
                     Separable(inputs, filters, size, dilation),
-                    norm(filters),
+                    Norm(filters, own),
                     nn.LeakyReLU(SLOPE),
                     Separable(filters, filters, size, dilation),
                 )
                 for size, dilation in zip(kernel_sizes, dilations)
             ]
         )
-        self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1), norm(width))
+        self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1), Norm(width, own))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, H, W) -> (N, width, H, W)."""
@@ -236,6 +239,17 @@ class ConvLSTM(nn.Module):
         return spread.permute(0, 1, 4, 2, 5, 3).reshape(rows, columns, taps)
 
 
-def norm(channels: int) -> nn.BatchNorm2d:
-    """Batch normalisation with the authors' constant."""
-    return nn.BatchNorm2d(channels, eps=1e-3)
+class Norm(nn.BatchNorm2d):
+    """Batch normalisation for inference, with the authors' constant: by stored statistics, or each image by its own."""
+
+    def __init__(self, channels: int, own: bool) -> None:
+        super().__init__(channels, eps=1e-3)
+        self.own = own
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, channels, H, W) -> the same shape."""
+        if not self.own:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        centred = x - x.mean((2, 3), keepdim=True)
+        deviation = (centred.square().mean((2, 3), keepdim=True) + self.eps).sqrt()
+        return centred / deviation * self.weight.reshape(1, -1, 1, 1) + self.bias.reshape(1, -1, 1, 1)

@@ -11,6 +11,7 @@ from rescrnet.inference.budget import PROGRAM, format_bytes
 from rescrnet.inference.stream import Tiling
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.statistics import SAMPLED
 from rescrnet.nn.variants import join
 from rescrnet.ops.native import has_kernels
 from rescrnet.ops.pixels import VECTOR
@@ -84,6 +85,12 @@ class Cost:
         most = max(_WHOLE[self.compiled] * blocks, _WHOLE_SCAN * states)
         return int(_FLOAT * shape[0] * shape[1] * most)
 
+    def sample(self, shape: tuple[int, int]) -> int:
+        """Bytes for the windows that the statistics of an image of ``shape`` (Y, X) are taken from, if any are."""
+        if not self.config.image_statistics:
+            return 0
+        return self.whole((1, min(shape[0] * shape[1], SAMPLED * self.side**2)))
+
     def tile(self, width: int, rows: int, image_width: int) -> int:
         """Bytes for a tile of ``width`` columns rolled down ``rows`` at a time."""
         kept = work = 0
@@ -129,8 +136,9 @@ def choose_tiling(network: ResCRNet, shape: tuple[int, int], memory: int, progra
         return None
     tiles = [(width, rows) for width, rows in _tiles(shape) if cost.tile(width, rows, shape[1]) <= room]
     scans = [(strip, segment) for strip, segment in _scans(shape) if cost.scan(strip, segment, max(shape)) <= room]
-    if not tiles or not scans:
+    if not tiles or not scans or cost.sample(shape) > room:
         least = max(
+            cost.sample(shape),
             min(cost.tile(width, rows, shape[1]) for width, rows in _tiles(shape)),
             min(cost.scan(strip, segment, max(shape)) for strip, segment in _scans(shape)),
         )

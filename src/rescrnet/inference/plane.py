@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rescrnet.errors import OutputError, UsageError
@@ -22,6 +23,7 @@ from rescrnet.inference.region import Region, grid
 from rescrnet.inference.resources import Resources
 from rescrnet.inference.stream import PlaneReader, PlaneWriter, Stream, Tiling, read_unit, streamable
 from rescrnet.model import SegmentationModel
+from rescrnet.nn.statistics import SAMPLED, sample_places, sample_size, taking_statistics_of, uses_image_statistics
 from rescrnet.wording import size
 
 TILING = "tiling"  # the first step of a streamed plane; its state: the memory it was chosen for, then the tiling
@@ -78,7 +80,7 @@ def predict_plane(
         _predict_whole(model, image, classes, probabilities, name, seen)
         advance(shape[0] * shape[1])
         return
-    with _scratch_folder(resources.scratch) as folder:
+    with _scratch_folder(resources.scratch) as folder, _statistics(model, image, name):
         # Nobody resumes from a temporary folder.
         journal = Journal.open(folder, None if resources.scratch is None else identity())
         _record_tiling(journal, tiling, resources.memory)
@@ -135,6 +137,24 @@ def _predict_whole(
     classes.write(0, 0, predicted.argmax(0).astype(np.uint8))
     if probabilities is not None:
         probabilities.write(0, 0, np.moveaxis(predicted, 0, -1))
+
+
+@contextlib.contextmanager
+def _statistics(model: SegmentationModel, image: PlaneReader, name: str) -> Iterator[None]:
+    """Within it, the network has the statistics of the image where it is meant to, read by windows."""
+    if not uses_image_statistics(model.network):
+        yield
+        return
+    network = streamable(model)
+    side, shape = network.config.space_to_depth, (image.shape[0], image.shape[1])
+    if shape[0] * shape[1] > SAMPLED * side**2:
+        (height, width), places = sample_size(shape, side), sample_places(shape, side)
+    else:
+        (height, width), places = shape, [(0, 0)]
+    windows = [Region(top, top + height, left, left + width) for top, left in places]
+    sample = torch.cat([model.tensor(read_unit(model, image, window, name)) for window in windows])
+    with taking_statistics_of(network, sample.to(model.device, memory_format=torch.channels_last)):
+        yield
 
 
 def _run(stream: Stream, resources: Resources, advance: Callable[[float], object]) -> None:

@@ -16,6 +16,7 @@ from rescrnet.config import Config
 from rescrnet.errors import ModelError, RescrnetError
 from rescrnet.model import BEST, LAST, SegmentationModel
 from rescrnet.nn.losses import LOSSES
+from rescrnet.nn.statistics import predict_logits
 from rescrnet.scoring.counts import Counts
 from rescrnet.training.augment import class_indices
 from rescrnet.training.batches import BatchSampler, TrainingTensors
@@ -225,7 +226,7 @@ class Trainer:
         for image, mask in zip(data.images, data.masks, strict=True):
             x = image[None].to(self.fabric.device, memory_format=torch.channels_last)
             with self.fabric.autocast():
-                logits = self._averaged(x)
+                logits = predict_logits(self._averaged, x)
             losses.append(float(self._loss_of(logits, mask[None].to(self.fabric.device))))
             probabilities = logits[0].float().softmax(0).cpu().numpy()
             counts = counts + Counts.of(probabilities, class_indices(mask))

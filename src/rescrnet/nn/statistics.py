@@ -1,0 +1,107 @@
+"""The statistics that batch normalisation uses in prediction: stored ones, or those of the image itself.
+
+A short training sees one patch a step and normalises it with its own mean and variance, layer by layer. What it learns
+so is instance normalisation (Ulyanov et al. 2016, arXiv:1607.08022), and a prediction with stored statistics is another
+network. With ``network.image_statistics`` each image is predicted with its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from rescrnet.nn.build import Network
+from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.unet import UNet
+
+SAMPLED = 2**18  # pixels of the blocks that an image's statistics are taken from at most
+_GRID = 4  # windows of a larger image down and across
+_SIDE = 128  # of a window, pixels of the blocks; 4 · 4 · 128² = 2^18
+
+
+def uses_image_statistics(network: Network) -> bool:
+    """Whether a network is to predict each image with the statistics of that image."""
+    return isinstance(network, ResCRNet | UNet) and network.config.image_statistics
+
+
+@contextmanager
+def own_statistics(network: nn.Module) -> Iterator[None]:
+    """Within it, a network in evaluation mode normalises each batch with the batch's own statistics, keeping none."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.num_batches_tracked = None
+        norm.train()
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches
+            norm.eval()
+
+
+def predict_logits(network: Network, x: Tensor) -> Tensor:
+    """Logits of one whole image (1, C, H, W), as its network is meant to predict it; the network evaluates."""
+    if not uses_image_statistics(network):
+        logits: Tensor = network(x)
+        return logits
+    side = network.config.space_to_depth if isinstance(network, ResCRNet) else 16
+    if isinstance(network, ResCRNet) and x.shape[2] * x.shape[3] > SAMPLED * side**2:
+        places = sample_places((x.shape[2], x.shape[3]), side)
+        height, width = sample_size((x.shape[2], x.shape[3]), side)
+        sample = torch.cat([x[:, :, top : top + height, left : left + width] for top, left in places])
+        with taking_statistics_of(network, sample):
+            sampled: Tensor = network(x)
+            return sampled
+    pair = x if x.shape[2] * x.shape[3] > side**2 else x.repeat(2, 1, 1, 1)  # PyTorch refuses single values
+    with own_statistics(network):
+        return torch.narrow(network(pair), 0, 0, 1)
+
+
+@contextmanager
+def taking_statistics_of(network: ResCRNet, sample: Tensor) -> Iterator[None]:
+    """Within it, the stored statistics are those of ``sample`` (N, C, H, W), all of its pixels together."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [(norm.running_mean, norm.running_var) for norm in norms]
+    for norm, (mean, variance) in zip(norms, kept, strict=True):
+        norm.running_mean = None if mean is None else mean.clone()
+        norm.running_var = None if variance is None else variance.clone()
+    try:
+        take_statistics(network, sample)
+        yield
+    finally:
+        for norm, (mean, variance) in zip(norms, kept, strict=True):
+            norm.running_mean, norm.running_var = mean, variance
+
+
+@torch.no_grad()
+def take_statistics(network: ResCRNet, sample: Tensor) -> None:
+    """Replace the stored statistics by those of ``sample`` (N, C, H, W), as :func:`own_statistics` would use them."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    with own_statistics(network):
+        for norm in norms:
+            norm.momentum, norm.num_batches_tracked = 1.0, torch.zeros((), dtype=torch.long)
+        features = network.features(sample if sample[:, 0].numel() > 1 else sample.repeat(2, 1, 1, 1))
+    values = features[:, 0].numel()
+    for norm in norms:
+        if norm.running_var is not None:  # which PyTorch keeps without bias, but does not use so
+            norm.running_var *= (values - 1) / values
+
+
+def sample_size(shape: tuple[int, int], side: int) -> tuple[int, int]:
+    """Height and width of the windows that a large image's statistics are taken from."""
+    height, width = (min(length, _SIDE * side) for length in shape)
+    return height, width
+
+
+def sample_places(shape: tuple[int, int], side: int) -> list[tuple[int, int]]:
+    """Top and left of these windows, spread evenly; each begins where a square of ``side`` pixels does."""
+    tops, lefts = (
+        sorted({(length - extent) * index // (_GRID - 1) // side * side for index in range(_GRID)})
+        for length, extent in zip(shape, sample_size(shape, side), strict=True)
+    )
+    return [(top, left) for top in tops for left in lefts]
