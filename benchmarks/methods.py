@@ -48,7 +48,7 @@ def main():
     parser.add_argument("--minutes", type=lambda text: [float(part) for part in text.split(",")], default=MINUTES)
     parser.add_argument("--updates", type=int, help="steps of the optimiser instead of minutes")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
-    parser.add_argument("--set", action="append", default=[], help="key=value over the laptop preset")
+    parser.add_argument("--set", action="append", default=[], help="key=value over the standard preset")
     parser.add_argument("--data", type=Path, default=SHARED, help="folder of the sets")
     parser.add_argument("--resume", action="store_true", help="go on in a folder that holds results")
     parser.add_argument("--json", type=Path, help="write the table here, too")
@@ -67,7 +67,7 @@ def names(text):
 
 def run(asked):
     """Do the cells, those of one set and time in turns; then write the table."""
-    config = resolve("laptop", overrides=parse_overrides(asked.set))
+    config = resolve(overrides=parse_overrides(asked.set))
     methods = find_methods(asked.methods)
     failed = []
     with locked(asked.out):

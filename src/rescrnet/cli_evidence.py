@@ -35,11 +35,11 @@ def crossval(
     resume: Resume = False,
 ) -> None:
     """Score on all labelled images by cross-validation: scores with intervals, a page, models for each fold."""
-    from rescrnet.evidence.budget import parse_time
+    from rescrnet.durations import parse_minutes
     from rescrnet.evidence.crossval import crossval as run
     from rescrnet.reporting.crossval_page import write_page
 
-    seconds = parse_time(budget) if budget is not None else None
+    seconds = 60 * parse_minutes(budget, "--budget") if budget is not None else None
     with _goes_on():
         found = run(
             data, out, _resolved(preset, config, set_), folds=folds, seeds=seeds, seconds=seconds, resume=resume
@@ -66,11 +66,11 @@ def compare(
     resume: Resume = False,
 ) -> None:
     """Train several methods on the same folds and say which is better, equivalent, or undecided; a page."""
-    from rescrnet.evidence.budget import parse_time
+    from rescrnet.durations import parse_minutes
     from rescrnet.evidence.compare import compare as run
     from rescrnet.reporting.compare_page import write_page
 
-    seconds = parse_time(budget) if budget is not None else None
+    seconds = 60 * parse_minutes(budget, "--budget") if budget is not None else None
     names = [name.strip() for name in methods.split(",") if name.strip()]
     with _goes_on():
         found = run(
@@ -104,11 +104,11 @@ def curve(
     resume: Resume = False,
 ) -> None:
     """Train on more and more images, and say whether five more would help; a page."""
-    from rescrnet.evidence.budget import parse_time
+    from rescrnet.durations import parse_minutes
     from rescrnet.evidence.curve import curve as run
     from rescrnet.reporting.curve_page import write_page
 
-    seconds = parse_time(budget) if budget is not None else None
+    seconds = 60 * parse_minutes(budget, "--budget") if budget is not None else None
     with _goes_on():
         found = run(
             data,

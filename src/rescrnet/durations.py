@@ -15,8 +15,8 @@ def parse_minutes(text: str, option: str) -> float:
 
     Raises :class:`UsageError` that names ``option``.
     """
-    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*([smh]?)(?:in|ec)?\s*", text.lower())
+    match = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})\s*([smh]?)(?:in|ec|r)?\s*", text.lower())
     minutes = float(match[1]) * _MINUTES[match[2]] if match else math.nan
     if not minutes > 0:
-        raise UsageError(f"{option} {text}", "is no duration", "expected 90s, 5m or 1h, for example")
+        raise UsageError(f"{option} {text}", "is no time", "expected such as 30m, 90s or 2h")
     return minutes

@@ -10,7 +10,7 @@ from PIL import Image
 import rescrnet
 from rescrnet.datasets.synthetic import write_dataset
 from rescrnet.errors import UsageError
-from rescrnet.evidence.budget import Budget, parse_time
+from rescrnet.evidence.budget import Budget
 from rescrnet.evidence.compare import compare
 from rescrnet.evidence.folds import read_labelled
 from rescrnet.evidence.methods import METHODS, Task, find_methods, predict
@@ -142,17 +142,6 @@ def test_updates_that_are_no_whole_epochs(data, tmp_path):
     config = rescrnet.configure("laptop", overrides={**SMALLEST, "training.steps_per_epoch": 4})
     with pytest.raises(UsageError, match="--updates 6: an epoch has 4; expected a multiple of 4"):
         compare(data, tmp_path / "out", ["res-cr-net", "prior"], config, updates=6, progress=QUIET)
-
-
-@pytest.mark.parametrize(("text", "seconds"), [("30m", 1800), ("90s", 90), ("1.5h", 5400), ("10", 600), ("2min", 120)])
-def test_times(text, seconds):
-    assert parse_time(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "m", "-3m", "0", "ten", "1d", "nan"])
-def test_what_is_no_time(text):
-    with pytest.raises(UsageError, match="is no time; expected such as 30m"):
-        parse_time(text)
 
 
 def scored(name, data, budget, stems=None, config=None):

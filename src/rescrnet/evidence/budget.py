@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from rescrnet.errors import UsageError
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -22,21 +19,14 @@ class Budget:
     seconds: float | None = None
     updates: int | None = None
 
-    def too_small(self, name: str, needed: float, what: str) -> UsageError:
-        """That ``name`` needs ``needed`` seconds for ``what``, which is the least that it can do."""
+    def too_small(self, name: str, needed: float | None, what: str) -> UsageError:
+        """That ``name`` needs ``needed`` seconds, where that is known, for ``what``, which is the least it can do."""
+        takes = "longer" if needed is None else in_words(needed)
         return UsageError(
             "--budget",
-            f"leaves {in_words(self.seconds or 0)} for a training, {name} takes {in_words(needed)} for {what}",
+            f"leaves {in_words(self.seconds or 0)} for a training, {name} takes {takes} for {what}",
             "give more time, in a new folder, or fewer folds and seeds",
         )
-
-
-def parse_time(text: str) -> float:
-    """``"30m"``, ``"90s"``, ``"1.5h"``, ``"10"`` (minutes) → seconds. Raises :class:`UsageError` for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([smh]?)(?:in|ec|r)?\s*", text.lower())
-    if not found or float(found[1]) == 0:
-        raise UsageError(f"--budget {text}", "is no time", "expected such as 30m, 90s or 2h")
-    return float(found[1]) * _UNITS[found[2] or "m"]
 
 
 def in_words(seconds: float) -> str:

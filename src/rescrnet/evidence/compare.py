@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rescrnet.config import Config, resolve
+from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.errors import UsageError
 from rescrnet.evidence.crossval import declared_in
 from rescrnet.evidence.experiment import carry_out, planned_images
@@ -50,7 +50,7 @@ def compare(
     data: str | Path,
     out: str | Path,
     methods: Sequence[str] = ("res-cr-net", "forest"),
-    config: Config | str = "laptop",
+    config: Config | str = DEFAULT_PRESET,
     *,
     folds: int = 4,
     seeds: int = 2,

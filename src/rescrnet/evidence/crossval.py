@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.config import Config, resolve
+from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.errors import UsageError
 from rescrnet.evidence.experiment import carry_out, planned_images
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
@@ -58,7 +58,7 @@ class CrossValidation:
 def crossval(
     data: str | Path,
     out: str | Path,
-    config: Config | str = "laptop",
+    config: Config | str = DEFAULT_PRESET,
     *,
     folds: int = 4,
     seeds: int = 3,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from rescrnet.config import Config, resolve
+from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import UsageError
 from rescrnet.evidence.crossval import declared_in
@@ -51,7 +51,7 @@ class LearningCurve:
 def curve(
     data: str | Path,
     out: str | Path,
-    config: Config | str = "laptop",
+    config: Config | str = DEFAULT_PRESET,
     *,
     sizes: Sequence[int] = (),
     folds: int = 4,

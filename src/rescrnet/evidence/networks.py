@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from rescrnet.config import Config, resolve, validate
+from typing import get_args
+
+from rescrnet.config import Comparator, Config, ResCRNetConfig, UNetConfig, resolve, validate
 from rescrnet.errors import UsageError
 from rescrnet.evidence.budget import Budget
 from rescrnet.evidence.methods import Fitted, Task
 from rescrnet.model import BEST, LAST, SegmentationModel, load
+from rescrnet.training.budget import BudgetTooSmallError
 from rescrnet.training.folder import Row, RunFolder
 from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.train import resume, train
-
-_ENDLESS = 100_000  # epochs: the time ends the run
 
 
 def fit_network(task: Task, architecture: str) -> Fitted:
@@ -19,19 +20,17 @@ def fit_network(task: Task, architecture: str) -> Fitted:
     config = config_of(task.config, architecture, task.seed, task.budget)
     run = RunFolder(task.folder)
     watch = _Watch(task, config)
-    minutes = None if task.budget.seconds is None else task.budget.seconds / 60
-    if run.exists:
-        spent = sum(row["seconds"] for row in run.read_history()) / 60
-        left = None if minutes is None else max(0.0, minutes - spent)
-        model = resume(task.dataset, run.path, max_minutes=left, progress=watch)
-    else:
-        model = train(task.dataset, run.path, config, max_minutes=minutes, progress=watch)
+    try:
+        if run.exists:
+            model = resume(task.dataset, run.path, progress=watch)
+        else:
+            model = train(task.dataset, run.path, config, progress=watch)
+    except BudgetTooSmallError:
+        raise task.budget.too_small(architecture, None, "one epoch") from None
     history = run.read_history()
-    if task.budget.seconds is not None and history and history[0]["seconds"] > task.budget.seconds:
-        raise task.budget.too_small(architecture, history[0]["seconds"], "one epoch")
     last = _keep_last(model, run)
     parameters = sum(weights.numel() for weights in last.network.parameters())
-    updates = len(history) * config.training.steps_per_epoch
+    updates = len(history) * run.read_config().training.steps_per_epoch
     return Fitted(last.predict_normalised, parameters, updates)
 
 
@@ -51,16 +50,18 @@ def config_of(config: Config, architecture: str, seed: int, budget: Budget) -> C
             )
         settings = settings.model_copy(update={"epochs": budget.updates // steps, "patience": None})
     elif budget.seconds is not None:
-        settings = settings.model_copy(update={"epochs": _ENDLESS, "patience": None})
+        settings = settings.model_copy(update={"budget": budget.seconds / 60, "patience": None})
     values = config.model_dump()
     if config.network.architecture != architecture:
-        values["network"] = {"architecture": architecture}
+        known = UNetConfig.model_fields if architecture in get_args(Comparator) else ResCRNetConfig.model_fields
+        shared = {key: value for key, value in values["network"].items() if key in known}
+        values["network"] = {**shared, "architecture": architecture}
     return validate(Config, {**values, "training": settings.model_dump()}, f"method '{architecture}'")
 
 
 def default_config() -> Config:
     """The recipe that is used where none is given."""
-    return resolve("laptop")
+    return resolve()
 
 
 def _keep_last(model: SegmentationModel, run: RunFolder) -> SegmentationModel:

@@ -23,7 +23,7 @@ from rescrnet.inference.region import Region, grid
 from rescrnet.inference.resources import Resources
 from rescrnet.inference.stream import PlaneReader, PlaneWriter, Stream, Tiling, read_unit, streamable
 from rescrnet.model import SegmentationModel
-from rescrnet.nn.statistics import SAMPLED, sample_places, sample_size, taking_statistics_of, uses_image_statistics
+from rescrnet.nn.statistics import sample_windows, taking_statistics_of, uses_image_statistics
 from rescrnet.wording import size
 
 TILING = "tiling"  # the first step of a streamed plane; its state: the memory it was chosen for, then the tiling
@@ -146,13 +146,8 @@ def _statistics(model: SegmentationModel, image: PlaneReader, name: str) -> Iter
         yield
         return
     network = streamable(model)
-    side, shape = network.config.space_to_depth, (image.shape[0], image.shape[1])
-    if shape[0] * shape[1] > SAMPLED * side**2:
-        (height, width), places = sample_size(shape, side), sample_places(shape, side)
-    else:
-        (height, width), places = shape, [(0, 0)]
-    windows = [Region(top, top + height, left, left + width) for top, left in places]
-    sample = torch.cat([model.tensor(read_unit(model, image, window, name)) for window in windows])
+    windows = sample_windows((image.shape[0], image.shape[1]), network.config.space_to_depth)
+    sample = torch.cat([model.tensor(read_unit(model, image, Region(*window), name)) for window in windows])
     with taking_statistics_of(network, sample.to(model.device, memory_format=torch.channels_last)):
         yield
 

@@ -20,6 +20,7 @@ from rescrnet.nn.unet import UNet
 SAMPLED = 2**18  # pixels of the blocks that an image's statistics are taken from at most
 _GRID = 4  # windows of a larger image down and across
 _SIDE = 128  # of a window, pixels of the blocks; 4 · 4 · 128² = 2^18
+_SMALL = 32  # pixels
 
 
 def uses_image_statistics(network: Network) -> bool:
@@ -49,17 +50,16 @@ def predict_logits(network: Network, x: Tensor) -> Tensor:
     if not uses_image_statistics(network):
         logits: Tensor = network(x)
         return logits
-    side = network.config.space_to_depth if isinstance(network, ResCRNet) else 16
-    if isinstance(network, ResCRNet) and x.shape[2] * x.shape[3] > SAMPLED * side**2:
-        places = sample_places((x.shape[2], x.shape[3]), side)
-        height, width = sample_size((x.shape[2], x.shape[3]), side)
-        sample = torch.cat([x[:, :, top : top + height, left : left + width] for top, left in places])
-        with taking_statistics_of(network, sample):
-            sampled: Tensor = network(x)
-            return sampled
-    pair = x if x.shape[2] * x.shape[3] > side**2 else x.repeat(2, 1, 1, 1)  # PyTorch refuses single values
+    if isinstance(network, ResCRNet):
+        windows = sample_windows((x.shape[2], x.shape[3]), network.config.space_to_depth)
+        if len(windows) > 1:
+            with taking_statistics_of(network, torch.cat([x[:, :, y0:y1, x0:x1] for y0, y1, x0, x1 in windows])):
+                of_windows: Tensor = network(x)
+                return of_windows
+    # PyTorch has no statistics of single values, which the deepest level of a U-Net sees of small images.
+    twice = x if x.shape[2] * x.shape[3] > _SMALL**2 else x.repeat(2, 1, 1, 1)
     with own_statistics(network):
-        return torch.narrow(network(pair), 0, 0, 1)
+        return torch.narrow(network(twice), 0, 0, 1)
 
 
 @contextmanager
@@ -92,16 +92,16 @@ def take_statistics(network: ResCRNet, sample: Tensor) -> None:
             norm.running_var *= (values - 1) / values
 
 
-def sample_size(shape: tuple[int, int], side: int) -> tuple[int, int]:
-    """Height and width of the windows that a large image's statistics are taken from."""
+def sample_windows(shape: tuple[int, int], side: int) -> list[tuple[int, int, int, int]]:
+    """The windows (y0, y1, x0, x1) that the statistics of an image of ``shape`` are taken from: all of it, or 16.
+
+    They are spread evenly; each begins where a square of ``side`` pixels does.
+    """
+    if shape[0] * shape[1] <= SAMPLED * side**2:
+        return [(0, shape[0], 0, shape[1])]
     height, width = (min(length, _SIDE * side) for length in shape)
-    return height, width
-
-
-def sample_places(shape: tuple[int, int], side: int) -> list[tuple[int, int]]:
-    """Top and left of these windows, spread evenly; each begins where a square of ``side`` pixels does."""
     tops, lefts = (
         sorted({(length - extent) * index // (_GRID - 1) // side * side for index in range(_GRID)})
-        for length, extent in zip(shape, sample_size(shape, side), strict=True)
+        for length, extent in ((shape[0], height), (shape[1], width))
     )
-    return [(top, left) for top in tops for left in lefts]
+    return [(top, top + height, left, left + width) for top in tops for left in lefts]

@@ -16,6 +16,10 @@ _VALIDATION = 0.1  # of the time at most, if there is time enough for an epoch o
 _FEWEST = 8  # epochs, if that leaves a step to each
 
 
+class BudgetTooSmallError(UsageError):
+    """Not one epoch fits into the time."""
+
+
 def planned(config: Config, dataset: Dataset, begun: float, device: torch.device | str = "cpu") -> Config:
     """``config`` with the epochs and steps that fit into its budget on this machine, from one measured step.
 
@@ -28,7 +32,7 @@ def planned(config: Config, dataset: Dataset, begun: float, device: torch.device
         device: what is trained on.
 
     Raises:
-        UsageError: not one epoch fits.
+        BudgetTooSmallError: not one epoch fits.
     """
     settings = config.training
     if settings.budget is None:
@@ -40,7 +44,7 @@ def planned(config: Config, dataset: Dataset, begun: float, device: torch.device
     left = 60 * settings.budget - (time.monotonic() - begun)
     if left < pace.step + pace.validation:
         needed = (60 * settings.budget - left + 2 * (pace.step + pace.validation)) / 60
-        raise UsageError(
+        raise BudgetTooSmallError(
             f"training.budget {settings.budget:g} minutes",
             "is over before the first epoch would end on this machine",
             f"give at least {max(0.1, needed):.1f}",

@@ -1,0 +1,103 @@
+"""Prediction with the statistics of the image itself."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rescrnet.config import ResCRNetConfig, UNetConfig
+from rescrnet.inference.plane import predict_plane
+from rescrnet.inference.resources import Resources
+from rescrnet.inference.stream import Tiling
+from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.statistics import SAMPLED, predict_logits, sample_windows
+from rescrnet.nn.unet import UNet
+from tests.support.pictures import Canvas, Picture, model_of, picture
+
+
+def network(**settings):
+    torch.manual_seed(0)
+    return ResCRNet(1, 3, ResCRNetConfig(n=3, image_statistics=True, **settings)).eval()
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_an_image_is_normalised_as_training_normalises_a_batch_of_it(side):
+    net, image = network(space_to_depth=side, dropout=0, recurrent_dropout=0), torch.rand(1, 1, 40, 52)
+    with torch.no_grad():
+        found = predict_logits(net, image)
+        expected = net.train()(image)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_brightness_and_contrast_of_the_whole_image_change_hardly_anything():
+    net, image = network(), torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        plain, changed = predict_logits(net, image), predict_logits(net, 0.5 * image + 0.3)
+        stored = net(image) - net(0.5 * image + 0.3)
+    assert (plain - changed).abs().mean() < 0.2 * stored.abs().mean()
+
+
+@pytest.mark.parametrize("shape", [(40, 52), (600, 700), (1, 1)])
+def test_what_is_stored_stays_as_it_was(shape):
+    net = network(filters=2)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with torch.no_grad():
+        assert predict_logits(net, torch.rand(1, 1, *shape)).isfinite().all()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert not any(module.training for module in net.modules())
+
+
+def test_without_it_the_stored_statistics_count():
+    net = network(filters=2)
+    plain = ResCRNet(1, 3, net.config.model_copy(update={"image_statistics": False})).eval()
+    plain.load_state_dict(net.state_dict())
+    image = torch.rand(1, 1, 20, 20)
+    with torch.no_grad():
+        assert torch.equal(predict_logits(plain, image), plain(image))
+        assert not torch.allclose(predict_logits(net, image), plain(image), atol=1e-3)
+
+
+def test_a_u_net_does_likewise_whatever_the_size():
+    pytest.importorskip("monai")
+    torch.manual_seed(0)
+    net = UNet(1, 3, UNetConfig(architecture="res-unet", image_statistics=True)).eval()
+    for shape in ((1, 1), (17, 5), (64, 48)):
+        with torch.no_grad():
+            found = predict_logits(net, torch.rand(1, 1, *shape))
+        assert found.shape == (1, 3, *shape)
+        assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(600, 700), (3000, 90), (5, 200_000), (4096, 4096)])
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_the_windows_lie_within_the_image_and_hold_no_more_than_they_may(shape, side):
+    windows = sample_windows(shape, side)
+    assert sum((y1 - y0) * (x1 - x0) for y0, y1, x0, x1 in windows) <= SAMPLED * side**2
+    for y0, y1, x0, x1 in windows:
+        assert 0 <= y0 < y1 <= shape[0]
+        assert 0 <= x0 < x1 <= shape[1]
+        assert y0 % side == x0 % side == 0
+    assert len({(y1 - y0, x1 - x0) for y0, y1, x0, x1 in windows}) == 1
+
+
+def test_a_large_image_is_the_same_streamed_and_whole():
+    model, shape = model_of(image_statistics=True, n=1, space_to_depth=1), (530, 610)
+    assert len(sample_windows(shape, 1)) == 16
+    image = picture(*shape)
+    mask, probabilities = Canvas(*shape), Canvas(*shape, 3)
+    tiling = Tiling(tile=(256, 256), rows=64, strip=64, segment=256)
+    predict_plane(model, Picture(image), mask, probabilities, resources=Resources(tiling=tiling))
+    np.testing.assert_allclose(np.moveaxis(probabilities.array, -1, 0), model.predict(image), atol=1e-5)
+
+
+def test_statistics_of_sixteen_windows_are_those_of_one_batch():
+    net, image = network(filters=2, m=0, dropout=0), torch.rand(1, 1, 600, 700)
+    windows = torch.cat([image[:, :, y0:y1, x0:x1] for y0, y1, x0, x1 in sample_windows((600, 700), 1)])
+    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
+    with torch.no_grad():
+        found = predict_logits(net, image)
+        for norm in norms:
+            norm.momentum = 1.0
+        net.train()(windows)
+        expected = net.eval()(image)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
