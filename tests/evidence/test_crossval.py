@@ -180,7 +180,7 @@ def test_more_folds_than_images_writes_nothing(data, tmp_path):
 
 
 def test_a_budget_ends_the_training(data, tmp_path):
-    found = crossval(data, tmp_path / "cv", small(), folds=2, seeds=1, seconds=2.0, progress=ExperimentProgress())
+    found = crossval(data, tmp_path / "cv", small(), folds=2, seeds=1, seconds=10.0, progress=ExperimentProgress())
     for result in found.table.results:
         assert result.cost["updates"] > 1
-        assert result.cost["seconds"] < 10
+        assert result.cost["seconds"] < 30
