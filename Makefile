@@ -40,10 +40,10 @@ attack: .venv/installed-dev
 sbom: .venv/installed-dev
 	$(BIN)/python -m tests.support.write_sbom rescrnet.cdx.json docs/licences.md
 
-# Needs the vulnerability data of PyPI, and pip-audit, which it installs.
+# Needs the vulnerability data of PyPI, and pip-audit, which it installs. Fails where a package could not be audited.
 audit: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet pip-audit
-	$(BIN)/python -m pip_audit --requirement constraints.txt --disable-pip --no-deps
+	$(BIN)/python -m pip_audit --requirement constraints.txt --disable-pip --no-deps --strict
 
 # One wheel for each system, with compiled kernels in it, and one without any, into dist/.
 wheels: .venv/installed-wheels

@@ -34,6 +34,13 @@ def test_single_keys_win_over_the_file_and_the_file_over_the_preset(tmp_path):
     assert (config.training.epochs, config.training.seed, config.training.steps_per_epoch) == (2, 5, 15)
 
 
+def test_what_the_default_preset_says_of_the_network_is_nothing_to_a_u_net():
+    config = resolve(overrides={"network.architecture": "res-unet"})
+    assert config.network.architecture == "res-unet"
+    assert config.training == resolve().training
+    assert resolve().network.space_to_depth == 2
+
+
 def test_overrides_are_read_as_yaml():
     texts = ["network.kernel_sizes=[3, 5]", "training.loss=tani_loss", "data.resize=null"]
     assert parse_overrides(texts) == {
@@ -117,7 +124,9 @@ def test_an_old_name_beside_a_section_that_holds_no_keys_is_refused():
 
 
 def test_an_unknown_preset_is_named_with_those_there_are():
-    with pytest.raises(UsageError, match="preset 'fast' is unknown; the presets are paper-em, paper-fm, laptop"):
+    with pytest.raises(
+        UsageError, match="preset 'fast' is unknown; the presets are standard, laptop, paper-em, paper-fm"
+    ):
         resolve("fast")
 
 

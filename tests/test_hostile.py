@@ -213,6 +213,30 @@ def test_tiff_tags_that_lie_end_in_a_line_or_a_mask(run, tmp_path, code):
             shutil.rmtree(tmp_path / "o", ignore_errors=True)
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif"])
+@pytest.mark.parametrize(("pages", "back_to"), [(1, 0), (3, 1), (150, 120)])
+def test_pages_that_lead_back_to_earlier_ones_are_refused(run, tmp_path, name, pages, back_to):
+    with tifffile.TiffWriter(tmp_path / name) as writer:
+        for _ in range(pages):
+            writer.write(noise((16, 16)), metadata=None)
+    with tifffile.TiffFile(tmp_path / name) as file:
+        offsets = [page.offset for page in file.pages]
+    with (tmp_path / name).open("r+b") as file:
+        file.seek(offsets[-1])
+        (count,) = struct.unpack("<H", file.read(2))
+        file.seek(offsets[-1] + 2 + 12 * count)
+        file.write(struct.pack("<I", offsets[back_to]))
+    leaves_nothing(tmp_path, "predict", run, tmp_path / name, "--out", tmp_path / "o", says="leads back")
+
+
+def test_what_a_decoder_warns_of_is_not_printed_beside_the_line(run, tmp_path):
+    strips = b"II*\0\x08\0\0\0\x01\0"  # its directory ends before its first entry
+    (tmp_path / "a.tif").write_bytes(b"\0" + strips)
+    (tmp_path / "b.tif").write_bytes(strips[:8] + b"\0" + strips[8:9])
+    for name in ("a.tif", "b.tif"):
+        refused("predict", run, tmp_path / name, "--out", tmp_path / "o", says=name)
+
+
 def test_a_tiff_of_no_size_that_can_be_written_is_predicted_without_it(run, tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise((64, 80)), imagej=True, resolution=(4e9, 4e9), metadata={"unit": "um"})
@@ -449,3 +473,11 @@ def test_a_picture_that_claims_more_than_it_can_hold_is_refused(run, tmp_path):
     start = content.index(b"\xff\xc0") + 5
     (tmp_path / "a.jpg").write_bytes(content[:start] + struct.pack(">HH", 65500, 65500) + content[start + 4 :])
     refused("predict", run, tmp_path / "a.jpg", "--out", tmp_path / "o", says="a.jpg")
+
+
+def test_a_refusal_for_want_of_scratch_space_leaves_nothing(run, tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", noise((3500, 3400)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**6, 0, 10**6))
+    call = ("predict", run, tmp_path / "a.npy", "--out", tmp_path / "o", "--memory")
+    leaves_nothing(tmp_path, *call, "600MB", says="of scratch space are needed")
+    leaves_nothing(tmp_path, *call, "600MB", "--scratch", tmp_path, says="scratch")

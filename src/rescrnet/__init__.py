@@ -21,7 +21,10 @@ _PUBLIC = {
     "SegmentationModel": "rescrnet.model:SegmentationModel",
     "WriteOptions": "rescrnet.inference.options:WriteOptions",
     "check": "rescrnet.checking.check:check",
+    "compare": "rescrnet.evidence.compare:compare",
     "configure": "rescrnet.config:resolve",
+    "crossval": "rescrnet.evidence.crossval:crossval",
+    "curve": "rescrnet.evidence.curve:curve",
     "evaluate": "rescrnet.scoring.evaluate:evaluate",
     "find_subjects": "rescrnet.objects.subjects:find_subjects",
     "export": "rescrnet.exchange.export:export",
@@ -46,6 +49,9 @@ if TYPE_CHECKING:
     from rescrnet.config import Config as Config
     from rescrnet.config import resolve
     from rescrnet.errors import RescrnetError as RescrnetError
+    from rescrnet.evidence.compare import compare as compare
+    from rescrnet.evidence.crossval import crossval as crossval
+    from rescrnet.evidence.curve import curve as curve
     from rescrnet.exchange.bioimageio_import import import_bioimageio as import_bioimageio
     from rescrnet.exchange.export import export as export
     from rescrnet.exchange.keras import import_keras as import_keras

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from rescrnet import __version__
+from rescrnet import __version__, cli_evidence
 from rescrnet.cli_objects import (
     ObjectsOfPredictions,
     check_object_classes,
@@ -85,7 +85,8 @@ def check(
     data: Data,
     val: Annotated[str | None, typer.Option(help="Validation images, as in train.")] = None,
     instances: Annotated[
-        int | None, typer.Option(min=1, help="Masks number objects: width of the boundary to make, pixels.")
+        str | None,
+        typer.Option(help="Masks number objects: width of the boundary to make, pixels, or as 0.5um.", metavar="WIDTH"),
     ] = None,
     fix: Annotated[Path | None, typer.Option(help="New folder for a corrected copy.", show_default=False)] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures.", show_default=False)] = None,
@@ -103,12 +104,18 @@ def check(
     from rescrnet.checking.fix import write_corrected
     from rescrnet.checking.tables import to_dict
     from rescrnet.checking.terminal import show, summary
+    from rescrnet.classes import MaskDeclaration
+    from rescrnet.config import validate
 
+    declared = {}
+    if instances is not None:
+        width = validate(MaskDeclaration, {"instance_boundary": instances}, "--instances").instance_boundary
+        declared = {"instance_boundary": width}
     if fix:
         check_free(fix)
     messages = Console(stderr=True)
     with messages.status("looking at the images") if messages.is_terminal else nullcontext():
-        checked = check_dataset(data, val, declared={"instance_boundary": instances} if instances else {})
+        checked = check_dataset(data, val, declared=declared)
         expected = _expected(checked) if estimate and not checked.errors else None
     if json_:
         typer.echo(json.dumps({**to_dict(checked), "estimate": vars(expected) if expected else None}, indent=2))
@@ -132,11 +139,15 @@ def check(
 def train(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="New run folder.", show_default=False)],
-    preset: Annotated[str | None, typer.Option(help="laptop (default), paper-em or paper-fm.")] = None,
+    preset: Annotated[str | None, typer.Option(help="standard (default), laptop, paper-em or paper-fm.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file over the preset.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="key=value over both, repeatable.")] = None,
     val: Annotated[str | None, typer.Option(help="Validation images: a fraction, names a,b,c, or a folder.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Number of epochs.")] = None,
+    from_: Annotated[Path | None, typer.Option("--from", help="Go on from the weights of this model.")] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Plan the run to end after 90s, 5m or 1h; not with --epochs.")
+    ] = None,
     max_time: Annotated[float | None, typer.Option(min=0, help="Stop at the last epoch that fits, minutes.")] = None,
     patience: Annotated[int | None, typer.Option(help="Stop after as many epochs without a better one.")] = None,
     network: Annotated[str | None, typer.Option(help="res-cr-net, dense, very-dense, res-unet or unet.")] = None,
@@ -149,7 +160,12 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
 ) -> None:
     """Train on a folder of labelled images."""
+    from rescrnet.durations import parse_minutes
+
+    if budget and epochs:
+        raise UsageError("--budget", "plans the number of epochs itself", "leave --epochs out")
     given = {
+        "training.budget": parse_minutes(budget, "--budget") if budget else None,
         "training.epochs": epochs,
         "training.patience": patience,
         "network.architecture": network,
@@ -157,23 +173,27 @@ def train(
         "training.seed": seed,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
-    if resume and (preset or config or set_ or val or set(overrides) - {"training.epochs"}):
+    if from_ and (network or any(key.strip().startswith("network") for key in set_ or ())):
+        raise UsageError("--from", "the network is that of the model", "leave out what sets it")
+    if resume and (preset or config or set_ or val or from_ or set(overrides) - {"training.epochs"}):
         raise UsageError(
             "--resume", "the run keeps its configuration", "give no option but --epochs, --max-time and devices"
         )
 
-    from rescrnet.config import parse_overrides, resolve
+    from rescrnet.config import DEFAULT_PRESET, parse_overrides, resolve
+    from rescrnet.model import load
     from rescrnet.training.hardware import Hardware
     from rescrnet.training.train import resume as resume_run
     from rescrnet.training.train import train as train_run
 
-    resolved = resolve(preset or "laptop", config, {**parse_overrides(set_ or []), **overrides})
+    resolved = resolve(preset or DEFAULT_PRESET, config, {**parse_overrides(set_ or []), **overrides})
     hardware = Hardware(device, devices, nodes, precision)
     try:
         if resume:
             model = resume_run(data, out, epochs=epochs, hardware=hardware, max_minutes=max_time)
         else:
-            model = train_run(data, out, resolved, val=val, hardware=hardware, max_minutes=max_time)
+            start = load(from_) if from_ else None
+            model = train_run(data, out, resolved, val=val, start=start, hardware=hardware, max_minutes=max_time)
     except KeyboardInterrupt:
         echo(f"stopped; the model so far is in {out}, and --resume continues", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -344,12 +364,13 @@ def import_keras(
 
 
 exchange.register(app)
+cli_evidence.register(app)
 
 
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="New folder.")] = Path("rescrnet-demo"),
-    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 12,
 ) -> None:
     """Do all of it in a few minutes: draw samples, train, predict, score, report."""
     from rescrnet.atomic import check_free
@@ -364,13 +385,18 @@ def demo(
 
     check_free(out)
     # Smaller images than the presets are for, and more of them: as good as it gets in a few minutes.
-    small = {"training.epochs": epochs, "data.patch_size": 160, "training.batch_size": 2}
-    write_dataset("fm", out / "data", train=24, val=4, size=(144, 192))
-    model = train_run(out / "data", out / "run", resolve("laptop", overrides=small))
+    small = {
+        "training.epochs": epochs,
+        "training.steps_per_epoch": 50,
+        "data.patch_size": 160,
+        "training.batch_size": 2,
+    }
+    write_dataset("fm", out / "muscle-fibres", train=24, val=4, size=(144, 192))
+    model = train_run(out / "muscle-fibres", out / "run", resolve(overrides=small))
     read, resources, counts = ReadOptions(), Resources(), list[tuple[str, int]]()
     predict_files(
         model,
-        [out / "data/val_local/images/img"],
+        [out / "muscle-fibres/val_local/images/img"],
         out / "masks",
         WriteOptions(probabilities=True, overlay=True),
         read=read,
@@ -378,7 +404,7 @@ def demo(
         then=ObjectsOfPredictions((), read, resources, counts),
     )
     print_counts(counts, 4)
-    _print_scores(evaluate_model(model, out / "data", out / "scores"))
+    _print_scores(evaluate_model(model, out / "muscle-fibres", out / "scores"))
     echo(write_report(out / "run"))
 
 
@@ -405,7 +431,7 @@ def _expected(checked: Checked) -> Estimate | None:
     )
     if not pixels["train"] or classes < 2:
         return None
-    return estimate(resolve("laptop"), channels, classes, pixels["train"], pixels["val"])
+    return estimate(resolve(), channels, classes, pixels["train"], pixels["val"])
 
 
 def _print_scores(evaluation: Evaluation) -> None:
@@ -480,6 +506,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
+_DECODERS = r"(PIL|tifffile|imagecodecs|zarr|numcodecs|h5py|mrcfile|nionswift)\b"
+
+
 def main() -> None:
     """Run the command line. What a user can fix ends in one line on standard error and a non-zero exit code."""
     # PyTorch's threads, read when it is imported: those that wait sleep, for the kernels have threads of their own.
@@ -490,6 +519,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")
     warnings.showwarning = _show_warning
     warnings.simplefilter("always", RescrnetWarning)  # the same of another file is news
+    warnings.filterwarnings("ignore", module=_DECODERS)  # whether a file can be read is for us to say
     _check_current_folder()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)

@@ -97,6 +97,10 @@ class ResCRNetConfig(_AnyNetwork):
     dropout: Share | list[Share] = 0.05
     """Share of channels dropped after each convolutional block: one number, or one number a block. Where it is one, the
     stem of the denser variants keeps all of its channels."""
+    space_to_depth: Literal[1, 2, 4, 8] = 1
+    """Side of the squares of pixels whose values become channels of one pixel before the first block; after the last
+    one the projection to classes makes squares of pixels again. The blocks then compute on so many times fewer rows and
+    columns and see so many times farther. Not in the paper; 1 is the paper's network."""
     lstm_filters: Filters = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Share = 0.1
@@ -197,6 +201,14 @@ class AugmentationConfig(Record):
     """Largest change of contrast about the mean, as a share. Not in the paper."""
     gamma: Share = 0.0
     """Largest change of the exponent of the intensities between their extremes. Not in the paper."""
+    intensity_share: float = Field(default=1, ge=0, le=1)
+    """Share of the windows whose brightness, contrast and gamma are changed, each by itself."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """How warped images are read. Bilinear reading, the paper's, smooths what prediction sees unsmoothed; with bicubic
+    reading masks are not smoothed either."""
+    upright: float = Field(default=0, ge=0, le=1)
+    """Share of the windows that are only mirrored and turned by quarters, their pixels those of the image. Where there
+    are any, the batch-norm statistics are recalibrated on such windows alone. Not in the paper."""
 
 
 class TrainingConfig(Record):
@@ -210,9 +222,14 @@ class TrainingConfig(Record):
 
     epochs: PositiveInt = 90
     steps_per_epoch: PositiveInt = 15
+    budget: float | None = Field(default=None, gt=0, le=1e5)
+    """Minutes that the whole run may take. Then epochs and steps_per_epoch are planned from a measured step when a run
+    begins, and after every epoch the rest of the schedule is spread over the time that is left."""
     batch_size: PositiveInt | None = None
     """Images or patches a step; none takes all training images at once."""
     learning_rate: float = Field(default=1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Course of the learning rate: as it is, or a short warm-up, then down to nearly 0 along a cosine."""
     ema_decay: Share = 0.0
     """Decay a step of the exponential moving average of the weights, which is validated and saved; 0 saves the weights
     as they are. It settles the model at every moment of a run as a falling learning rate would at its end."""
@@ -245,10 +262,28 @@ class Config(Record):
 _SECTIONS: dict[str, type[Record]] = {"network": _AnyNetwork, "data": DataConfig, "training": TrainingConfig}
 
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
-    # The paper's protocol to the letter: whole images, all of them in every step, 90 epochs of 15 steps.
-    "paper-em": {"data": {"resize": [262, 400]}, "training": {"shared_initialization": True}},
-    "paper-fm": {"data": {"resize": [300, 300]}, "training": {"shared_initialization": True}},
-    # Minutes on two cores; docs/results.md has what it reaches and what each choice was measured against.
+    # Minutes on two cores; docs/training.md has what each choice was measured against.
+    "standard": {
+        "network": {"space_to_depth": 2},
+        "data": {"intensity": "percentile", "patch_size": 256, "validation_size": 512},
+        "augmentation": {
+            "brightness": 0.5,
+            "contrast": 0.4,
+            "gamma": 0.3,
+            "interpolation": "bicubic",
+            "upright": 0.3,
+        },
+        "training": {
+            "epochs": 60,
+            "steps_per_epoch": 40,
+            "batch_size": 1,
+            "learning_rate": 3e-3,
+            "schedule": "cosine",
+            "ema_decay": 0.98,
+            "bn_recalibration_batches": 8,
+        },
+    },
+    # The default of earlier versions: the paper's network at full resolution.
     "laptop": {
         "data": {"intensity": "percentile", "patch_size": 256, "validation_size": 512},
         "augmentation": {"brightness": 0.5, "contrast": 0.4, "gamma": 0.3},
@@ -261,10 +296,18 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "bn_recalibration_batches": 8,
         },
     },
+    # The paper's protocol to the letter: whole images, all of them in every step, 90 epochs of 15 steps.
+    "paper-em": {"data": {"resize": [262, 400]}, "training": {"shared_initialization": True}},
+    "paper-fm": {"data": {"resize": [300, 300]}, "training": {"shared_initialization": True}},
 }
 
 
-def resolve(preset: str = "laptop", file: Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+DEFAULT_PRESET = "standard"
+
+
+def resolve(
+    preset: str = DEFAULT_PRESET, file: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
     """Build the configuration of a run: a preset, then a YAML file over it, then single keys over both.
 
     ``overrides`` are dotted keys with values, ``{"training.epochs": 5}``. A ``preset`` key in the file wins.
@@ -275,10 +318,15 @@ def resolve(preset: str = "laptop", file: Path | None = None, overrides: Mapping
     preset = str(layer.get("preset", preset))
     if preset not in {*PRESETS, "custom"}:
         raise UsageError(f"preset '{preset}' is unknown", remedy=f"the presets are {', '.join(PRESETS)}")
+    given: dict[str, Any] = {}
+    _merge(given, layer)
+    _merge(given, _with_current_keys(_nested(overrides or {}), where))
     values: dict[str, Any] = {"preset": preset}
     _merge(values, PRESETS.get(preset, {}))
-    _merge(values, layer)
-    _merge(values, _with_current_keys(_nested(overrides or {}), where))
+    network = given.get("network")
+    if isinstance(network, Mapping) and network.get("architecture") in get_args(Comparator):
+        values.pop("network", None)  # what a preset says of Res-CR-Net is nothing to a U-Net
+    _merge(values, given)
     return validate(Config, values, where)
 
 

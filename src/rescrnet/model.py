@@ -28,8 +28,8 @@ from rescrnet.records import Record
 from rescrnet.tensors import check_finite_weights, read_tensors, write_tensors
 from rescrnet.wording import count, one_line
 
-FORMAT = 4
-_OLDER = (1, 2, 3)  # formats that lack what was added since, or have other names for it, and nothing else
+FORMAT = 5
+_OLDER = (1, 2, 3, 4)  # formats that lack what was added since, or have other names for it, and nothing else
 _MAGNIFIED = 1.5 - 1e-6  # the factor from which on another size of a pixel is warned of
 _HEADER = frozenset({"format", "rescrnet"})  # its keys
 _Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -49,6 +49,8 @@ class TrainedOn(Record):
     rescrnet: str
     """Versions."""
     torch: str
+    started_from: str | None = None
+    """The digest of the weights that training went on from; None where they were drawn at random."""
     epoch: int = 0
     """The epoch of these weights, and how they were validated."""
     val_loss: float | None = None

@@ -20,6 +20,7 @@ NETWORKS = {
     "two ConvLSTMs of two filters": {"m": 2, "lstm_filters": 2},
     "RGB, even number of classes": {"channels": 3, "classes": 4},
     "blocks of their own": {"filters": [2, 4], "kernel_sizes": [[3], [5, 7]], "dilations": [[2], [1, 3]]},
+    "squares of pixels": {"channels": 3, "space_to_depth": 2},
 }
 
 

@@ -17,6 +17,8 @@ VARIANTS = {
     "dense": {"architecture": "dense", "n": 4},
     "very dense": {"architecture": "very-dense", "n": 4},
     "sum": {"merge": "sum", "lstm_filters": 3},
+    "squares of two pixels": {"space_to_depth": 2},
+    "squares of four pixels": {"space_to_depth": 4, "m": 0},
 }
 
 

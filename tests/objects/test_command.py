@@ -12,14 +12,18 @@ from PIL import Image
 
 import rescrnet
 from rescrnet import cli
+from rescrnet.checking.check import load_dataset
 from rescrnet.datasets.dataset import Sample
 from rescrnet.model import SegmentationModel
 from rescrnet.object_settings import ObjectSettings
-from rescrnet.objects.fit import fit_settings, true_objects
+from rescrnet.objects.fit import fit_settings, objects_in, true_objects
+from rescrnet.objects.folder import write_objects
 from rescrnet.objects.match import ObjectCounts
+from rescrnet.objects.subjects import find_subjects
 from rescrnet.reporting.objects import Compared, object_sections
 from rescrnet.scoring.evaluate import compare_objects
 from tests.support.blobs import probabilities
+from tests.support.folders import save
 from tests.support.pictures import model_of
 
 
@@ -149,9 +153,64 @@ def test_the_objects_of_a_mask_are_those_that_were_numbered():
         numbers[((rows - y) ** 2 + (columns - x) ** 2 <= 100) & (numbers == 0)] = number
     settings = ObjectSettings(boundary="boundary", with_boundary=True, split="watershed")
     for width in (1, 2, 4):
-        found = true_objects(instances_to_classes(numbers, width), 1, 2, settings)
+        found = objects_in(instances_to_classes(numbers, width), 1, 2, settings)
         counts = ObjectCounts.of(numbers, found)
         assert counts.at(0.9)["f1"] == 1
+
+
+@pytest.fixture
+def numbered(tmp_path):
+    """Images of 12 bits whose masks number objects, of which two are so small that classes cannot part them."""
+    rows, columns = np.indices((48, 64))
+    numbers = np.zeros((48, 64), np.uint16)
+    for number, (y, x) in enumerate([(14, 14), (14, 33), (34, 50)], start=1):
+        numbers[((rows - y) ** 2 + (columns - x) ** 2 <= 100) & (numbers == 0)] = 7 * number
+    numbers[40, 5], numbers[40, 6], numbers[41, 5:7] = 60, 61, 62
+    for part in ("train", "val"):
+        for stem in "ab":
+            noise = np.random.default_rng([ord(stem), len(part)]).integers(0, 9, numbers.shape)
+            image = (numbers * 40 + noise).astype(np.uint16)
+            save(tmp_path / f"d/{part}_local/images/img/{part}{stem}.tif", image)
+            save(tmp_path / f"d/{part}_local/masks/msk/{part}{stem}.tif", numbers)
+    (tmp_path / "d/dataset.yaml").write_text("instance_boundary: 1\n")
+    return tmp_path / "d", numbers
+
+
+def test_true_objects_are_those_that_masks_number_though_they_touch(numbered):
+    folder, numbers = numbered
+    (sample, *_) = load_dataset(folder).val
+    settings = ObjectSettings(boundary="boundary", with_boundary=True, split="watershed")
+    assert objects_in(sample.mask, 1, 2, settings).max() < 6
+    true = true_objects(sample, 1, 2, settings)
+    assert true.max() == 6
+    assert ObjectCounts.of(numbers, true).at(0.9)["f1"] == 1
+    without = settings.model_copy(update={"with_boundary": False})
+    assert not true_objects(sample, 1, 2, without)[sample.mask == 2].any()
+
+
+@pytest.mark.parametrize(("width", "code", "says"), [("2", 0, ""), ("0.5um", 0, ""), ("wide", 2, "--instances")])
+def test_check_takes_the_width_of_the_boundary_in_pixels_or_micrometres(
+    monkeypatch, capsys, numbered, width, code, says
+):
+    folder, _ = numbered
+    (folder / "dataset.yaml").write_text("pixel_size: [0.25, 0.25]\n")
+    monkeypatch.setattr(sys, "argv", ["rescrnet", "check", str(folder), "--instances", width, "--no-estimate"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code or 0) == code
+    said = capsys.readouterr()
+    assert says in said.err
+    assert code or "boundary" in said.out
+
+
+def test_objects_of_a_dataset_are_those_that_it_numbers_with_the_intensities_of_its_files(numbered, tmp_path):
+    folder, _ = numbered
+    (table, *_) = write_objects(find_subjects([folder], None), tmp_path / "out")
+    assert len(table) == 6
+    with (tmp_path / "out/objects.csv").open(newline="") as file:
+        first = next(csv.DictReader(file))
+    (mean,) = (float(value) for name, value in first.items() if "mean" in name and "intensity" in name)
+    assert mean == pytest.approx(7 * 40 + 4, abs=1)
 
 
 def test_evaluation_writes_the_scores_of_objects(model, dataset, tmp_path):

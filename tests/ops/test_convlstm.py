@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from rescrnet.ops.convlstm import continue_convlstm, convlstm
-from rescrnet.ops.convlstm_plain import convlstm_scan, convlstm_steps
+from rescrnet.ops.convlstm_plain import convlstm_scan
 from rescrnet.ops.convlstm_weights import ScanWeights
 from rescrnet.ops.native import has_kernels
 
@@ -20,12 +21,30 @@ def arguments(steps=5, directions=2, channels=3, images=2, length=6, dropout=Fal
     return inputs.requires_grad_(), recurrent.requires_grad_(), factors
 
 
+def step_by_step(inputs, recurrent, dropout):
+    """The states after every step as they are defined, with a graph of every operation."""
+    _, directions, gates, images, length = inputs.shape
+    hidden = cell = inputs.new_zeros(directions, gates // 4, images, length)
+    states = []
+    for line in inputs:
+        read = [hidden] * 4 if dropout is None else [hidden * dropout[:, gate] for gate in range(4)]
+        taps = [torch.cat([F.pad(h, (1, 1))[..., k : k + length] for k in range(3)], 1) for h in read]
+        weights = recurrent.chunk(4, 1)
+        z = [torch.einsum("dgk,dknl->dgnl", *pair) for pair in zip(weights, taps, strict=True)]
+        i, f, o, g = (a + b for a, b in zip(z, line.chunk(4, 1), strict=True))
+        i, f, o = ((0.2 * gate + 0.5).clamp(0, 1) for gate in (i, f, o))
+        cell = f * cell + i * torch.tanh(g)
+        hidden = o * torch.tanh(cell)
+        states.append(hidden)
+    return torch.stack(states)
+
+
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("shape", [{}, {"steps": 1}, {"length": 1}, {"steps": 130, "images": 1}, {"directions": 1}])
 def test_the_gradient_is_that_of_a_graph_of_every_step(dropout, shape):
     inputs, recurrent, factors = arguments(dropout=dropout, **shape)
     results = []
-    for states in (convlstm_scan(inputs, recurrent, factors), convlstm_steps(inputs, recurrent, factors)[0]):
+    for states in (convlstm_scan(inputs, recurrent, factors), step_by_step(inputs, recurrent, factors)):
         weight = torch.linspace(-1, 1, states.numel(), dtype=torch.float64).reshape(states.shape)
         results.append((states.detach(), *torch.autograd.grad((states * weight).sum(), (inputs, recurrent))))
     for ours, theirs in zip(*results, strict=True):

@@ -11,7 +11,7 @@ HEAD = """# Configuration
 A run's configuration is a preset, then a YAML file over it, then single keys over both:
 
 ```console
-rescrnet train DATA --out RUN --preset laptop --config mine.yaml --set training.epochs=5
+rescrnet train DATA --out RUN --preset standard --config mine.yaml --set training.epochs=5
 ```
 
 `mine.yaml` has a section for the part of each key before its dot:
@@ -21,7 +21,7 @@ training:
   epochs: 5
 ```
 
-From Python it is `rescrnet.configure("laptop", overrides={"training.epochs": 5})`. An unknown key is an error, and so
+From Python it is `rescrnet.configure("standard", overrides={"training.epochs": 5})`. An unknown key is an error, and so
 is a value out of its range. Without a preset (`preset: custom`) every key has the default below; `RUN/config.yaml`
 holds all keys with the values of the run. What the presets are for: [training.md](training.md).
 """

@@ -92,3 +92,75 @@ def test_intensities_change_only_where_that_is_asked_for(setting):
     loud = STILL.model_copy(update={setting: 0.5})
     changed, _ = augmented_batch([image], [mask], (8, 8), loud, [np.random.default_rng(1)])
     assert (changed[0] - image).abs().max() > 0.01
+
+
+UPRIGHT = AugmentationConfig(upright=1)
+
+
+def test_upright_windows_hold_pixels_of_the_image_and_of_the_mask_themselves():
+    mask = np.random.default_rng(0).integers(0, 3, (40, 50)).astype(np.uint8)  # no two neighbours need be alike
+    image = torch.from_numpy(mask)[None].float() + torch.arange(2000.0).reshape(1, 40, 50)
+    turned = set()
+    for seed in range(30):
+        images, masks = augmented_batch([image], [one_hot(mask, 3)], (16, 16), UPRIGHT, [np.random.default_rng(seed)])
+        window = images[0, 0].round()
+        torch.testing.assert_close(images[0, 0], window, atol=2e-3, rtol=0)
+        places = window - class_indices_of(masks[0])
+        assert set(places.flatten().tolist()) <= set(range(2000))
+        down, across = float(places.diff(dim=0).median()), float(places.diff(dim=1).median())
+        assert {abs(down), abs(across)} == {1, 50}
+        turned.add((down, across))
+    assert len(turned) == 8  # mirrored and turned in every way
+
+
+def class_indices_of(mask):
+    return mask.argmax(0).float()
+
+
+def test_a_share_of_the_windows_is_upright():
+    image, mask = torch.rand(1, 64, 64), one_hot(np.zeros((64, 64), np.uint8), 2)
+    some = AugmentationConfig(upright=0.3)
+    values = image.unique()
+    exact = 0
+    for seed in range(200):
+        images, _ = augmented_batch([image], [mask], (8, 8), some, [np.random.default_rng(seed)])
+        nearest = (images.flatten()[:, None] - values).abs().amin(1)
+        exact += bool(nearest.max() < 1e-5)
+    assert 40 <= exact <= 80
+
+
+def test_bicubic_reading_keeps_more_of_the_noise_than_bilinear():
+    image, mask = torch.rand(1, 96, 96), one_hot(np.zeros((96, 96), np.uint8), 2)
+    spread = {}
+    for mode in ("bilinear", "bicubic"):
+        settings = AugmentationConfig(interpolation=mode)
+        windows = [
+            augmented_batch([image], [mask], (48, 48), settings, [np.random.default_rng(seed)])[0] for seed in range(10)
+        ]
+        spread[mode] = float(torch.cat(windows).std())
+    assert spread["bilinear"] < 0.8 * float(image.std()) < spread["bicubic"]
+
+
+def test_thin_lines_of_a_mask_survive_where_reading_is_bicubic():
+    line = np.zeros((64, 64), np.uint8)
+    line[:, ::8] = 1
+    still = STILL.model_copy(update={"rotation": 10})
+    kept = {}
+    for mode in ("bilinear", "bicubic"):
+        settings = still.model_copy(update={"interpolation": mode})
+        _, masks = augmented_batch(
+            [torch.zeros(1, 64, 64)], [one_hot(line, 2)], (64, 64), settings, [np.random.default_rng(3)]
+        )
+        kept[mode] = float(masks[0, 1].mean())
+    assert kept["bilinear"] < 0.02
+    assert kept["bicubic"] == pytest.approx(1 / 8, abs=0.03)
+
+
+def test_intensities_change_in_a_share_of_the_windows():
+    image, mask = torch.rand(1, 8, 8), one_hot(np.zeros((8, 8), np.uint8), 2)
+    settings = STILL.model_copy(update={"brightness": 0.5, "intensity_share": 0.25})
+    changed = 0
+    for seed in range(200):
+        images, _ = augmented_batch([image], [mask], (8, 8), settings, [np.random.default_rng(seed)])
+        changed += bool((images[0] - image).abs().max() > 1e-4)
+    assert 30 <= changed <= 70

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +18,14 @@ class Sample:
     """An image, YXC float32 normalised to [0, 1] by the range of its file type, and its mask, YX uint8 class indices.
 
     Unlabelled pixels of the mask are :data:`~rescrnet.classes.IGNORE`. ``pixel_size`` is that of the image, down and
-    across in micrometres, where it is known.
+    across in micrometres, where it is known. Where masks number objects, ``numbers`` reads them: YX int32, 0 for none.
     """
 
     stem: str
     image: NDArray[np.float32]
     mask: NDArray[np.uint8]
     pixel_size: tuple[float, float] | None = None
+    numbers: Callable[[], NDArray[np.int32]] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,7 +146,10 @@ class Reading:
             if example.pixels is not None and example.indices is not None:
                 image = match_channels(example.pixels, channels, example.pair.image)
                 size = self.description.pixel_size or (example.image and example.image.pixel_size)
-                sample = Sample(example.pair.stem, image, example.indices, size or None)
+                numbers = (
+                    partial(self.table.reader.numbers, example.pair.masks) if self.table.reader.instances else None
+                )
+                sample = Sample(example.pair.stem, image, example.indices, size or None, numbers)
                 if (sample.mask != IGNORE).any():
                     samples[example.part].append(sample)
                 else:

@@ -40,14 +40,17 @@ def metadata_of(model: SegmentationModel) -> dict[str, str]:
 
 def exact_halo(network: ResCRNet) -> int | None:
     """How many pixels around a tile its exact result needs; none where it needs the whole image."""
-    return None if network.lstm_blocks else sum(block.reach for block in network.conv_blocks)
+    reach = sum(block.reach for block in network.conv_blocks) * network.config.space_to_depth
+    return None if network.lstm_blocks else reach
 
 
 def tiling(network: ResCRNet) -> str:
     """What becomes of a result where a program cuts the image into tiles."""
     halo = exact_halo(network)
     if halo is not None:
-        return f"Tiles that overlap by {halo} pixels to each side give exactly what the whole image gives."
+        side = network.config.space_to_depth
+        begin = f"Tiles that begin at multiples of {side} pixels and" if side > 1 else "Tiles that"
+        return f"{begin} overlap by {halo} pixels to each side give exactly what the whole image gives."
     return (
         "The model scans whole rows and columns, so each tile is an image of its own to it: predict whole images where "
         "memory allows, else use tiles of 512 pixels and more."

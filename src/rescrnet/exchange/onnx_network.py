@@ -36,15 +36,19 @@ def onnx_bytes(
         description: for people.
     """
     graph = Graph()
-    state: tuple[Value, ...] = (_scaled(graph, intensity),)
+    side = network.config.space_to_depth
+    scaled = _scaled(graph, intensity)
+    size = graph.value("Shape", scaled, start=2, end=4)  # height and width
+    state: tuple[Value, ...] = (_squares(scaled, size, side, network.in_channels),)
     for index, block in enumerate(network.conv_blocks):
         state = join(network.variant, index, _conv_block(block, state[0]), state[-1])
     x = state[0]
     if network.lstm_blocks:
         for number, lstm_block in enumerate(network.lstm_blocks):
-            x = _lstm_block(lstm_block, x, f"lstm{number}_")
+            projected = _projected(lstm_block.project, x, size, side if number == 0 else 1)
+            x = _scans(lstm_block, projected, f"lstm{number}_")
     else:
-        x = _projected(network.projections[0], x)
+        x = _projected(network.projections[0], x, size, side)
     graph.node("Softmax", x, axis=1, names=[OUTPUT])
     sizes = ("batch", "height", "width")
     return as_bytes(
@@ -110,12 +114,30 @@ def _pointwise(convolution: Pointwise, x: Value, after: Affine | None = None) ->
     )
 
 
-def _projected(projection: Projection, x: Value) -> Value:
-    return _leaky(_pointwise(projection.convolution, x))
+def _squares(x: Value, size: Value, side: int, channels: int) -> Value:
+    """As :func:`rescrnet.nn.network.space_to_depth`."""
+    if side == 1:
+        return x
+    graph = x.graph
+    sides = graph.constant(np.array([side, side]))
+    beyond = graph.value("Mod", graph.value("Neg", size), sides)  # of the sign of the divisor
+    none = graph.constant(np.zeros(4, np.int64))
+    pads = graph.value("Concat", none, graph.constant(np.zeros(2, np.int64)), beyond, axis=0)
+    squares = graph.value("SpaceToDepth", graph.value("Pad", x, pads, mode="edge"), blocksize=side)
+    # ONNX puts the places of a square before the channels, PyTorch after them.
+    order = np.arange(channels * side**2).reshape(side**2, channels).T.ravel()
+    return graph.value("Gather", squares, graph.constant(order), axis=1)
 
 
-def _lstm_block(block: LSTMResBlock, x: Value, prefix: str) -> Value:
-    x = _projected(block.project, x)
+def _projected(projection: Projection, x: Value, size: Value, side: int) -> Value:
+    graph, classes = x.graph, _leaky(_pointwise(projection.convolution, x))
+    if side == 1:
+        return classes
+    squares = graph.value("DepthToSpace", classes, blocksize=side, mode="CRD")
+    return graph.value("Slice", squares, graph.constant(np.zeros(2, np.int64)), size, graph.constant(np.array([2, 3])))
+
+
+def _scans(block: LSTMResBlock, x: Value, prefix: str) -> Value:
     rows = _bidirectional(block.rows, x, axis=2, prefix=f"{prefix}rows_")
     columns = _bidirectional(block.columns, x, axis=3, prefix=f"{prefix}columns_")
     return x + rows + columns

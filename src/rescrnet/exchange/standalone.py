@@ -31,6 +31,7 @@ class ResCRNet(nn.Module):
         dilations: of the branches, a list for each convolutional block.
         merge: how branches are joined: ``concatenate`` or ``sum``.
         lstm_filters: filters of each direction of a ConvLSTM.
+        space_to_depth: side of the squares of pixels that are one pixel to the convolutional blocks.
     """
 
     def __init__(
@@ -44,27 +45,31 @@ class ResCRNet(nn.Module):
         dilations: List[List[int]],
         merge: str,
         lstm_filters: int,
+        space_to_depth: int = 1,
     ) -> None:
         super().__init__()
-        self.architecture, self.no_data = architecture, NO_DATA
+        self.architecture, self.no_data, self.side = architecture, NO_DATA, space_to_depth
         self.register_buffer("offset", torch.zeros(in_channels))
         self.register_buffer("scale", torch.ones(in_channels))
-        blocks, width = [], in_channels
+        blocks, width = [], in_channels * self.side**2
         for index, (count, kernels, spreads) in enumerate(zip(filters, kernel_sizes, dilations)):
             blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0))
             width = count * len(kernels) if merge == "concatenate" else count
         self.blocks = nn.ModuleList(blocks)
-        if m == 0:
-            self.head = projection(width, classes)
-        else:
-            self.head = nn.Sequential(
-                *[LSTMBlock(width if index == 0 else classes, classes, lstm_filters) for index in range(m)]
-            )
+        rest = [LSTMBlock(classes, classes, lstm_filters, 1) for _ in range(m - 1)]
+        head: nn.Module = Projection(width, classes, self.side)
+        if m > 0:
+            head = Head(LSTMBlock(width, classes, lstm_filters, self.side), *rest)
+        self.head = head
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, in_channels, H, W), normalised to [0, 1] -> probabilities (N, classes, H, W)."""
         x = (image - self.offset.reshape(1, -1, 1, 1)) / self.scale.reshape(1, -1, 1, 1)
         x = torch.where(image == self.no_data, torch.zeros_like(x), x)
+        height, width = image.shape[2], image.shape[3]
+        if self.side > 1:
+            x = F.pad(x, [0, -width % self.side, 0, -height % self.side], mode="replicate")
+            x = F.pixel_unshuffle(x, self.side)
         total = x
         for index, block in enumerate(self.blocks):
             output = block(x)
@@ -76,7 +81,7 @@ class ResCRNet(nn.Module):
             else:
                 x = total + output
                 total = total + x
-        return torch.softmax(self.head(x), dim=1)
+        return torch.softmax(self.head(x, height, width), dim=1)
 
 
 class ConvBlock(nn.Module):
@@ -131,18 +136,42 @@ class Separable(nn.Module):
         return self.pointwise(x)
 
 
+class Projection(nn.Sequential):
+    """To classes; each pixel becomes a square of pixels, and what is beyond the image is cut off."""
+
+    def __init__(self, inputs: int, classes: int, side: int) -> None:
+        super().__init__(nn.Conv2d(inputs, classes * side**2, 1), nn.LeakyReLU(SLOPE))
+        self.side = side
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:  # type: ignore[override]
+        """(N, inputs, H / side, W / side) -> (N, classes, H, W)."""
+        for module in self:
+            x = module(x)
+        return F.pixel_shuffle(x, self.side)[:, :, :height, :width]
+
+
+class Head(nn.Sequential):
+    """ConvLSTM residual blocks, one after the other."""
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:  # type: ignore[override]
+        """(N, inputs, H / side, W / side) -> (N, classes, H, W)."""
+        for block in self:
+            x = block(x, height, width)
+        return x
+
+
 class LSTMBlock(nn.Module):
     """Projects to classes, then adds what two ConvLSTMs make of the rows and of the columns."""
 
-    def __init__(self, inputs: int, classes: int, filters: int) -> None:
+    def __init__(self, inputs: int, classes: int, filters: int, side: int) -> None:
         super().__init__()
-        self.project = projection(inputs, classes)
+        self.project = Projection(inputs, classes, side)
         self.rows = ConvLSTM(classes, filters)
         self.columns = ConvLSTM(classes, filters)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, classes, H, W)."""
-        x = self.project(x)
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        """(N, inputs, H / side, W / side) -> (N, classes, H, W)."""
+        x = self.project(x, height, width)
         return x + self.rows(x) + self.columns(x.transpose(2, 3)).transpose(2, 3)
 
 
@@ -210,8 +239,3 @@ class ConvLSTM(nn.Module):
 def norm(channels: int) -> nn.BatchNorm2d:
     """Batch normalisation with the authors' constant."""
     return nn.BatchNorm2d(channels, eps=1e-3)
-
-
-def projection(inputs: int, classes: int) -> nn.Sequential:
-    """To classes."""
-    return nn.Sequential(nn.Conv2d(inputs, classes, 1), nn.LeakyReLU(SLOPE))

@@ -28,6 +28,8 @@ def settings_of(network: ResCRNet) -> Settings:
         **{name: config.per_block(name) for name in ("filters", "kernel_sizes", "dilations")},
         "merge": config.merge,
         "lstm_filters": config.lstm_filters,
+        # Those that never heard of it need not.
+        **({"space_to_depth": config.space_to_depth} if config.space_to_depth > 1 else {}),
     }
 
 

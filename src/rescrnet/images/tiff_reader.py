@@ -24,6 +24,7 @@ from rescrnet.images.npy import Index, RawArray, as_ranges
 from rescrnet.images.rows import HELD, Inflated, strip_rows
 from rescrnet.images.shown import Inverted, is_ramp, upright
 from rescrnet.images.stack import MICROMETRES, UNITS, ArrayLike, Axis, Stack, believable_step, decoding, make_stack
+from rescrnet.images.tiff_series import main_series
 from rescrnet.wording import one_line
 
 _PRINT_COLOURS = (tifffile.PHOTOMETRIC.SEPARATED, tifffile.PHOTOMETRIC.CIELAB, tifffile.PHOTOMETRIC.ICCLAB)
@@ -35,7 +36,6 @@ _JPEG = (6, 7, 34892, 33007)  # compressions that keep their tables apart
 _AXES = {"Y": "y", "X": "x", "S": "c", "C": "c", "Z": "z", "T": "t", "Q": "p", "I": "p", "R": "p"}
 _UNNAMED_KINDS = ("shaped", "generic", "uniform")  # of tifffile's, whose axes are guessed
 _SOFTWARE, _ORIENTATION = 305, 274  # the numbers of their tags
-_THUMBNAIL = 4  # an image beside another that is this much smaller in height and width is its thumbnail
 
 
 class _Page(NamedTuple):
@@ -68,7 +68,7 @@ class TiffArray:
     def __init__(self, path: Path, level: int = 0, *, fill_missing: bool = False) -> None:
         self.path, self.level, self.fill_missing = path, level, fill_missing
         with _complaints(path), tifffile.TiffFile(path) as file:
-            main = _main_series(file, path)
+            main = main_series(file, path)
             series = _level(main, level, path)
             self._keyframe: Any = series.keyframe
             self.shape, self.axes = tuple(series.shape), str(series.axes)
@@ -352,28 +352,6 @@ def open_tiff(path: Path, level: int = 0, *, fill_missing: bool = False, axes: s
         white_is_zero=inverted,
         software=array.software,
     )
-
-
-def _main_series(file: Any, path: Path) -> Any:
-    """The image of a file that may hold a slide's label and thumbnail besides."""
-    series = list(file.series)
-    if not series:
-        raise DataError(path, "holds no image", "expected a TIFF with at least one page")
-    first = series[0]
-    vendor = file.is_svs or file.is_ndpi or file.is_scn or file.is_bif or file.is_qpi or file.is_philips
-    others = [s for s in series[1:] if not s.keyframe.is_reduced and not _is_thumbnail(s, first)]
-    if others and not vendor:
-        sizes = ", ".join("×".join(map(str, s.shape)) for s in [first, *others][:4])
-        raise DataError(
-            path, f"holds {1 + len(others)} different images ({sizes})", "expected one; save each by itself"
-        )
-    return first
-
-
-def _is_thumbnail(series: Any, first: Any) -> bool:
-    small, large = series.keyframe, first.keyframe
-    ratio = min(large.imagelength / max(1, small.imagelength), large.imagewidth / max(1, small.imagewidth))
-    return "thumbnail" in series.name.lower() or ratio >= _THUMBNAIL
 
 
 def _page_names(file: Any) -> tuple[str, ...]:

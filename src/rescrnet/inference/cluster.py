@@ -141,9 +141,13 @@ def _check_answers(address: str, patience: float) -> None:
     Dask's client tries for ever, some of it after it has failed, and takes whatever a foreign server sends for sizes of
     messages. So the first bytes are asked for beforehand, in a process that can be ended, whatever it is doing.
     """
+    import dask
+
     asking = [sys.executable, "-c", _ASK, address]
+    # Dask's own name for what it hands on to its workers: certificates may be set in this process alone.
+    inherited = {**os.environ, "DASK_INTERNAL_INHERIT_CONFIG": dask.config.serialize(dask.config.global_config)}
     try:
-        asked = subprocess.run(asking, capture_output=True, timeout=patience + _START, check=False)
+        asked = subprocess.run(asking, capture_output=True, timeout=patience + _START, check=False, env=inherited)
         said = asked.stdout.decode("utf-8", "replace")
         reason = "" if said.startswith("yes") else said or "it is no scheduler"
     except subprocess.TimeoutExpired:

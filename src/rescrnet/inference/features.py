@@ -24,7 +24,7 @@ from torch import Tensor
 
 from rescrnet.inference.region import Region
 from rescrnet.nn.fused import FusedConvResBlock
-from rescrnet.nn.network import ResCRNet
+from rescrnet.nn.network import ResCRNet, space_to_depth
 from rescrnet.nn.variants import join
 from rescrnet.ops.buffers import empty
 
@@ -44,10 +44,13 @@ def roll_features(
 ) -> Iterator[tuple[Region, Tensor]]:
     """The features of ``tile``, from top to bottom.
 
+    A network with ``space_to_depth`` computes on an image with a pixel for each square of pixels, read here so:
+    all below but what goes in and comes out is in its pixels.
+
     Args:
         network: in evaluation mode.
         read: gives (1, channels, rows, columns) of a region of the image, scaled.
-        tile: what is wanted.
+        tile: what is wanted; where it does not end with the image, between two squares.
         shape: height and width of the image.
         rows: computed at a time; decides the memory used, not the result.
 
@@ -55,6 +58,20 @@ def roll_features(
         Regions that follow each other and make up the tile, with their features, (1, width, rows, columns), which are
         good until the next ones are asked for.
     """
+    side = network.config.space_to_depth
+
+    def read_squares(region: Region) -> Tensor:
+        return space_to_depth(read(region.multiplied(side, shape)), side)
+
+    squares = (-(-shape[0] // side), -(-shape[1] // side))
+    for region, features in _roll(network, read_squares, tile.divided(side), squares, max(1, rows // side)):
+        yield region.multiplied(side, shape), features
+
+
+def _roll(
+    network: ResCRNet, read: Read, tile: Region, shape: tuple[int, int], rows: int
+) -> Iterator[tuple[Region, Tensor]]:
+    """As :func:`roll_features`, in the pixels of the blocks."""
     blocks = network.conv_blocks
     source, *extents = regions(tile, [reach for block in blocks for reach in (block.reach // 2,) * 2], shape)
     state = [RowBuffer(source, rows, blocks[0].reach)]

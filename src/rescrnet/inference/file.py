@@ -34,7 +34,8 @@ from rescrnet.outputs.sinks import Sink, check_absent, open_sink, scratch_bytes,
 from rescrnet.wording import count
 
 _BAND = 2**22  # bytes that are unpacked at once
-_LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile
+_LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile,
+_SHARE = 4  # and one of which a piece takes more than this part of what is free beside the program
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,7 @@ class FilePrediction:
 
         The copy lies in a journal of its own, whose identity is the plane.
         """
-        if not _is_read_once(source):
+        if not (source.sequential or self._is_large(source)):
             return source, None
         if not folder.is_dir() and self._fits_whole(source):
             return source, None
@@ -259,7 +260,7 @@ class FilePrediction:
     def _check_piece(self, source: Source) -> None:
         """Refuse an image that takes more memory to decode than is allowed."""
         needed = self.resources.program + source.segment_bytes
-        if source.segment_bytes >= _LARGE_PIECE and needed > self.resources.memory:
+        if self._is_large(source) and needed > self.resources.memory:
             raise UsageError(
                 self.image,
                 f"is compressed in pieces of {format_bytes(source.segment_bytes)}: to decode one about "
@@ -267,6 +268,11 @@ class FilePrediction:
                 "allowed",
                 "save it tiled, as OME-TIFF or OME-Zarr, or give more with --memory",
             )
+
+    def _is_large(self, source: Source) -> bool:
+        """Whether a piece of the file would be felt beside what is computed with the part of it that is read."""
+        free = self.resources.memory - self.resources.program
+        return source.segment_bytes >= min(_LARGE_PIECE, max(1, free // _SHARE))
 
     def _write_overlay(self, path: Path, stack: Stack, sink: Sink) -> None:
         height, width = stack.size
@@ -292,11 +298,6 @@ class _PlaneOf:
     def sync(self) -> None:
         """Wait until all that was written is on the disk."""
         self.sink.array.sync()
-
-
-def _is_read_once(source: Source) -> bool:
-    """Whether every read of a part would decode all of a plane, or all above the part."""
-    return source.sequential or source.segment_bytes >= _LARGE_PIECE
 
 
 def _unpack(source: Source, path: Path) -> None:

@@ -15,6 +15,7 @@ from rescrnet.errors import DataError
 from rescrnet.images.channels import CHANNEL, NNUNET_CHANNEL, group_channels
 from rescrnet.images.folder_names import are_masks
 from rescrnet.images.open import SUFFIXES, image_stem, list_images, open_image
+from rescrnet.images.tiff_series import main_series
 from rescrnet.images.whole import Channels, Origin, files_of
 from rescrnet.images.zarr_reader import is_zarr
 from rescrnet.wording import count
@@ -163,7 +164,7 @@ def _files_of_set(file: Path) -> int:
         return 0
     try:
         with TiffFile(file) as opened:
-            return len({page.parent.filehandle.path for page in opened.series[0].pages if page is not None})
+            return len({page.parent.filehandle.path for page in main_series(opened, file).pages if page is not None})
     except Exception:  # a damaged one; whoever reads it says so
         return 0
 

@@ -47,6 +47,11 @@ class Cost:
     widths: list[int]
     compiled: bool
 
+    @property
+    def side(self) -> int:
+        """Of the squares of pixels that are a pixel to the blocks."""
+        return self.config.space_to_depth
+
     @classmethod
     def of(cls, network: ResCRNet) -> Cost:
         """The cost of a network."""
@@ -58,7 +63,8 @@ class Cost:
         ]
         compiled = has_kernels() and all(width % VECTOR == 0 for width in config.per_block("filters"))
         reaches = [block.reach for block in network.conv_blocks]
-        return cls(network.classes, network.variant, config, reaches, [network.in_channels, *widths], compiled)
+        first = network.in_channels * config.space_to_depth**2
+        return cls(network.classes, network.variant, config, reaches, [first, *widths], compiled)
 
     def block(self, index: int) -> int:
         """Channels held at once while block ``index`` works."""
@@ -74,12 +80,14 @@ class Cost:
     def whole(self, shape: tuple[int, int]) -> int:
         """Bytes for a whole image of ``shape`` (Y, X)."""
         states = self.config.lstm_filters * self.classes * (self.config.m > 0)
-        most = max(_WHOLE[self.compiled] * max(map(self.block, range(len(self.reaches)))), _WHOLE_SCAN * states)
+        blocks = max(map(self.block, range(len(self.reaches)))) / self.side**2
+        most = max(_WHOLE[self.compiled] * blocks, _WHOLE_SCAN * states)
         return int(_FLOAT * shape[0] * shape[1] * most)
 
     def tile(self, width: int, rows: int, image_width: int) -> int:
         """Bytes for a tile of ``width`` columns rolled down ``rows`` at a time."""
         kept = work = 0
+        width, rows, image_width = (-(-extent // self.side) for extent in (width, rows, image_width))
         for index, reach in enumerate(self.reaches):
             across = min(image_width, width + 2 * sum(self.reaches[index:]))
             # The rows held of what the block reads and of what lies between its convolutions, with room to move in.
@@ -95,6 +103,7 @@ class Cost:
     def waste(self, width: int, rows: int, image_width: int) -> float:
         """Work for such a tile as a multiple of its share of a whole image's."""
         work = 0.0
+        width, rows, image_width = (-(-extent // self.side) for extent in (width, rows, image_width))
         for index, reach in enumerate(self.reaches):
             across = min(image_width, width + 2 * sum(self.reaches[index + 1 :]) + reach)
             work += self.widths[index + 1] * across / width * (1 + _AGAIN[self.compiled] * reach / rows)

@@ -40,6 +40,15 @@ class Region(NamedTuple):
             min(shape[1], self.x1 + halo),
         )
 
+    def divided(self, side: int) -> Region:
+        """The squares of ``side`` pixels that hold the region, as a region of an image with a pixel for each square."""
+        return Region(self.y0 // side, -(-self.y1 // side), self.x0 // side, -(-self.x1 // side))
+
+    def multiplied(self, side: int, shape: tuple[int, int]) -> Region:
+        """The opposite of :meth:`divided`, as far as an image of ``shape`` (Y, X) goes."""
+        y0, y1, x0, x1 = (place * side for place in self)
+        return Region(y0, min(shape[0], y1), x0, min(shape[1], x1))
+
     def crop_within(self, outer: Region) -> Cut:
         """How much larger ``outer``, in which the region lies, is at each side."""
         return Cut(self.y0 - outer.y0, outer.y1 - self.y1, self.x0 - outer.x0, outer.x1 - self.x1)

@@ -229,7 +229,8 @@ class Stream:
         y0, x0 = task.row * height, task.column * width
         tile = Region(y0, min(self.shape[0], y0 + height), x0, min(self.shape[1], x0 + width))
         for region, features in roll_features(self.network, self._read, tile, self.shape, self.tiling.rows):
-            self._write("x0" if self._scans else None, self.network.project(features), region)
+            projected = self.network.project(features)[:, :, : region.height, : region.width]
+            self._write("x0" if self._scans else None, projected, region)
         self._sync("x0" if self._scans else None)
         return np.zeros(0)
 

@@ -105,22 +105,38 @@ class MaskReader:
 
     def codes(self, files: Mapping[str, Origin]) -> Codes:
         """The mask of one image as one integer code a pixel, YX."""
-        files = MaskFiles.of(files)
+        codes, unlabelled = self._stored(files)
+        if self.instances:
+            codes = instances_to_classes(codes, self.instances, unlabelled).astype(np.int16)
+        if unlabelled is not None:
+            codes[unlabelled] = UNLABELLED
+        return codes
+
+    def numbers(self, files: Mapping[str, Origin]) -> NDArray[np.int32]:
+        """Of a mask that numbers objects, the objects, YX: numbered from 1 in the order of their codes, else 0."""
+        codes, unlabelled = self._stored(files)
+        if unlabelled is not None:
+            codes = np.where(unlabelled, 0, codes)
+        values = np.union1d([0], codes)
+        order = np.argsort(values != 0, kind="stable")  # whatever is below zero is an object, too
+        places = np.empty(len(values), np.int32)
+        places[order] = np.arange(len(values))
+        return np.asarray(places[np.searchsorted(values, codes)], np.int32)
+
+    def _stored(self, files: Mapping[str, Origin]) -> tuple[Codes, NDArray[np.bool_] | None]:
+        """The codes as the files have them, and which pixels are unlabelled."""
+        stored = MaskFiles.of(files)
         if self.outlined:
-            codes, unlabelled = self._outlined_codes(files)
+            codes, unlabelled = self._outlined_codes(stored)
         else:
-            codes, unlabelled = self._layer_codes(files) if self.layers else self._single_codes(files)
+            codes, unlabelled = self._layer_codes(stored) if self.layers else self._single_codes(stored)
         if self.ground and unlabelled is not None:
             codes = codes.astype(np.int64)
             codes[unlabelled], unlabelled = GROUND, None
         if self.ignore:
             ignored = np.isin(codes, self.ignore)
             unlabelled = ignored if unlabelled is None else unlabelled | ignored
-        if self.instances:
-            codes = instances_to_classes(codes, self.instances, unlabelled).astype(np.int16)
-        if unlabelled is not None:
-            codes[unlabelled] = UNLABELLED
-        return codes
+        return codes, unlabelled
 
     def _single_codes(self, files: MaskFiles) -> tuple[Codes, NDArray[np.bool_] | None]:
         labels = files.labels(files.first)

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescrnet.nn.convlstm import BidirectionalConvLSTM, he_normal_
-from rescrnet.ops.depthwise import depthwise_conv2d
 from rescrnet.ops.pointwise import pointwise_conv2d
+from rescrnet.ops.separable_plain import separable_conv2d
 
 SLOPE = 0.1  # of every LeakyReLU
 
@@ -46,8 +46,8 @@ class SeparableConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, out, H, W)."""
-        out: Tensor = self.pointwise(depthwise_conv2d(x, self.depthwise, self.dilation))
-        return out
+        pointwise, bias = self.pointwise.weight.flatten(1), cast(Tensor, self.pointwise.bias)
+        return separable_conv2d(x, self.depthwise, pointwise, bias, self.dilation)
 
 
 class Branch(nn.Sequential):
@@ -130,8 +130,10 @@ class ConvResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, out_channels, H, W)."""
-        branches = self.second_convolutions(self.first_convolutions(x))
-        return self.drop_channels(self.shortcut(x) + branches)
+        activated = self.activation(x)
+        # Each branch by itself: a normalisation of some channels of a joined tensor takes several times as long.
+        branches = self._merge([branch(activated) for branch in self.branch_list])
+        return self.drop_channels(branches.add_(self.shortcut(x)))
 
     def first_convolutions(self, x: Tensor) -> Tensor:
         """The first convolution of every branch, side by side: (N, in, H, W) → (N, inner_channels, H, W)."""
@@ -141,7 +143,11 @@ class ConvResBlock(nn.Module):
     def second_convolutions(self, y: Tensor) -> Tensor:
         """What the branches make of their first convolutions, y, joined: → (N, out_channels, H, W)."""
         parts = zip(self.branch_list, y.chunk(len(self.branches), dim=1), strict=True)
-        branches = [branch.after_first(part) for branch, part in parts]
+        return self._merge(
+            [branch.after_first(part.contiguous(memory_format=torch.channels_last)) for branch, part in parts]
+        )
+
+    def _merge(self, branches: list[Tensor]) -> Tensor:
         return torch.cat(branches, dim=1) if self.merge == "concatenate" else torch.stack(branches).sum(0)
 
     def drop_channels(self, x: Tensor) -> Tensor:
@@ -167,10 +173,17 @@ class ConvResBlock(nn.Module):
 
 
 class Projection(nn.Sequential):
-    """1×1 convolution to classes and LeakyReLU: (N, in, H, W) → (N, classes, H, W)."""
+    """1×1 convolution to classes and LeakyReLU: (N, in, H, W) → (N, classes, scale·H, scale·W).
 
-    def __init__(self, in_channels: int, classes: int) -> None:
-        super().__init__(Pointwise(in_channels, classes), nn.LeakyReLU(SLOPE))
+    With a ``scale`` beyond 1 it is a sub-pixel convolution (Shi et al. 2016, arXiv:1609.05158).
+    """
+
+    def __init__(self, in_channels: int, classes: int, scale: int = 1) -> None:
+        shuffle = [nn.PixelShuffle(scale)] if scale > 1 else []
+        super().__init__(Pointwise(in_channels, classes * scale**2), nn.LeakyReLU(SLOPE), *shuffle)
+        if scale > 1:  # all pixels of a square start alike, or their pattern stays visible (arXiv:1707.02937)
+            weight = self.convolution.weight
+            weight.data = weight.data[:: scale**2].repeat_interleave(scale**2, 0)
 
     @property
     def convolution(self) -> Pointwise:
@@ -181,14 +194,17 @@ class Projection(nn.Sequential):
 class LSTMResBlock(nn.Module):
     """LSTM RES BLOCK: project to classes, then add what two ConvLSTMs make of the rows and of the columns."""
 
-    def __init__(self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1) -> None:
+    def __init__(self, in_channels: int, classes: int, filters: int = 1, dropout: float = 0.1, scale: int = 1) -> None:
         super().__init__()
-        self.project = Projection(in_channels, classes)
+        self.project = Projection(in_channels, classes, scale)
         self.rows = BidirectionalConvLSTM(classes, filters, dropout)
         self.columns = BidirectionalConvLSTM(classes, filters, dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, classes, H, W)."""
-        x = self.project(x)
+        return self.add_scans(self.project(x))
+
+    def add_scans(self, x: Tensor) -> Tensor:
+        """What the ConvLSTMs make of the rows and of the columns, added; (N, classes, H, W) both."""
         out: Tensor = x + self.rows(x) + self.columns(x.transpose(2, 3)).transpose(2, 3)
         return out

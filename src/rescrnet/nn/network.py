@@ -2,12 +2,22 @@
 
 from typing import Any, cast
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rescrnet.config import ResCRNetConfig, Variant, validate
 from rescrnet.nn.blocks import LSTMResBlock, Projection
 from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.nn.variants import dropouts, join
+
+
+def space_to_depth(x: Tensor, side: int) -> Tensor:
+    """(N, C, H, W) → (N, C·side², ⌈H/side⌉, ⌈W/side⌉): a pixel for each square; the border fills up the last ones."""
+    if side == 1:
+        return x
+    padded = F.pad(x, (0, -x.shape[3] % side, 0, -x.shape[2] % side), mode="replicate")
+    return F.pixel_unshuffle(padded, side).contiguous(memory_format=torch.channels_last)
 
 
 class ResCRNet(nn.Module):
@@ -34,7 +44,8 @@ class ResCRNet(nn.Module):
         self.variant: Variant = config.architecture
         self.in_channels, self.classes = in_channels, classes
 
-        blocks, width = [], in_channels
+        scale = config.space_to_depth
+        blocks, width = [], in_channels * scale**2
         columns = (config.per_block("filters"), config.per_block("kernel_sizes"), config.per_block("dilations"))
         for index, (*sizes, dropout) in enumerate(zip(*columns, dropouts(config), strict=True)):
             block = FusedConvResBlock(width, *sizes, merge=config.merge, dropout=dropout, stem=index == 0)
@@ -44,27 +55,32 @@ class ResCRNet(nn.Module):
 
         head: list[nn.Module] = []
         for _ in range(config.m):
-            head.append(LSTMResBlock(width, classes, config.lstm_filters, config.recurrent_dropout))
-            width = classes
-        self.head = nn.Sequential(*head) if head else Projection(width, classes)
+            head.append(LSTMResBlock(width, classes, config.lstm_filters, config.recurrent_dropout, scale))
+            width, scale = classes, 1
+        self.head = nn.Sequential(*head) if head else Projection(width, classes, scale)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in_channels, H, W) float, intensities scaled → logits (N, classes, H, W)."""
-        logits: Tensor = self.head(self.features(x))
+        logits = self.project(self.features(x))[:, :, : x.shape[2], : x.shape[3]]
+        for index, block in enumerate(self.lstm_blocks):
+            logits = block.add_scans(logits if index == 0 else block.project(logits))
         return logits
 
     def features(self, x: Tensor) -> Tensor:
-        """What the convolutional blocks make of x: (N, in_channels, H, W) → (N, width, H, W).
+        """What the convolutional blocks make of x: (N, in_channels, H, W) → (N, width, ⌈H/side⌉, ⌈W/side⌉).
 
         All that holds batch normalisation: recomputing the running statistics runs nothing but this.
         """
-        state: tuple[Tensor, ...] = (x,)
+        state: tuple[Tensor, ...] = (space_to_depth(x, self.config.space_to_depth),)
         for index, block in enumerate(self.conv_blocks):
             state = join(self.variant, index, block(state[0]), state[-1])
         return state[0]
 
     def project(self, features: Tensor) -> Tensor:
-        """The pointwise step from features to (N, classes, H, W): what the first LSTM block scans, or logits.
+        """The pointwise step from features to classes: what the first LSTM block scans, or logits.
+
+        (N, width, h, w) → (N, classes, h·side, w·side), with the ``side`` of ``space_to_depth``; of an image that does
+        not divide, rows and columns more than it has.
 
         For streamed prediction, which scans the image line by line.
         """

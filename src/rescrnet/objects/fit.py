@@ -39,10 +39,20 @@ class _Tried:
     unlabelled: NDArray[np.bool_]
 
 
-def true_objects(
+def true_objects(sample: Sample, index: int, boundary: int | None, settings: ObjectSettings) -> NDArray[np.int32]:
+    """The true objects of a class, YX: those that the masks number, where they do and the boundary is a part of them.
+
+    Otherwise they are told apart in the class mask as the predicted ones are, but of any size and none improved.
+    """
+    if sample.numbers is not None and settings.with_boundary:
+        return sample.numbers()
+    return objects_in(sample.mask, index, boundary, settings)
+
+
+def objects_in(
     mask: NDArray[np.uint8], index: int, boundary: int | None, settings: ObjectSettings
 ) -> NDArray[np.int32]:
-    """The objects in a true class mask YX: told apart as the predicted ones are, but of any size and none improved."""
+    """The objects of a class in a true class mask, YX."""
     plain = settings.model_copy(
         update={
             "threshold": 0.5,
@@ -71,7 +81,7 @@ def fit_settings(model: SegmentationModel, samples: Iterable[Sample]) -> dict[st
         index = model.classes.index(name)
         boundary = None if first.boundary is None else model.classes.index(first.boundary)
         tried = [
-            _Tried(probabilities, true_objects(sample.mask, index, boundary, first), sample.mask == IGNORE)
+            _Tried(probabilities, true_objects(sample, index, boundary, first), sample.mask == IGNORE)
             for sample, probabilities in predicted
         ]
         tried = [one for one in tried if one.true.any()]

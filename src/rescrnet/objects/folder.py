@@ -313,7 +313,10 @@ class _OneClass:
         legend = self.subject.legend
         if legend is None:
             advance(1)
-            return numbered_objects(mask, self.settings, max(1, self.memory // (BYTES * mask.shape[1])))
+            return self._numbered(mask)
+        if self.subject.numbers and self.settings.with_boundary and self.settings.split == "watershed":
+            advance(1)
+            return self._numbered(self.subject.numbers[index].source)
         probabilities = None
         if self.subject.probabilities is not None:
             probabilities = self._source(self.subject.probabilities, index, inner.folder / "probabilities-copy.npy")
@@ -321,6 +324,9 @@ class _OneClass:
         scores = SourceScores(mask, probabilities)
         evidence = Evidence(scores, legend.names.index(self.name), between, self.settings)
         return find_objects(evidence, OnDisk(inner), memory=self.memory, name=self.subject.name, advance=advance)
+
+    def _numbered(self, numbers: Source) -> Objects:
+        return numbered_objects(numbers, self.settings, max(1, self.memory // (BYTES * numbers.shape[1])))
 
     def _source(self, stack: Stack, index: int, copy: Path) -> Source:
         source = stack[index].source

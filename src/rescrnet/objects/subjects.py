@@ -20,6 +20,7 @@ from rescrnet.errors import DataError, UsageError
 from rescrnet.images.npy import RawArray
 from rescrnet.images.open import image_stem, list_images, open_image, wrap
 from rescrnet.images.stack import Source, Stack
+from rescrnet.images.whole import Origin, Page, open_origin, read_pixels
 from rescrnet.inference.inputs import LEGEND, find_inputs
 from rescrnet.inference.region import Region, grid
 from rescrnet.object_settings import ObjectSettings, default_settings, names_no_background
@@ -73,6 +74,7 @@ class Subject:
         pixel_size: height and width of a pixel, micrometres, where known.
         files: that it is read from.
         content: a hash of what is no file.
+        numbers: of the true objects that the classes of the mask were made of, where they are there.
     """
 
     place: str
@@ -83,6 +85,7 @@ class Subject:
     pixel_size: tuple[float, float] | None = None
     files: tuple[Path, ...] = ()
     content: str = ""
+    numbers: Stack | None = None
 
     @property
     def name(self) -> str:
@@ -182,7 +185,9 @@ def _is_dataset(folder: Path) -> bool:
 
 def _of_dataset(folder: Path) -> list[Subject]:
     """The images of a dataset with their true masks."""
-    dataset = judge(read_dataset(folder), essential=True).require()
+    reading = read_dataset(folder)
+    dataset = judge(reading, essential=True).require()
+    origins = {example.pair.stem: example.pair.image for example in reading.examples}
     settings = default_settings(
         [entry.name for entry in dataset.classes], numbered=dataset.table.reader.instances is not None
     )
@@ -192,12 +197,20 @@ def _of_dataset(folder: Path) -> list[Subject]:
             place=sample.stem,
             mask=wrap(sample.mask, "yx", name=f"{folder} ({sample.stem})"),
             legend=legend,
-            image=wrap(sample.image, "yxc", name=sample.stem),
+            image=_as_stored(origins[sample.stem]),
+            numbers=sample.numbers and wrap(sample.numbers(), "yx", name=f"{folder} ({sample.stem})"),
             pixel_size=sample.pixel_size,
             content=hashlib.sha256(sample.mask.tobytes() + sample.image.tobytes()).hexdigest(),
         )
         for sample in (*dataset.train, *dataset.val)
     ]
+
+
+def _as_stored(origin: Origin) -> Stack:
+    """An image of a dataset with the values of its file."""
+    if not isinstance(origin, Page):
+        return open_origin(origin)[0]
+    return wrap(read_pixels(origin).colours, "yxc", name=str(origin))
 
 
 def _images_in(images: Path | None) -> dict[str, Path]:

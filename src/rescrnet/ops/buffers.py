@@ -36,6 +36,12 @@ def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.from_numpy(array).view(dtype).view(shape)
 
 
+def empty_like(pixels: Tensor, channels: int) -> Tensor:
+    """As :func:`empty`, of the type and on the device of ``pixels`` (N, H, W, C), but with this number of channels."""
+    shape = (*pixels.shape[:-1], channels)
+    return empty(*shape, dtype=pixels.dtype) if pixels.device.type == "cpu" else pixels.new_empty(shape)
+
+
 def _take(size: int) -> mmap.mmap:
     with _lock:
         fitting = [block for block in _idle if len(block) >= size]

@@ -26,15 +26,10 @@ def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards
     n, classes, height, width = x.shape
     inputs = _inputs(x, weights)
     inputs = inputs.flip(0) if upwards else inputs
-    recurrent = weights.recurrent.flatten(2)
-    hidden, cell = state[:, None]
-    states = inputs.new_empty(height, *hidden.shape)
-    for step, line in enumerate(inputs):
-        hidden, cell, _ = _advance(line, recurrent, None, hidden, cell)
-        states[step] = hidden
+    states, cells, _ = convlstm_steps(inputs, weights.recurrent.flatten(2), None, (state[:1], state[1:]))
     out = states.reshape(height, -1, classes, n, width).sum(1)
     out = out.flip(0) if upwards else out
-    return out.permute(2, 1, 0, 3), torch.cat([hidden, cell])
+    return out.permute(2, 1, 0, 3), torch.cat([states[-1], cells[-1]])
 
 
 def _inputs(x: Tensor, weights: ScanWeights) -> Tensor:
@@ -62,32 +57,38 @@ def convlstm_scan(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None = No
     return convlstm_steps(inputs, recurrent, dropout)[0]
 
 
-def convlstm_steps(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """The states h and c after every step, (T, D, S, N, L), and the gates, (T, D, 4·S, N, L): as it is defined."""
-    _, directions, gates, images, length = inputs.shape
-    weight = _grouped_by_state(recurrent, dropout)
-    cell = hidden = inputs.new_zeros(directions, gates // 4, images, length)
-    states, cells, activations = [], [], []
-    for line in inputs:
-        hidden, cell, gate = _advance(line, weight, dropout, hidden, cell)
-        states.append(hidden)
-        cells.append(cell)
-        activations.append(gate)
-    return torch.stack(states), torch.stack(cells), torch.stack(activations)
-
-
-def _advance(
-    line: Tensor, weight: Tensor, dropout: Tensor | None, hidden: Tensor, cell: Tensor
+def convlstm_steps(
+    inputs: Tensor, recurrent: Tensor, dropout: Tensor | None, before: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One step: the input's part of the pre-activations (D, 4·S, N, L), and h and c → h, c and the gates."""
-    gates = line.shape[1]
-    taps = _recurrent_taps(hidden[None], dropout)[0].flatten(0, 1).flatten(2)
-    z = torch.baddbmm(line.reshape(*weight.shape[:2], -1), weight, taps).reshape(line.shape)
-    sigmoids, candidate = torch.split(z, [3 * gates // 4, gates // 4], dim=1)
-    gate = torch.cat([(0.2 * sigmoids + 0.5).clamp(0, 1), torch.tanh(candidate)], dim=1)
-    i, f, o, g = gate.chunk(4, dim=1)
-    cell = f * cell + i * g
-    return o * torch.tanh(cell), cell, gate
+    """The states h and c after every step, (T, D, S, N, L), and the gates, (T, D, 4·S, N, L); without gradient.
+
+    ``before`` are h and c before the first step, (D, S, N, L), zeros if not given.
+    """
+    steps, directions, gates, images, length = inputs.shape
+    channels = gates // 4
+    # The hard sigmoids' factor and summand are taken into what is multiplied: a step only clips.
+    factor = inputs.new_tensor([0.2, 0.2, 0.2, 1]).repeat_interleave(channels)
+    summand = inputs.new_tensor([0.5, 0.5, 0.5, 0]).repeat_interleave(channels)
+    activations = torch.addcmul(summand[:, None, None], inputs, factor[:, None, None]).contiguous()
+    weight = _grouped_by_state(recurrent * factor[:, None], dropout)
+    groups = len(weight) // directions
+    states = inputs.new_empty(steps, directions, channels, images, length)
+    cells = torch.empty_like(states)
+    taps = inputs.new_zeros(directions, groups, 3, channels, images, length)
+    cell = torch.zeros_like(taps[:, 0, 0])
+    if before is not None:
+        hidden, cell = before
+        _write_taps(taps, hidden, dropout)
+    matrix = taps.view(len(weight), 3 * channels, -1)
+    for gate, state, next_cell in zip(activations, states, cells, strict=True):
+        gate.view(*weight.shape[:2], -1).baddbmm_(weight, matrix)
+        gate[:, : 3 * channels].clamp_(0, 1)
+        i, f, o, g = gate.chunk(4, dim=1)
+        g.tanh_()
+        cell = torch.mul(f, cell, out=next_cell).addcmul_(i, g)
+        torch.mul(o, cell.tanh(), out=state)
+        _write_taps(taps, state, dropout)
+    return states, cells, activations
 
 
 def _grouped_by_state(recurrent: Tensor, dropout: Tensor | None) -> Tensor:
@@ -95,6 +96,17 @@ def _grouped_by_state(recurrent: Tensor, dropout: Tensor | None) -> Tensor:
     directions, gates, taps = recurrent.shape
     groups = 1 if dropout is None else 4
     return recurrent.reshape(directions * groups, gates // groups, taps)
+
+
+def _write_taps(taps: Tensor, hidden: Tensor, dropout: Tensor | None) -> None:
+    """As :func:`_recurrent_taps`, of one step, into (D, G, 3, S, N, L), whose ends of lines are zero."""
+    before, here, after = taps.unbind(2)
+    if dropout is None:
+        here.copy_(hidden.unsqueeze(1))
+    else:
+        torch.mul(hidden.unsqueeze(1), dropout, out=here)
+    before[..., 1:] = here[..., :-1]
+    after[..., :-1] = here[..., 1:]
 
 
 def _recurrent_taps(hidden: Tensor, dropout: Tensor | None) -> Tensor:

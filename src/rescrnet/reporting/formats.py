@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
 
 def score(value: float | None) -> str:
-    """Three decimals, or a dash where there is no score."""
-    return "–" if value is None else f"{value:.3f}"
+    """Three decimals, or a dash where there is no score, None or NaN."""
+    return "–" if value is None or value != value else f"{value:.3f}"
 
 
 def percent(value: float | None) -> str:
@@ -29,3 +30,8 @@ def date(moment: datetime) -> str:
 def short(path: Path) -> str:
     """The last two parts of a path: ``data`` and ``run`` alone would not tell one from another."""
     return "/".join(path.relative_to(path.anchor).parts[-2:])
+
+
+def between(found: Mapping[str, float]) -> str:
+    """``0.740 to 0.820``, the interval of a score, or a dash where there is none."""
+    return "–" if found["low"] != found["low"] else f"{found['low']:.3f} to {found['high']:.3f}"

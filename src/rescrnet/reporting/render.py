@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from rescrnet.reporting.formats import date, percent, pixels, score, short
+from rescrnet.reporting.formats import between, date, percent, pixels, score, short
 from rescrnet.wording import count, printable
 
 
@@ -22,7 +22,9 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(count=count, date=date, percent=percent, pixels=pixels, score=score, short=short)
+    environment.filters.update(
+        between=between, count=count, date=date, percent=percent, pixels=pixels, score=score, short=short
+    )
     return environment.get_template(template).render(**values)
 
 

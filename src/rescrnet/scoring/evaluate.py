@@ -21,7 +21,7 @@ from rescrnet.datasets.dataset import Sample
 from rescrnet.datasets.read import read_dataset
 from rescrnet.errors import DataError, RescrnetWarning
 from rescrnet.masks.declared import DatasetFile
-from rescrnet.model import SegmentationModel
+from rescrnet.model import SegmentationModel, TrainedOn
 from rescrnet.objects.find import objects_of
 from rescrnet.objects.fit import true_objects
 from rescrnet.objects.match import THRESHOLDS, ObjectCounts
@@ -154,7 +154,7 @@ def compare_objects(
         index = model.classes.index(name)
         boundary = None if settings.boundary is None else model.classes.index(settings.boundary)
         predicted = objects_of(probabilities, index, boundary, settings)
-        found[name] = true_objects(sample.mask, index, boundary, settings), predicted
+        found[name] = true_objects(sample, index, boundary, settings), predicted
     return found
 
 
@@ -172,9 +172,11 @@ def chosen_samples(model: SegmentationModel, data: Path, split: Subset) -> list[
         )
     if split == "all":
         return everything
-    if dataset.val:
-        return dataset.val if split == "val" else dataset.train
     provenance = card.trained
+    if dataset.val:
+        if split == "val":
+            _warn_of_trained(data, provenance, dataset.val, set() if provenance is None else set(provenance.val))
+        return dataset.val if split == "val" else dataset.train
     known = [] if provenance is None else provenance.val if split == "val" else provenance.train
     stems = {_known_as(stem) for stem in known}
     chosen = [sample for sample in everything if _known_as(sample.stem) in stems]
@@ -190,7 +192,23 @@ def chosen_samples(model: SegmentationModel, data: Path, split: Subset) -> list[
             f"lacks {len(missing)} of the {len(stems)} '{split}' images of the model, {', '.join(sorted(missing))}",
             "expected the training dataset, or --split all for those that are there",
         )
+    if split == "val":
+        _warn_of_trained(data, provenance, chosen, set())
     return chosen
+
+
+def _warn_of_trained(data: Path, provenance: TrainedOn | None, chosen: list[Sample], validated: set[str]) -> None:
+    """Warn where images that are to validate trained the model, as in a fold of a cross-validation they may.
+
+    One name may be of two images, in the training and in the validation folder: those are ``validated``.
+    """
+    if provenance is None or provenance.dataset != as_text(data.resolve().name):
+        return
+    trained = {_known_as(stem) for stem in provenance.train} - {_known_as(stem) for stem in validated}
+    if flattered := [sample.stem for sample in chosen if _known_as(sample.stem) in trained]:
+        named = ", ".join(flattered)
+        message = f"{data}: the model was trained on {named}, so these scores flatter; those of crossval do not"
+        warnings.warn(message, RescrnetWarning, stacklevel=4)
 
 
 def _known_as(stem: str) -> str:

@@ -57,14 +57,25 @@ class Window:
         shear = np.array([[1, -sin(slant)], [0, cos(slant)]])
         return cls(rotation @ shear @ np.diag(zoom * mirror), (place[0], place[1]))
 
+    @classmethod
+    def upright(cls, rng: np.random.Generator, image: tuple[int, int], size: tuple[int, int], *, flip: bool) -> Self:
+        """Draw a window whose pixels are pixels of the image, mirrored and turned by quarters."""
+        turn = np.array([[0, 1], [1, 0]]) if flip and size[0] == size[1] and rng.integers(2) else np.eye(2)
+        mirror = rng.choice((-1, 1), size=2) if flip else np.ones(2)
+        corner = [
+            rng.integers(0, max(0, n - m) + 1) if n > m else (n - m) // 2 for n, m in zip(image, size, strict=True)
+        ]
+        centre = [float(first + (m - 1) / 2) for first, m in zip(corner, size, strict=True)]
+        return cls(turn @ np.diag(mirror), (centre[0], centre[1]))
+
     def about(self, pixel: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> Self:
         """The window moved so that ``pixel`` (y, x) of the image lies in the middle half of its ``size``, at random."""
         offset = [rng.integers(n // 4, n - n // 4) - (n - 1) / 2 for n in size]
         centre = np.array(pixel) - self.matrix @ offset
         return replace(self, centre=(float(centre[0]), float(centre[1])))
 
-    def read(self, image: Tensor, size: tuple[int, int]) -> Tensor:
-        """Read the window off ``image`` (C, H, W), bilinearly, the image reflected beyond its border: (C, *size)."""
+    def read(self, image: Tensor, size: tuple[int, int], mode: str = "bilinear") -> Tensor:
+        """Read the window off ``image`` (C, H, W), the image reflected beyond its border: (C, *size)."""
         # Coordinates about the centre, symmetric, so that a window without transform is the image itself.
         rows, columns = (torch.arange(n, dtype=torch.float64) - (n - 1) / 2 for n in size)
         (a, b), (c, d) = self.matrix.tolist()
@@ -72,7 +83,7 @@ class Window:
         x = c * rows[:, None] + d * columns[None, :] + self.centre[1]
         height, width = image.shape[1:]
         grid = torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1).to(image.dtype)
-        return F.grid_sample(image[None], grid[None], padding_mode="reflection", align_corners=False)[0]
+        return F.grid_sample(image[None], grid[None], mode, padding_mode="reflection", align_corners=False)[0]
 
 
 def augmented_batch(
@@ -94,36 +105,50 @@ def augmented_batch(
     Returns:
         Images (N, C, *size) and one-hot masks (N, classes, *size), each with at least one labelled pixel.
     """
-    pairs = []
-    for image, mask, rng in zip(images, masks, rngs, strict=True):
-        window = Window.draw(rng, (image.shape[1], image.shape[2]), size, settings)
-        warped = window.read(mask, size)
-        if warped.sum(0).max() < _LABELLED:
-            rows, columns = torch.nonzero(mask.sum(0), as_tuple=True)
-            chosen = int(rng.integers(len(rows)))
-            window = window.about((int(rows[chosen]), int(columns[chosen])), size, rng)
-            warped = window.read(mask, size)
-        pairs.append((_change_intensity(window.read(image, size), settings, rng), warped))
+    pairs = [_pair(*one, size, settings) for one in zip(images, masks, rngs, strict=True)]
     batch = torch.stack([image for image, _ in pairs]).contiguous(memory_format=torch.channels_last)
-    return batch, one_hot_again(torch.stack([mask for _, mask in pairs]))
+    return batch, torch.stack([mask for _, mask in pairs])
 
 
-def one_hot_again(masks: Tensor) -> Tensor:
+def _pair(
+    image: Tensor, mask: Tensor, rng: np.random.Generator, size: tuple[int, int], settings: AugmentationConfig
+) -> tuple[Tensor, Tensor]:
+    """A random window of an image and of its mask."""
+    shape = (image.shape[1], image.shape[2])
+    upright = settings.upright > 0 and rng.random() < settings.upright
+    if upright:
+        window = Window.upright(rng, shape, size, flip=settings.flip)
+    else:
+        window = Window.draw(rng, shape, size, settings)
+    warped = window.read(mask, size)
+    if warped.sum(0).max() < _LABELLED:
+        rows, columns = torch.nonzero(mask.sum(0), as_tuple=True)
+        chosen = int(rng.integers(len(rows)))
+        window = window.about((int(rows[chosen]), int(columns[chosen])), size, rng)
+        warped = window.read(mask, size)
+    read = window.read(image, size, "bilinear" if upright else settings.interpolation)
+    smooth = settings.interpolation == "bilinear" and not upright
+    return _change_intensity(read, settings, rng), one_hot_again(warped[None], smooth=smooth)[0]
+
+
+def one_hot_again(masks: Tensor, *, smooth: bool = True) -> Tensor:
     """Smooth warped one-hot masks (N, classes, H, W) by a 3×3 average and make them one-hot again.
 
     A pixel is labelled where at least half of what was read for it was, whatever its neighbours: smoothing decides
     which class a labelled pixel has, and neither spreads nor eats what is labelled.
     """
-    smooth = F.avg_pool2d(masks, 3, stride=1, padding=1, count_include_pad=False)
-    best = smooth.max(1, keepdim=True).indices  # argmax over this axis takes ten times as long
+    smoothed = F.avg_pool2d(masks, 3, stride=1, padding=1, count_include_pad=False) if smooth else masks
+    best = smoothed.max(1, keepdim=True).indices  # argmax over this axis takes ten times as long
     labelled = (masks.sum(1, keepdim=True) >= _LABELLED).to(masks.dtype)
     return torch.zeros_like(masks).scatter_(1, best, labelled)
 
 
 def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.random.Generator) -> Tensor:
     """Change brightness, contrast and gamma at random; (C, H, W), intensities scaled."""
+    share = settings.intensity_share
     brightness, contrast, gamma = (
-        rng.uniform(-most, most) for most in (settings.brightness, settings.contrast, settings.gamma)
+        rng.uniform(-most, most) if share == 1 or rng.random() < share else 0.0
+        for most in (settings.brightness, settings.contrast, settings.gamma)
     )
     if gamma:
         low, span = image.amin(), (image.amax() - image.amin()).clamp(min=1e-6)

@@ -9,7 +9,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
-from rescrnet.config import Config
+from rescrnet.config import AugmentationConfig, Config
 from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
 from rescrnet.model import SegmentationModel
@@ -106,9 +106,14 @@ class BatchSampler:
 
     def calibration(self, index: int) -> Tensor:
         """The whole of a batch that serves the batch-norm statistics only: images (N, C, H, W)."""
-        return self._draw(_CALIBRATION, index, range(self.size))[0]
+        settings = self.config.augmentation
+        if settings.upright:  # as prediction sees them
+            settings = AugmentationConfig(upright=1, flip=settings.flip)
+        return self._draw(_CALIBRATION, index, range(self.size), settings)[0]
 
-    def _draw(self, epoch: int, step: int, places: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def _draw(
+        self, epoch: int, step: int, places: Sequence[int], settings: AugmentationConfig | None = None
+    ) -> tuple[Tensor, Tensor]:
         seed, images = self.config.training.seed, len(self.data.images)
         chosen = []
         for place in places:
@@ -120,6 +125,6 @@ class BatchSampler:
             [self.data.images[i] for i in chosen],
             [self.data.masks[i] for i in chosen],
             self.crop_size,
-            self.config.augmentation,
+            settings or self.config.augmentation,
             rngs,
         )

@@ -41,6 +41,19 @@ class Estimate:
         )
 
 
+@dataclass(frozen=True)
+class Pace:
+    """What was measured on a machine, seconds.
+
+    Attributes:
+        step: of a training step, the whole batch.
+        validation: of what follows an epoch: recalibrating and validating.
+    """
+
+    step: float
+    validation: float
+
+
 def estimate(config: Config, channels: int, classes: int, train_pixels: list[int], val_pixels: list[int]) -> Estimate:
     """Measure one training step and one prediction on noise, and estimate a run of ``config`` on the CPU.
 
@@ -52,38 +65,55 @@ def estimate(config: Config, channels: int, classes: int, train_pixels: list[int
         val_pixels: pixels of every validation image.
     """
     settings = config.training
+    pace = measure(config, channels, classes, train_pixels, val_pixels)
+    seconds = settings.epochs * (settings.steps_per_epoch * pace.step + pace.validation)
+    held = (sum(train_pixels) + sum(val_pixels)) * 4 * (2 * channels + classes)  # images twice, masks one-hot
+    peak = _peak_memory()
+    batch = settings.batch_size or len(train_pixels)
+    memory = None if peak is None else peak + held + (batch - 1) * max(0, peak - _BARE)
+    return Estimate(seconds, memory, pace.step, config.preset, settings.epochs)
+
+
+def measure(
+    config: Config,
+    channels: int,
+    classes: int,
+    train_pixels: list[int],
+    val_pixels: list[int],
+    device: torch.device | str = "cpu",
+) -> Pace:
+    """How long a step and a validation of a run take on this machine; the arguments are those of :func:`estimate`."""
+    settings = config.training
     side = config.data.patch_size or max(1, round(max(train_pixels) ** 0.5))
     batch = settings.batch_size or len(train_pixels)
-    network = build_network(channels, classes, config.network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _step(network, config, channels, classes, 64)  # compiles and allocates what every later step finds ready
+    network = build_network(channels, classes, config.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _step(network, config, channels, classes, 64)  # allocates what every later step finds ready
     _step(network, config, channels, classes, side)
     started = time.perf_counter()
     _step(network, config, channels, classes, side)
     step = (time.perf_counter() - started) * batch  # one crop was measured, and time is proportional to them
     started = time.perf_counter()
     with torch.no_grad():
-        network.eval()(torch.rand(1, channels, side, side))
+        float(network.eval()(torch.rand(1, channels, side, side, device=device)).sum())
     per_pixel = (time.perf_counter() - started) / side**2
     largest = config.data.validation_size
     validated = sum(min(pixels, largest**2) if largest else pixels for pixels in val_pixels)
-    forward = per_pixel * (validated + settings.bn_recalibration_batches * batch * side**2)
-    seconds = settings.epochs * (settings.steps_per_epoch * step + forward)
-    held = (sum(train_pixels) + sum(val_pixels)) * 4 * (2 * channels + classes)  # images twice, masks one-hot
-    peak = _peak_memory()
-    memory = None if peak is None else peak + held + (batch - 1) * max(0, peak - _BARE)
-    return Estimate(seconds, memory, step, config.preset, settings.epochs)
+    return Pace(step, per_pixel * (validated + settings.bn_recalibration_batches * batch * side**2))
 
 
 _BARE = 220 << 20  # of a process that has imported PyTorch and done nothing, bytes; measured with version 2.13
 
 
 def _step(network: torch.nn.Module, config: Config, channels: int, classes: int, side: int) -> None:
-    images = torch.rand(1, channels, side, side).contiguous(memory_format=torch.channels_last)
-    masks = torch.nn.functional.one_hot(torch.randint(classes, (1, side, side)), classes).permute(0, 3, 1, 2).float()
+    device = next(network.parameters()).device
+    images = torch.rand(1, channels, side, side, device=device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(classes, (1, side, side), device=device)
+    masks = torch.nn.functional.one_hot(labels, classes).permute(0, 3, 1, 2).float()
     probabilities = network.train()(images).softmax(1)
     loss = LOSSES[config.training.loss](probabilities, masks, weight_mode=config.training.weight_mode)
     torch.autograd.backward(loss)
     network.zero_grad()
+    float(loss.detach())  # waits for a GPU
 
 
 def _peak_memory() -> int | None:

@@ -32,7 +32,7 @@ from rescrnet.validation import Validation, parse_validation
 from rescrnet.wording import as_text
 
 Row = dict[str, float]
-"""A line of the history: an epoch."""
+"""A line of the history: an epoch. In a run with a budget its ``progress`` is how much of the run is done, to 1."""
 
 
 def _parsed(value: Any) -> Any:
@@ -42,6 +42,7 @@ def _parsed(value: Any) -> Any:
 
 _MOST = 1e30  # of any number in a history; NaN is not less either
 COLUMNS = ("epoch", "loss", "val_loss", "val_tanimoto", "seconds")
+PROGRESS = "progress"
 
 
 class RunDataset(Record):
@@ -98,6 +99,10 @@ class RunRecord(Record):
     environment: Environment
     epochs: int = 0
     """How many were completed."""
+
+
+def _row(line: Mapping[str, str]) -> Row:
+    return {name: float(line[name]) for name in (*COLUMNS, *({PROGRESS} & line.keys()))}
 
 
 @dataclass(frozen=True)
@@ -186,7 +191,8 @@ class RunFolder:
     def write_history(self, rows: list[Row]) -> None:
         """Write ``history.csv``."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        with_progress = (PROGRESS,) if any(PROGRESS in row for row in rows) else ()
+        writer = csv.DictWriter(text, COLUMNS + with_progress, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         self._write_text("history.csv", text.getvalue())
@@ -198,7 +204,7 @@ class RunFolder:
             return []
         try:
             with path.open(encoding="utf-8", newline="") as file:
-                rows = [{name: float(row[name]) for name in COLUMNS} for row in csv.DictReader(file)]
+                rows = [_row(line) for line in csv.DictReader(file)]
             known = all(abs(value) < _MOST for row in rows for name, value in row.items() if name != "val_loss")
             if not known or [row["epoch"] for row in rows] != list(range(1, len(rows) + 1)):
                 raise ValueError

@@ -1,6 +1,7 @@
-"""The optimiser of the paper."""
+"""The optimiser of the paper, and courses of its learning rate."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from math import cos, pi
 from typing import Any
 
 import torch
@@ -25,3 +26,16 @@ def _scale_epsilon(optimizer: Any, args: Any, kwargs: Any) -> None:
     correction = 1 - _BETA ** (next(steps, 0) + 1)
     for group in optimizer.param_groups:
         group["eps"] = _EPSILON / correction**0.5
+
+
+_WARM_UP, _LEAST = 0.04, 0.01
+
+
+def _cosine(done: float) -> float:
+    """A short warm-up, then down along a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983)."""
+    fall = (1 + cos(pi * max(0.0, done - _WARM_UP) / (1 - _WARM_UP))) / 2
+    return min(1.0, done / _WARM_UP) * (_LEAST + (1 - _LEAST) * fall)
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {"constant": lambda done: 1.0, "cosine": _cosine}
+"""Factor of the learning rate after a share of the run, from 0 to 1."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -18,20 +19,22 @@ from torch.multiprocessing.spawn import ProcessRaisedException
 
 from rescrnet.checking.check import load_dataset
 from rescrnet.classes import MaskDeclaration
-from rescrnet.config import Config, resolve
+from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import DataError, RescrnetError, UsageError
 from rescrnet.intensity import IntensityScaling
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.locks import locked
-from rescrnet.model import BEST, ModelCard, SegmentationModel, TrainedOn, load
+from rescrnet.model import BEST, ModelCard, SegmentationModel, TrainedOn, load, pick_device
 from rescrnet.nn.build import Initialization
 from rescrnet.objects.fit import fit_settings
 from rescrnet.training.batches import TrainingTensors
+from rescrnet.training.budget import planned
 from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunRecord
 from rescrnet.training.hardware import Hardware
 from rescrnet.training.processes import check_main_starts_again, stop_if_trial
 from rescrnet.training.progress import ProgressBar, ProgressReporter
+from rescrnet.training.start import start_from, with_network_of
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
 from rescrnet.wording import as_text
@@ -40,11 +43,12 @@ _LARGE_PATCH, _LARGER = 4096, 4  # pixels; times the side of the largest image
 
 
 def train(
-    data: str | Path,
+    data: str | Path | Dataset,
     out: str | Path,
-    config: Config | str = "laptop",
+    config: Config | str = DEFAULT_PRESET,
     *,
     val: str | None = None,
+    start: SegmentationModel | None = None,
     hardware: Hardware | None = None,
     max_minutes: float | None = None,
     progress: ProgressReporter | None = None,
@@ -52,11 +56,13 @@ def train(
     """Train a model from a labelled folder into a new run folder, and return the best one.
 
     Args:
-        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.look_through`).
+        data: the dataset folder (layouts: :func:`rescrnet.datasets.layouts.look_through`), or a dataset in memory.
         out: a new folder for the run: ``config.yaml``, ``run.json``, ``history.csv``, ``best.safetensors``,
             ``last.safetensors`` and the state that :func:`resume` needs.
         config: a preset's name, or a configuration from :func:`rescrnet.configure`.
         val: how to split off validation images where the dataset does not: a fraction, names, or a folder.
+        start: a model whose weights training goes on from, with its network; where its classes are others, what maps
+            features to classes starts anew.
         hardware: what to train on; one process on the best device of this machine where left out.
         max_minutes: stop at the end of the last epoch that fits into this time.
         progress: hears how it goes; a progress bar on standard error where left out.
@@ -75,11 +81,14 @@ def train(
     with locked(folder.path) if _is_first() else nullcontext():
         if _is_first():
             folder.check_free()
-        return _launch(fabric, _new_job(data, folder, config, val, hardware, max_minutes, progress))
+        if start is not None:
+            config = with_network_of(start, config)
+        job = _new_job(data, folder, config, val, hardware, max_minutes, progress)
+        return _launch(fabric, replace(job, start=start))
 
 
 def _new_job(
-    data: str | Path,
+    data: str | Path | Dataset,
     folder: RunFolder,
     config: Config,
     val: str | None,
@@ -88,7 +97,8 @@ def _new_job(
     progress: ProgressReporter | None,
 ) -> _Job:
     validation = None if val is None else parse_validation(val)
-    dataset = load_dataset(data, val, declared=_declared(config))
+    begun = time.monotonic()
+    dataset = _dataset(data, val, config)
     record = RunRecord(
         status="running",
         dataset=_described(dataset, validation),
@@ -96,7 +106,12 @@ def _new_job(
         environment=Environment.here(),
     )
     _check_sizes(dataset, config)
-    return _Job(dataset, config, folder, record, max_minutes, progress)
+    if config.training.budget and hardware.nodes > 1:
+        raise UsageError(
+            "training.budget", "each machine would plan by itself", "give the number of epochs on several machines"
+        )
+    config = planned(config, dataset, begun, pick_device(hardware.device))
+    return _Job(dataset, config, folder, record, max_minutes, progress, begun)
 
 
 def _check_sizes(dataset: Dataset, config: Config) -> None:
@@ -113,7 +128,7 @@ def _check_sizes(dataset: Dataset, config: Config) -> None:
 
 
 def resume(
-    data: str | Path,
+    data: str | Path | Dataset,
     out: str | Path,
     *,
     epochs: int | None = None,
@@ -136,27 +151,34 @@ def resume(
 
 
 def _continued_job(
-    data: str | Path,
+    data: str | Path | Dataset,
     folder: RunFolder,
     epochs: int | None,
     hardware: Hardware,
     max_minutes: float | None,
     progress: ProgressReporter | None,
 ) -> _Job:
+    begun = time.monotonic()
     record, config = folder.read_record(), folder.read_config()
     if epochs is not None:
-        training = config.training.model_copy(update={"epochs": epochs})
+        training = config.training.model_copy(update={"epochs": epochs, "budget": None})
         config = config.model_copy(update={"training": training})
     validation = record.dataset.validation
-    dataset = load_dataset(data, None if validation is None else str(validation), declared=_declared(config))
+    dataset = _dataset(data, None if validation is None else str(validation), config)
     now = _described(dataset, validation)
     for key in ("train", "val", "channels", "classes"):
         if getattr(now, key) != getattr(record.dataset, key):
             raise DataError(
-                data, f"its {key} are not those that {folder.path} was trained with", "expected the same dataset"
+                dataset.folder,
+                f"its {key} are not those that {folder.path} was trained with",
+                "expected the same dataset",
             )
     record = record.model_copy(update={"status": "running", "hardware": hardware})
-    return _Job(dataset, config, folder, record, max_minutes, progress)
+    return _Job(dataset, config, folder, record, max_minutes, progress, begun)
+
+
+def _dataset(data: str | Path | Dataset, val: str | None, config: Config) -> Dataset:
+    return data if isinstance(data, Dataset) else load_dataset(data, val, declared=_declared(config))
 
 
 def _declared(config: Config) -> dict[str, Any]:
@@ -174,6 +196,8 @@ class _Job:
     record: RunRecord
     max_minutes: float | None
     progress: ProgressReporter | None
+    begun: float
+    start: SegmentationModel | None = None
 
 
 def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
@@ -184,6 +208,11 @@ def _launch(fabric: Fabric, job: _Job) -> SegmentationModel:
     torch.manual_seed(config.training.seed)
     initialization: Initialization = "shared" if config.training.shared_initialization else "independent"
     model = SegmentationModel.untrained(card_for(job.dataset, config), initialization)
+    if job.start is not None:
+        started_from = start_from(model, job.start)
+        if model.card.trained:
+            provenance = model.card.trained.model_copy(update={"started_from": started_from})
+            model.card = model.card.model_copy(update={"provenance": provenance})
     errors = get_context("spawn").SimpleQueue() if job.record.hardware.devices > 1 else None
     status = "stopped"
     try:
@@ -231,6 +260,7 @@ def _train(model: SegmentationModel, job: _Job, fabric: Fabric) -> None:
         job.folder,
         progress,
         None if job.max_minutes is None else 60 * job.max_minutes,
+        job.begun,
     )
     progress.data(job.dataset)
     if fabric.is_global_zero:

@@ -19,8 +19,8 @@ from rescrnet.nn.losses import LOSSES
 from rescrnet.scoring.counts import Counts
 from rescrnet.training.augment import class_indices
 from rescrnet.training.batches import BatchSampler, TrainingTensors
-from rescrnet.training.folder import Row, RunFolder
-from rescrnet.training.optimizer import adam
+from rescrnet.training.folder import PROGRESS, Row, RunFolder
+from rescrnet.training.optimizer import SCHEDULES, adam
 from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
 from rescrnet.wording import count, one_line
@@ -39,6 +39,7 @@ class Trainer:
         folder: where everything goes; written by the first process alone.
         progress: hears how it goes.
         max_time: stop before an epoch that would end later than this, seconds.
+        begun: when the run began, as :func:`time.monotonic` has it; what reading the data took counts in a budget.
     """
 
     fabric: Fabric
@@ -49,6 +50,7 @@ class Trainer:
     folder: RunFolder
     progress: ProgressReporter
     max_time: float | None = None
+    begun: float = field(default_factory=time.monotonic)
     history: list[Row] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -104,14 +106,16 @@ class Trainer:
         """Train to the end of the last epoch, of the patience or of the time; Ctrl-C leaves the last epoch's state."""
         settings = self.config.training
         started = time.monotonic()
+        earlier = sum(row["seconds"] for row in self.history)
         self.progress.begin(settings.epochs, settings.steps_per_epoch, len(self.history))
         try:
-            for epoch in range(len(self.history) + 1, settings.epochs + 1):
+            while (left := self._epochs_left(earlier)) > 0:
                 longest = max((row["seconds"] for row in self.history), default=0.0)
                 late = self.max_time is not None and time.monotonic() - started + longest > self.max_time
                 if self._patience_is_over() or (late and self.history):
                     break
-                self._epoch(epoch)
+                self.progress.planned(len(self.history) + left)
+                self._epoch(len(self.history) + 1, left)
         except KeyboardInterrupt:
             if not self.history:
                 self._save_models(self._validated_row(0, float("nan"), 0.0))
@@ -119,12 +123,37 @@ class Trainer:
         finally:
             self.progress.end()
 
-    def _epoch(self, epoch: int) -> None:
-        started = time.monotonic()
+    @property
+    def _done(self) -> float:
+        """How much of the run is done, from 0 to 1."""
+        if self.config.training.budget is None or not self.history:
+            return len(self.history) / self.config.training.epochs
+        return self.history[-1][PROGRESS]
+
+    def _epochs_left(self, earlier: float) -> int:
+        """How many epochs are to come; ``earlier`` seconds were spent before this process began."""
+        settings = self.config.training
+        if settings.budget is None or not self.history:
+            return settings.epochs - len(self.history)
+        if self._done >= 1:
+            return 0
+        pace = float(np.median([row["seconds"] for row in self.history[-5:]]))
+        left = 60 * settings.budget - earlier - (time.monotonic() - self.begun)
+        epochs = max(1, int(left / pace))
+        # All processes must come to the same end.
+        return int(torch.as_tensor(self.fabric.broadcast(epochs)))
+
+    def _epoch(self, epoch: int, left: int) -> None:
+        """Train an epoch, the first of those that are ``left``."""
+        started, done = time.monotonic(), self._done
+        end = epoch / self.config.training.epochs if self.config.training.budget is None else done + (1 - done) / left
         # Seeded anew, so that an epoch is the same whether the run came here in one go or was resumed.
         torch.manual_seed(int(np.random.SeedSequence((self.config.training.seed, epoch)).generate_state(1)[0]))
-        losses = [self._step(epoch, step) for step in range(self.config.training.steps_per_epoch)]
+        steps = self.config.training.steps_per_epoch
+        losses = [self._step(epoch, step, done + (end - done) * (step + 0.5) / steps) for step in range(steps)]
         row = self._validated_row(epoch, float(np.mean(losses)), started)
+        if self.config.training.budget is not None:
+            row[PROGRESS] = round(end, 9)
         self._save_models(row)
         self.history.append(row)
         if self.fabric.is_global_zero:
@@ -132,8 +161,12 @@ class Trainer:
             self.folder.save_state(epoch, dict(self._state()))
         self.progress.epoch(row, self._is_best(row))
 
-    def _step(self, epoch: int, step: int) -> float:
+    def _step(self, epoch: int, step: int, done: float) -> float:
+        """Train a step, in whose middle so much of the run is ``done``."""
+        settings = self.config.training
         self._wrapped.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = settings.learning_rate * SCHEDULES[settings.schedule](done)
         images, masks = self.fabric.to_device(self._batches.training(epoch, step))
         loss = self._loss_of(self._wrapped(images), masks)
         value = torch.as_tensor(self.fabric.all_reduce(loss.detach())).item()
@@ -146,7 +179,7 @@ class Trainer:
         self._optimizer.zero_grad()
         self.fabric.backward(loss)
         self._optimizer.step()
-        self._average(((epoch - 1) * self.config.training.steps_per_epoch) + step)
+        self._average(((epoch - 1) * settings.steps_per_epoch) + step)
         self.progress.step(epoch, value)
         return value
 

@@ -1,0 +1,50 @@
+"""The page of a comparison: who is better, by how much, at what cost, and what cannot be told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rescrnet.atomic import write_atomically
+from rescrnet.evidence.compare import Comparison
+from rescrnet.evidence.statistics import FEWEST_TO_DECIDE
+from rescrnet.reporting.crossval_page import MEASURES
+from rescrnet.reporting.evidence_figures import Line, dots
+from rescrnet.reporting.render import render
+from rescrnet.wording import as_text
+
+
+def write_page(found: Comparison) -> Path:
+    """Write ``report.html`` beside the results, one file that needs no other; a former one is replaced.
+
+    Raises :class:`OutputError` where it cannot be written.
+    """
+    stats = found.stats
+    html = render(
+        "compare.html.jinja",
+        plan=found.plan,
+        dataset=Path(found.plan.dataset),
+        out=found.out.resolve(),
+        written=datetime.now(UTC),
+        stats=stats,
+        measures=MEASURES,
+        fewest=FEWEST_TO_DECIDE,
+        scores=dots(
+            [Line.of(name, one["scores"]["mean_iou"]) for name, one in stats["methods"].items()],
+            "mean intersection over union",
+        ),
+        differences=dots(
+            [_difference(name, one) for name, one in stats["differences"].items()],
+            f"difference of mean IoU to {stats['reference']}",
+            zero=True,
+        ),
+    )
+    path = found.out / "report.html"
+    write_atomically(path, lambda partial: partial.write_text(as_text(html), encoding="utf-8"))
+    return path
+
+
+def _difference(name: str, found: dict[str, object]) -> Line:
+    """The images' differences, with the interval of the corrected test."""
+    line = Line.of(name, found["images_differences"])  # type: ignore[arg-type]
+    return Line(name, line.values, float(str(found["mean"])), float(str(found["low"])), float(str(found["high"])))
