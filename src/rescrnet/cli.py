@@ -207,6 +207,7 @@ def predict(
     inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     out: Out,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write them, float32.")] = False,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write a map of it, 0 to 1.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the classes over the image.")] = False,
     objects: Annotated[
         bool, typer.Option("--objects", help="Also number and measure objects; writes probabilities too.")
@@ -260,7 +261,7 @@ def predict(
     if found_objects and label is not None:
         raise UsageError("--objects, --label", "are both given", "leave --label out, objects are measured in a folder")
     check_object_classes(loaded, object_class or [])
-    write = WriteOptions(probabilities or found_objects, overlay, format_, label)
+    write = WriteOptions(probabilities or found_objects, overlay, format_, label, uncertainty)
     failures: list[str] = []
 
     def failed(image: str, error: RescrnetError) -> None:

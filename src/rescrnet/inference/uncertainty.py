@@ -32,7 +32,7 @@ def predictive_entropy(probabilities: NDArray[Any]) -> NDArray[np.float32]:
     Returns:
         (…) float32 in [0, 1].
     """
-    return np.clip(_entropy(probabilities) / np.log(max(2, len(probabilities))), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(_entropy(probabilities) / np.log(max(2, len(probabilities))), 0, 1), np.float32)
 
 
 def mutual_information(members: NDArray[Any]) -> NDArray[np.float32]:
@@ -44,9 +44,9 @@ def mutual_information(members: NDArray[Any]) -> NDArray[np.float32]:
     Returns:
         (…) float32 in [0, 1]; 0 where all members are alike, as an only one is.
     """
-    inner = np.mean([_entropy(member) for member in members], axis=0)
-    total = _entropy(np.mean(members, axis=0, dtype=np.float64))
-    return np.clip((total - inner) / np.log(max(2, members.shape[1])), 0, 1).astype(np.float32)
+    inner = np.mean(np.stack([_entropy(member) for member in members]), axis=0)
+    total = _entropy(np.asarray(np.mean(members, axis=0, dtype=np.float64)))
+    return np.asarray(np.clip((total - inner) / np.log(max(2, members.shape[1])), 0, 1), np.float32)
 
 
 def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArray[np.float32]:
@@ -61,7 +61,7 @@ def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArra
     """
     scaled = np.log(np.maximum(np.asarray(probabilities, np.float64), _SMALLEST)) / temperature
     powers = np.exp(scaled - scaled.max(axis=0))
-    return (powers / powers.sum(axis=0)).astype(np.float32)
+    return np.asarray(powers / powers.sum(axis=0), np.float32)
 
 
 def fit_temperature(probabilities: Sequence[NDArray[Any]], masks: Sequence[NDArray[Any]]) -> float:
