@@ -23,6 +23,7 @@ from rescrnet.cli_objects import (
     print_counts,
     print_object_scores,
 )
+from rescrnet.cli_suggest import suggest
 from rescrnet.errors import RescrnetError, RescrnetWarning, UsageError
 from rescrnet.exchange import commands as exchange
 from rescrnet.terminal import INTERRUPTED, echo
@@ -299,6 +300,7 @@ def predict(
 
 
 app.command()(objects)
+app.command()(suggest)
 
 
 @app.command()
