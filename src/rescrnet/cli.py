@@ -23,6 +23,7 @@ from rescrnet.cli_objects import (
     print_counts,
     print_object_scores,
 )
+from rescrnet.cli_suggest import suggest
 from rescrnet.errors import RescrnetError, RescrnetWarning, UsageError
 from rescrnet.exchange import commands as exchange
 from rescrnet.terminal import INTERRUPTED, echo
@@ -207,6 +208,7 @@ def predict(
     inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     out: Out,
     probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write them, float32.")] = False,
+    uncertainty: Annotated[bool, typer.Option("--uncertainty", help="Also write a map of it, 0 to 1.")] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Also draw the classes over the image.")] = False,
     objects: Annotated[
         bool, typer.Option("--objects", help="Also number and measure objects; writes probabilities too.")
@@ -260,7 +262,7 @@ def predict(
     if found_objects and label is not None:
         raise UsageError("--objects, --label", "are both given", "leave --label out, objects are measured in a folder")
     check_object_classes(loaded, object_class or [])
-    write = WriteOptions(probabilities or found_objects, overlay, format_, label)
+    write = WriteOptions(probabilities or found_objects, overlay, format_, label, uncertainty)
     failures: list[str] = []
 
     def failed(image: str, error: RescrnetError) -> None:
@@ -298,6 +300,7 @@ def predict(
 
 
 app.command()(objects)
+app.command()(suggest)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from rescrnet.inference.options import WriteOptions
 from rescrnet.inference.plane import predict_plane, sample
 from rescrnet.inference.resources import Resources
 from rescrnet.inference.stream import Tiling
+from rescrnet.inference.uncertainty import predictive_entropy
 from rescrnet.outputs.sinks import Sink
 from tests.support.folders import noise, save
 
@@ -199,3 +200,30 @@ def test_a_plane_that_changed_meanwhile_is_done_again(model, tmp_path, monkeypat
     assert len(counts) == 1
     (expected,) = predict(tmp_path / "expected")
     np.testing.assert_array_equal(*(zarr.open_array(path / "0", mode="r")[:] for path in (found, expected)))
+
+
+@pytest.mark.parametrize("tiling", [None, Tiling(tile=(64, 64), rows=16, strip=16, segment=64, block=16)])
+@pytest.mark.parametrize("probabilities", [False, True])
+def test_the_uncertainty_is_the_entropy_of_the_probabilities_whole_or_streamed(model, tmp_path, tiling, probabilities):
+    file = tmp_path / "cell.tif"
+    tifffile.imwrite(file, noise((150, 131)), photometric="minisblack")
+    resources = Resources(tiling=tiling)
+    predict_files(model, [file], tmp_path / "out", WriteOptions(probabilities, uncertainty=True), resources=resources)
+    expected = ["cell.png", "cell_uncertainty.tif", "classes.json"]
+    assert names(tmp_path / "out") == sorted([*expected, *["cell_probabilities.tif"] * probabilities])
+    found = tifffile.imread(tmp_path / "out/cell_uncertainty.tif")
+    assert (found.shape, found.dtype) == ((150, 131), np.float32)
+    np.testing.assert_allclose(found, predictive_entropy(model.predict(read_image(file))), atol=1e-4)
+    assert 0 <= found.min() < found.max() <= 1
+
+
+def test_an_uncertainty_that_is_asked_for_after_an_interruption_is_of_all_planes(model, tmp_path, monkeypatch):
+    tifffile.imwrite(tmp_path / "cell.tif", noise((3, 20, 31)), photometric="minisblack", metadata={"axes": "ZYX"})
+    with monkeypatch.context() as patch:
+        patch.setattr(Sink, "finish", lambda sink: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            predict_files(model, [tmp_path / "cell.tif"], tmp_path / "out")
+    predict_files(model, [tmp_path / "cell.tif"], tmp_path / "out", WriteOptions(uncertainty=True))
+    found = tifffile.imread(tmp_path / "out/cell_uncertainty.ome.tif")
+    assert found.shape == (3, 20, 31)
+    assert (found.max((1, 2)) > 0).all()

@@ -167,7 +167,7 @@ def test_scratch_space_is_no_more_than_was_said(out, scratch, kind, probabilitie
 
     monkeypatch.setattr("rescrnet.outputs.sinks.write_atomically", measure)
     sink.finish()
-    said = scratch_bytes(stack, len(CLASSES), probabilities=probabilities)
+    said = scratch_bytes(stack, len(CLASSES), of="probabilities" if probabilities else "classes")
     assert max(used) <= said
     if kind != "png":
         assert said < 1.01 * max(used)

@@ -33,8 +33,8 @@ def write_blocks(sink, values, height=20, width=33):
 
 def begin(out, scratch, kind, stack=None, probabilities=False):
     stack = stack or wrap(noise(SIZE))
-    paths = output_paths(out, "cell", stack, kind, probabilities=probabilities)
-    return open_sink(paths, stack, CLASSES, scratch, kind, probabilities=probabilities)
+    paths = output_paths(out, "cell", stack, kind, of="probabilities" if probabilities else "classes")
+    return open_sink(paths, stack, CLASSES, scratch, kind, of="probabilities" if probabilities else "classes")
 
 
 def names(folder):

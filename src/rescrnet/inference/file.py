@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,10 @@ from rescrnet.inference.options import ReadOptions, Result, WriteOptions
 from rescrnet.inference.plane import check_seen, image_fingerprint, predict_plane, sample, tiling_for
 from rescrnet.inference.region import grid
 from rescrnet.inference.resources import Resources
+from rescrnet.inference.uncertainty import predictive_entropy
 from rescrnet.intensity import check_finite, match_channels, normalise
 from rescrnet.model import SegmentationModel
-from rescrnet.outputs.sinks import Sink, check_absent, open_sink, scratch_bytes, scratch_file
+from rescrnet.outputs.sinks import ResultName, Sink, check_absent, open_sink, scratch_bytes, scratch_file
 from rescrnet.wording import count
 
 _BAND = 2**22  # bytes that are unpacked at once
@@ -83,7 +84,7 @@ class FilePrediction:
         self._clear_the_way([*(path for result in missing for path in result.paths), *overlays])
         self._warn(stack)
         journal, sinks = self._open(stack, results)
-        self._predict_planes(stack, journal, sinks, advance)
+        self._predict_planes(stack, journal, dict(zip(self.write.names, sinks, strict=True)), advance)
         for path in overlays:
             self._write_overlay(path, stack, sinks[0])
         for result, sink in zip(results, sinks, strict=True):
@@ -128,7 +129,7 @@ class FilePrediction:
     def _is_ours(self, path: Path) -> bool:
         """Whether an interrupted or former prediction of this image left what lies there. It may be somebody's."""
         begun = (self.scratch.folder / self._key).is_dir()
-        recorded = any(self.results.done(self._step(Result(name, []))) for name in ("classes", "probabilities"))
+        recorded = any(self.results.done(self._step(Result(name, []))) for name in get_args(ResultName))
         return path.is_relative_to(self.results.folder) and (self.ours or begun or recorded)
 
     def _clear_the_way(self, paths: list[Path]) -> None:
@@ -139,18 +140,15 @@ class FilePrediction:
     def _open(self, stack: Stack, results: list[Result]) -> tuple[Journal, list[Sink]]:
         """The journal of this image, and where its blocks gather."""
         journal = self.scratch.child(self._key, self._stamp().tolist())
-        if not all(scratch_file(journal.folder, probabilities=result.probabilities).exists() for result in results):
+        if not all(scratch_file(journal.folder, of=result.name).exists() for result in results):
             journal.clear()  # planes may be recorded that are no longer there
             self._check_space(stack, journal.folder)
         kind, classes = self.write.kind_of(stack), self.model.card.classes
-        sinks = [
-            open_sink(result.paths, stack, classes, journal.folder, kind, probabilities=result.probabilities)
-            for result in results
-        ]
+        sinks = [open_sink(result.paths, stack, classes, journal.folder, kind, of=result.name) for result in results]
         return journal, sinks
 
     def _predict_planes(
-        self, stack: Stack, journal: Journal, sinks: list[Sink], advance: Callable[[float], object]
+        self, stack: Stack, journal: Journal, sinks: dict[ResultName, Sink], advance: Callable[[float], object]
     ) -> None:
         for index, (_, source) in enumerate(stack):
             step, pixels = f"plane-{index}", len(stack) * source.shape[0] * source.shape[1]
@@ -164,13 +162,14 @@ class FilePrediction:
             predict_plane(
                 self.model,
                 image,
-                *(_PlaneOf(sink, index) for sink in sinks),
+                _PlaneOf(sinks["classes"], index),
+                _beside(sinks, index),
                 name=source.name,
                 resources=replace(self.resources, scratch=journal.folder / step),
                 advance=lambda done, pixels=pixels: advance(done / pixels),  # type: ignore[misc]
                 seen=self._seen(stack),
             )
-            for sink in sinks:
+            for sink in sinks.values():
                 sink.array.sync()
             journal.record(step, fingerprint)
             if copy is not None:
@@ -221,8 +220,7 @@ class FilePrediction:
 
     def _check_space(self, stack: Stack, folder: Path) -> None:
         classes = len(self.model.classes)
-        needed = scratch_bytes(stack, classes)
-        needed += scratch_bytes(stack, classes, probabilities=True) if self.write.probabilities else 0
+        needed = sum(scratch_bytes(stack, classes, of=name) for name in self.write.names)
         free = shutil.disk_usage(folder).free
         if needed > free:
             raise OutputError(
@@ -298,6 +296,40 @@ class _PlaneOf:
     def sync(self) -> None:
         """Wait until all that was written is on the disk."""
         self.sink.array.sync()
+
+
+@dataclass(frozen=True)
+class _UncertaintyOf(_PlaneOf):
+    """One plane of an uncertainty, which is made of the probabilities as they come."""
+
+    def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
+        """Take a block of probabilities, (rows, columns, classes)."""
+        super().write(y0, x0, predictive_entropy(np.moveaxis(block, -1, 0))[..., None])
+
+
+@dataclass(frozen=True)
+class _Each:
+    """Writers that get the same blocks."""
+
+    writers: tuple[_PlaneOf, ...]
+    persistent = True
+
+    def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
+        """Take a block."""
+        for writer in self.writers:
+            writer.write(y0, x0, block)
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk."""
+        for writer in self.writers:
+            writer.sync()
+
+
+def _beside(sinks: dict[ResultName, Sink], plane: int) -> _Each | None:
+    """What takes the probabilities of a plane; none where they are not wanted."""
+    kinds: dict[ResultName, type[_PlaneOf]] = {"probabilities": _PlaneOf, "uncertainty": _UncertaintyOf}
+    writers = tuple(kind(sinks[name], plane) for name, kind in kinds.items() if name in sinks)
+    return _Each(writers) if writers else None
 
 
 def _unpack(source: Source, path: Path) -> None:

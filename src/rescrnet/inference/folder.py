@@ -61,8 +61,9 @@ def predict_files(
     """Predict images of any size into a new folder.
 
     For ``cell.tif`` the folder gets ``cell.png``, class indices as 8-bit grey of the size of the image, and as asked
-    ``cell_probabilities.tif`` (classes, Y, X) float32 and ``cell_overlay.png`` for display; large images and stacks
-    become ``cell.ome.tif`` or ``cell.ome.zarr``, as they came (:func:`rescrnet.outputs.sinks.pick_kind`).
+    ``cell_probabilities.tif`` (classes, Y, X) float32, ``cell_uncertainty.tif`` (Y, X) float32, 0 to 1, and
+    ``cell_overlay.png`` for display; large images and stacks become ``cell.ome.tif`` or ``cell.ome.zarr``, as they came
+    (:func:`rescrnet.outputs.sinks.pick_kind`).
     ``classes.json`` says which index is which class. The folder appears when all of it is there. An interrupted
     prediction is resumed when it is called again. With ``write.label`` the masks lie in the images themselves.
 

@@ -14,7 +14,7 @@ from rescrnet.images.channels import open_channels
 from rescrnet.images.open import open_image, wrap
 from rescrnet.images.stack import ResultFormat, Stack
 from rescrnet.images.whole import Origin, files_of
-from rescrnet.outputs.sinks import label_paths, output_paths, pick_kind
+from rescrnet.outputs.sinks import ResultName, label_paths, output_paths, pick_kind
 from rescrnet.wording import printable
 
 _LONGEST = 200  # bytes of the name of labels
@@ -47,15 +47,10 @@ class ReadOptions:
 
 
 class Result(NamedTuple):
-    """What of an image is written, the classes or the probabilities, and into which files."""
+    """What of an image is written, and into which files."""
 
-    name: str
+    name: ResultName
     paths: list[Path]
-
-    @property
-    def probabilities(self) -> bool:
-        """Whether these are the probabilities."""
-        return self.name == "probabilities"
 
 
 @dataclass(frozen=True)
@@ -67,22 +62,33 @@ class WriteOptions:
         overlay: pictures of the classes over the image, beside the masks.
         kind: ``png``, ``tiff`` or ``ome-zarr``; none for the kind of the image.
         label: put the classes into the OME-Zarr images themselves, as ``labels/label``, where viewers look for them,
-            and probabilities beside the levels; none for files of their own.
+            and the others beside the levels; none for files of their own.
+        uncertainty: of each pixel, beside the masks; see :mod:`rescrnet.inference.uncertainty`.
     """
 
     probabilities: bool = False
     overlay: bool = False
     kind: str | None = None
     label: str | None = None
+    uncertainty: bool = False
 
     def kind_of(self, stack: Stack) -> ResultFormat:
         """The format of the results of an image. Raises :class:`UsageError` where it is unknown."""
         return pick_kind(stack, "ome-zarr" if self.label is not None else self.kind)
 
     def results(self, folder: Path, stem: str, stack: Stack) -> list[Result]:
-        """The classes of an image, then its probabilities where they are wanted."""
-        names = ["classes", "probabilities"] if self.probabilities else ["classes"]
-        return [Result(name, self._paths(folder, stem, stack, name == "probabilities")) for name in names]
+        """The classes of an image, then its probabilities and its uncertainty where they are wanted."""
+        return [Result(name, self._paths(folder, stem, stack, name)) for name in self.names]
+
+    @property
+    def names(self) -> list[ResultName]:
+        """What is written of each image, the classes first."""
+        wanted: dict[ResultName, bool] = {
+            "classes": True,
+            "probabilities": self.probabilities,
+            "uncertainty": self.uncertainty,
+        }
+        return [name for name, asked in wanted.items() if asked]
 
     def check(self) -> None:
         """Raise :class:`UsageError` where these do not go together."""
@@ -103,7 +109,7 @@ class WriteOptions:
         """Whether file systems take it, with what is put before and after it, and JSON does."""
         return bool(label) and printable(label) == label and len(os.fsencode(label)) <= _LONGEST
 
-    def _paths(self, folder: Path, stem: str, stack: Stack, probabilities: bool) -> list[Path]:
+    def _paths(self, folder: Path, stem: str, stack: Stack, name: ResultName) -> list[Path]:
         if self.label is not None:
-            return label_paths(stack, self.label, probabilities=probabilities)
-        return output_paths(folder, stem, stack, self.kind_of(stack), probabilities=probabilities)
+            return label_paths(stack, self.label, of=name)
+        return output_paths(folder, stem, stack, self.kind_of(stack), of=name)

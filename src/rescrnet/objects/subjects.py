@@ -30,7 +30,8 @@ _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once i
 SETTINGS = "objects.json"
 """The file in every folder of objects that says how they were told apart."""
 _WHERE = "settings of objects"
-_PROBABILITIES, _OVERLAY = "_probabilities", "_overlay"
+_PROBABILITIES = "_probabilities"
+_BESIDE = (_PROBABILITIES, "_uncertainty", "_overlay")  # what lies beside masks and is none
 
 
 @dataclass(frozen=True)
@@ -146,9 +147,7 @@ def find_subjects(
         stem = image_stem(file)
         if one.fault:
             raise one.fault
-        if any(
-            stem.endswith(end) and file.parent / stem.removesuffix(end) in stems for end in (_PROBABILITIES, _OVERLAY)
-        ):
+        if any(stem.endswith(end) and file.parent / stem.removesuffix(end) in stems for end in _BESIDE):
             continue
         mask, image = open_image(file, indices=True), known.get(one.place) or known.get(Path(one.place).name)
         if images is not None and image is None:

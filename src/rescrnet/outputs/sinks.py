@@ -29,6 +29,9 @@ from rescrnet.outputs.zarr_writer import register_label, write_zarr
 
 _PNG_PIXELS = 2**26  # the largest image that is answered with a PNG unless asked: viewers read PNG whole
 _PATIENCE = 60  # seconds
+_UNCERTAINTY = (ClassEntry(name="uncertainty", color="#ffffff"),)
+ResultName = Literal["classes", "probabilities", "uncertainty"]
+"""What of an image is written: the class of each pixel, the probability of each class, or how uncertain a pixel is."""
 _SUFFIXES = {"png": ".png", "tiff": ".ome.tif", "ome-zarr": ".ome.zarr"}
 
 
@@ -51,18 +54,18 @@ def pick_kind(stack: Stack, asked: str | None = None) -> ResultFormat:
 
 
 def output_paths(
-    folder: Path, stem: str, stack: Stack, kind: ResultFormat, *, probabilities: bool = False
+    folder: Path, stem: str, stack: Stack, kind: ResultFormat, *, of: ResultName = "classes"
 ) -> list[Path]:
     """The files of a result: one, but a PNG for each plane."""
-    if probabilities:
-        return [folder / f"{stem}_probabilities{'.tif' if kind == 'png' else _SUFFIXES[kind]}"]
+    if of != "classes":
+        return [folder / f"{stem}_{of}{'.tif' if kind == 'png' else _SUFFIXES[kind]}"]
     if kind == "png":
         return [folder / f"{stem}{'_' if name else ''}{name}.png" for name, _ in stack]
     return [folder / f"{stem}{_SUFFIXES[kind]}"]
 
 
-def label_paths(stack: Stack, name: str, *, probabilities: bool = False) -> list[Path]:
-    """Where results lie within the OME-Zarr image itself: ``labels/name``, probabilities beside the levels.
+def label_paths(stack: Stack, name: str, *, of: ResultName = "classes") -> list[Path]:
+    """Where results lie within the OME-Zarr image itself: ``labels/name``, what is no classes beside the levels.
 
     Raises :class:`OutputError` where the image is no OME-Zarr.
     """
@@ -70,18 +73,18 @@ def label_paths(stack: Stack, name: str, *, probabilities: bool = False) -> list
         raise OutputError(
             stack.path or "image", "is no OME-Zarr image", "labels can lie only in one; choose a new folder"
         )
-    return [stack.path / f"{name}_probabilities" if probabilities else stack.path / "labels" / name]
+    return [stack.path / "labels" / name if of == "classes" else stack.path / f"{name}_{of}"]
 
 
-def scratch_bytes(stack: Stack, classes: int, *, probabilities: bool = False) -> int:
+def scratch_bytes(stack: Stack, classes: int, *, of: ResultName = "classes") -> int:
     """The most scratch space that a sink takes: the result uncompressed, with its pyramid."""
-    itemsize = 4 * classes if probabilities else 1
+    itemsize = {"classes": 1, "probabilities": 4 * classes, "uncertainty": 4}[of]
     return len(stack) * pyramid_bytes(*stack.size, itemsize, stack.levels if stack.levels > 1 else None) + 4096
 
 
-def scratch_file(scratch: Path, *, probabilities: bool = False) -> Path:
+def scratch_file(scratch: Path, *, of: ResultName = "classes") -> Path:
     """Where a sink keeps what was written."""
-    return scratch / ("probabilities.npy" if probabilities else "classes.npy")
+    return scratch / f"{of}.npy"
 
 
 @dataclass(eq=False)
@@ -92,8 +95,8 @@ class Sink:
         paths: the files to be.
         kind: their format.
         stack: the image, without its planes: a sink travels to other processes.
-        classes: in the order of their indices.
-        array: the scratch file, (planes, Y, X) uint8 or (planes, classes, Y, X) float32.
+        classes: in the order of their indices; of an uncertainty, its only channel.
+        array: the scratch file, (planes, Y, X) uint8 or (planes, channels, Y, X) float32.
     """
 
     paths: list[Path]
@@ -109,7 +112,7 @@ class Sink:
         Args:
             y0: row.
             x0: column.
-            block: (y, x) uint8 classes, or (y, x, classes) float32 probabilities.
+            block: (y, x) uint8 classes, or (y, x, channels) float32: probabilities of the classes, or one uncertainty.
             plane: which plane of the image.
 
         Raises:
@@ -167,7 +170,7 @@ def open_sink(
     scratch: Path,
     kind: ResultFormat,
     *,
-    probabilities: bool = False,
+    of: ResultName = "classes",
 ) -> Sink:
     """Start a result, or resume the one that ``scratch`` holds, whatever ended the process that started it.
 
@@ -177,16 +180,18 @@ def open_sink(
         classes: in the order of their indices.
         scratch: a folder of this prediction alone.
         kind: from :func:`pick_kind`.
-        probabilities: those, rather than classes.
+        of: what the result is.
 
     Raises:
         OutputError: the scratch folder cannot be written, or belongs to another prediction.
     """
-    if kind != "png" or probabilities:
+    if kind != "png" or of != "classes":
         named_axes(stack)
-    shape = (len(stack), *([len(classes)] if probabilities else []), *stack.size)
-    dtype = np.dtype(np.float32 if probabilities else np.uint8)
-    file = scratch_file(scratch, probabilities=probabilities)
+    if of == "uncertainty":
+        classes = _UNCERTAINTY
+    shape = (len(stack), *([] if of == "classes" else [len(classes)]), *stack.size)
+    dtype = np.dtype(np.uint8 if of == "classes" else np.float32)
+    file = scratch_file(scratch, of=of)
     if file.exists():
         try:
             array = RawArray.open(file)
