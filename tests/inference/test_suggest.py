@@ -36,8 +36,10 @@ def sure_of_flat_images(model, monkeypatch):
 def test_a_planted_odd_image_and_its_odd_region_rank_first(sure_of_flat_images, tmp_path, monkeypatch, capsys):
     for number in range(4):
         save(tmp_path / f"in/{number}.png", np.full((130, 150), 100 + number, np.uint8))
+    # The margin leaves slivers of 2 rows, one of them odd as a whole: the full region is worth more.
     odd = np.full((130, 150), 100, np.uint8)
     odd[64:128, 64:128] = np.random.default_rng(0).integers(0, 255, (64, 64))
+    odd[128:, :64] = np.random.default_rng(1).choice([0, 255], (2, 64))
     save(tmp_path / "in/odd.png", odd)
     sure_of_flat_images.save(tmp_path / "model.safetensors")
     code, out, err = call(

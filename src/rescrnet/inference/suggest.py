@@ -85,13 +85,14 @@ def look_at(
         DataError: an image cannot be read or does not fit the model.
         UsageError: an image does not fit the memory.
     """
-    shown, steps, entropies, classes = [], [], [], []
+    shown, steps, entropies, classes, areas = [], [], [], [], []
     for image in images:
         picture, probabilities = _predict(model, image)
         step = -(-max(picture.shape) // LONGEST)
         shown.append(np.asarray(Image.fromarray(picture).reduce(step)))
         steps.append(step)
         classes.append(region_means(probabilities))
+        areas.append(_areas(probabilities.shape[1:]))
         entropies.append(region_means(predictive_entropy(probabilities)))
         advance(1)
     places = [(index, y, x) for index, part in enumerate(entropies) for y, x in np.ndindex(*part.shape)]
@@ -99,14 +100,14 @@ def look_at(
     weight = shares @ (1 / np.maximum(shares.mean(0), 1e-3)) / shares.shape[1]
     uncertain = np.concatenate([part.ravel() for part in entropies]) * weight
     of_image = np.array([index for index, _, _ in places])
-    every = range(len(images))
-    means = np.array([uncertain[of_image == index].mean() for index in every])
+    every, area = range(len(images)), np.concatenate([part.ravel() for part in areas])
+    means = np.array([np.average(uncertain[of_image == i], weights=area[of_image == i]) for i in every])
     contents = np.array([shares[of_image == index].mean(0) for index in every])
     background = [index for index, name in enumerate(model.classes) if name.lower() == "background"]
     chosen = []
     for kind, values, features, where in (
         ("image", means, contents, [(index, 0, 0) for index in every]),
-        ("region", uncertain, shares, places),
+        ("region", uncertain * area, shares, places),  # what is cut by the margin is less worth the work
     ):
         orders = {
             "uncertain": rank_diverse(values, features, number),
@@ -117,6 +118,12 @@ def look_at(
                 index, y, x = where[best]
                 chosen.append(Chosen(choice, kind, rank, index, y * REGION, x * REGION, float(values[best])))
     return Suggested([image.place for image in images], shown, steps, chosen)
+
+
+def _areas(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """The share of a full region that each region of an image (Y, X) has; those at the margin are smaller."""
+    rows, columns = (np.minimum(REGION, side - np.arange(0, side, REGION)) / REGION for side in shape)
+    return np.asarray(np.outer(rows, columns), np.float64)
 
 
 def write_table(found: Suggested, path: Path) -> None:
