@@ -155,7 +155,7 @@ def test_training_refuses_spoilt_data(refused, data, tmp_path, case):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--preset", "desktop"], "preset 'desktop' is unknown; the presets are paper-em, paper-fm, laptop"),
+        (["--preset", "desktop"], "preset 'desktop' is unknown; the presets are standard, laptop, paper-em, paper-fm"),
         (["--device", "tpu"], "--device tpu: is unknown; expected auto, cpu, cuda or mps"),
         (["--precision", "float8"], "--precision float8: is unknown; expected float32"),
         (["--devices", "0"], "--devices 0 .*: expected at least one"),
@@ -298,7 +298,7 @@ DAMAGED = {
     "other safetensors": (_foreign, "is not a rescrnet model"),
     "card that is no JSON": (_card("{"), "its model card is not valid"),
     "card that is a list": (_card("[]"), "has model format None"),
-    "card of the future": (_card('{"format": 99}'), "has model format 99, this version reads 4; update rescrnet"),
+    "card of the future": (_card('{"format": 99}'), "has model format 99, this version reads 5; update rescrnet"),
     "card without network": (_card('{"format": 1}'), "its model card is not valid"),
     "card of another network": (
         _card(

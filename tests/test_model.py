@@ -124,7 +124,7 @@ def test_a_model_of_the_first_format_still_loads(model, tmp_path):
     weights = {name: tensor.contiguous() for name, tensor in model.network.state_dict().items()}
     save_file(weights, tmp_path / "old.safetensors", {"rescrnet": json.dumps({**card, "format": 1})})
     old = rescrnet.load(tmp_path / "old.safetensors")
-    assert (old.card.format, old.card.intensity_profile, old.card.objects) == (4, None, {})
+    assert (old.card.format, old.card.intensity_profile, old.card.objects) == (5, None, {})
     assert old.card.masks == MaskDeclaration(classes=model.card.classes)
     old.warn_if_out_of_distribution(np.zeros((5, 5, 1), np.float32), "says nothing")
 

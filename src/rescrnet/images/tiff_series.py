@@ -33,7 +33,10 @@ def main_series(file: Any, path: Path) -> Any:
 
 def _check_chain(file: Any, path: Path) -> None:
     """Refuse pages of which one names an earlier one as the next: they would be read without end."""
-    form, seen, place = file.tiff, set(), int(file.pages.first.offset)
+    try:
+        form, seen, place = file.tiff, set(), int(file.pages.first.offset)
+    except IndexError:  # there is none
+        return
     with path.open("rb") as handle:
         while place and place not in seen:
             seen.add(place)
