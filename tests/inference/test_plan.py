@@ -65,3 +65,13 @@ def test_a_model_that_resizes_needs_the_memory_of_the_resized_image_and_of_the_i
     model, shape = model_of(resize=(20, 30)), (5000, 5000)
     assert whole_bytes(model_of(), (20, 30)) < whole_bytes(model, shape) < whole_bytes(model_of(), shape) / 2
     assert whole_bytes(model, shape) > 5000 * 5000 * 4 * 4
+
+
+def test_the_windows_for_the_statistics_of_the_image_must_fit_into_the_memory():
+    network = ResCRNet(1, 3, space_to_depth=2, image_statistics=True)
+    least = Cost.of(network).sample((9000, 9000))
+    assert least > 64 << 20
+    with pytest.raises(UsageError, match="is too little for this model; give at least"):
+        choose_tiling(network, (9000, 9000), PROGRAM + least // 2)
+    assert choose_tiling(network, (9000, 9000), PROGRAM + 2 * least) is not None
+    assert Cost.of(ResCRNet(1, 3)).sample((9000, 9000)) == 0

@@ -81,15 +81,17 @@ class Cost:
     def whole(self, shape: tuple[int, int]) -> int:
         """Bytes for a whole image of ``shape`` (Y, X)."""
         states = self.config.lstm_filters * self.classes * (self.config.m > 0)
-        blocks = max(map(self.block, range(len(self.reaches)))) / self.side**2
-        most = max(_WHOLE[self.compiled] * blocks, _WHOLE_SCAN * states)
-        return int(_FLOAT * shape[0] * shape[1] * most)
+        return int(_FLOAT * shape[0] * shape[1] * max(self._blocks(), _WHOLE_SCAN * states))
+
+    def _blocks(self) -> float:
+        """Channels of a pixel of the image that the blocks hold at once."""
+        return _WHOLE[self.compiled] * max(map(self.block, range(len(self.reaches)))) / self.side**2
 
     def sample(self, shape: tuple[int, int]) -> int:
         """Bytes for the windows that the statistics of an image of ``shape`` (Y, X) are taken from, if any are."""
         if not self.config.image_statistics:
             return 0
-        return self.whole((1, min(shape[0] * shape[1], SAMPLED * self.side**2)))
+        return int(_FLOAT * min(shape[0] * shape[1], SAMPLED * self.side**2) * self._blocks())
 
     def tile(self, width: int, rows: int, image_width: int) -> int:
         """Bytes for a tile of ``width`` columns rolled down ``rows`` at a time."""

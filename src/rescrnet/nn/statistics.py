@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rescrnet.nn.build import Network
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.unet import UNet
+from rescrnet.ops.buffers import release
 
 SAMPLED = 2**18  # pixels of the blocks that an image's statistics are taken from at most
 _GRID = 4  # windows of a larger image down and across
@@ -72,6 +73,7 @@ def taking_statistics_of(network: ResCRNet, sample: Tensor) -> Iterator[None]:
         norm.running_var = None if variance is None else variance.clone()
     try:
         take_statistics(network, sample)
+        release()  # its buffers fit nothing that follows, and would count in a prediction's memory
         yield
     finally:
         for norm, (mean, variance) in zip(norms, kept, strict=True):
