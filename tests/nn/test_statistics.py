@@ -1,5 +1,7 @@
 """Prediction with the statistics of the image itself."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -10,14 +12,14 @@ from rescrnet.inference.plane import predict_plane
 from rescrnet.inference.resources import Resources
 from rescrnet.inference.stream import Tiling
 from rescrnet.nn.network import ResCRNet
-from rescrnet.nn.statistics import SAMPLED, predict_logits, sample_windows
+from rescrnet.nn.statistics import SAMPLED, predict_logits, sample_windows, taking_statistics_of
 from rescrnet.nn.unet import UNet
 from tests.support.pictures import Canvas, Picture, model_of, picture
 
 
 def network(**settings):
     torch.manual_seed(0)
-    return ResCRNet(1, 3, ResCRNetConfig(n=3, image_statistics=True, **settings)).eval()
+    return ResCRNet(1, 3, ResCRNetConfig(**{"n": 3, "image_statistics": True, **settings})).eval()
 
 
 @pytest.mark.parametrize("side", [1, 2])
@@ -45,6 +47,30 @@ def test_what_is_stored_stays_as_it_was(shape):
         assert predict_logits(net, torch.rand(1, 1, *shape)).isfinite().all()
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert not any(module.training for module in net.modules())
+
+
+def test_threads_that_share_a_network_do_not_disturb_each_other():
+    net = network(filters=2)
+    images = [torch.rand(1, 1, 48, 48) * (1 + index) for index in range(6)]
+
+    def predict(image):
+        with torch.no_grad():
+            return predict_logits(net, image)
+
+    expected = [predict(image) for image in images]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(predict, images * 4))
+    for one, other in zip(found, expected * 4, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_an_image_of_a_pixel_or_a_square_has_statistics_too(side):
+    net, image = network(filters=2, space_to_depth=side, n=1), torch.rand(1, 1, side, side)
+    with torch.no_grad(), taking_statistics_of(net, image):
+        streamed = net(image)
+    with torch.no_grad():
+        torch.testing.assert_close(streamed, predict_logits(net, image), atol=1e-5, rtol=1e-5)
 
 
 def test_without_it_the_stored_statistics_count():

@@ -7,6 +7,7 @@ network. With ``network.image_statistics`` each image is predicted with its own.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,6 +23,7 @@ SAMPLED = 2**18  # pixels of the blocks that an image's statistics are taken fro
 _GRID = 4  # windows of a larger image down and across
 _SIDE = 128  # of a window, pixels of the blocks; 4 · 4 · 128² = 2^18
 _SMALL = 32  # pixels
+_one_at_a_time = threading.RLock()  # threads that share a network
 
 
 def uses_image_statistics(network: Network) -> bool:
@@ -33,17 +35,18 @@ def uses_image_statistics(network: Network) -> bool:
 def own_statistics(network: nn.Module) -> Iterator[None]:
     """Within it, a network in evaluation mode normalises each batch with the batch's own statistics, keeping none."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-        norm.num_batches_tracked = None
-        norm.train()
-    try:
-        yield
-    finally:
-        for norm, (momentum, batches) in zip(norms, kept, strict=True):
-            norm.momentum, norm.num_batches_tracked = momentum, batches
-            norm.eval()
+    with _one_at_a_time:
+        kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+        for norm in norms:
+            norm.momentum = 0.0
+            norm.num_batches_tracked = None
+            norm.train()
+        try:
+            yield
+        finally:
+            for norm, (momentum, batches) in zip(norms, kept, strict=True):
+                norm.momentum, norm.num_batches_tracked = momentum, batches
+                norm.eval()
 
 
 def predict_logits(network: Network, x: Tensor) -> Tensor:
@@ -67,17 +70,18 @@ def predict_logits(network: Network, x: Tensor) -> Tensor:
 def taking_statistics_of(network: ResCRNet, sample: Tensor) -> Iterator[None]:
     """Within it, the stored statistics are those of ``sample`` (N, C, H, W), all of its pixels together."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    kept = [(norm.running_mean, norm.running_var) for norm in norms]
-    for norm, (mean, variance) in zip(norms, kept, strict=True):
-        norm.running_mean = None if mean is None else mean.clone()
-        norm.running_var = None if variance is None else variance.clone()
-    try:
-        take_statistics(network, sample)
-        release()  # its buffers fit nothing that follows, and would count in a prediction's memory
-        yield
-    finally:
+    with _one_at_a_time:
+        kept = [(norm.running_mean, norm.running_var) for norm in norms]
         for norm, (mean, variance) in zip(norms, kept, strict=True):
-            norm.running_mean, norm.running_var = mean, variance
+            norm.running_mean = None if mean is None else mean.clone()
+            norm.running_var = None if variance is None else variance.clone()
+        try:
+            take_statistics(network, sample)
+            release()  # its buffers fit nothing that follows, and would count in a prediction's memory
+            yield
+        finally:
+            for norm, (mean, variance) in zip(norms, kept, strict=True):
+                norm.running_mean, norm.running_var = mean, variance
 
 
 @torch.no_grad()
@@ -87,7 +91,7 @@ def take_statistics(network: ResCRNet, sample: Tensor) -> None:
     with own_statistics(network):
         for norm in norms:
             norm.momentum, norm.num_batches_tracked = 1.0, torch.zeros((), dtype=torch.long)
-        features = network.features(sample if sample[:, 0].numel() > 1 else sample.repeat(2, 1, 1, 1))
+        features = network.features(sample if sample[0, 0].numel() > _SMALL**2 else sample.repeat(2, 1, 1, 1))
     values = features[:, 0].numel()
     for norm in norms:
         if norm.running_var is not None:  # which PyTorch keeps without bias, but does not use so
