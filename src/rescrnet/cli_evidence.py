@@ -14,7 +14,7 @@ from rescrnet.terminal import INTERRUPTED, echo
 Data = Annotated[Path, typer.Argument(help="Folder of images and masks.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="New folder for models, scores and the page.", show_default=False)]
 Folds = Annotated[int, typer.Option(help="Parts that are tested in turn; groups of images stay whole.")]
-Preset = Annotated[str | None, typer.Option(help="laptop (default), paper-em or paper-fm.")]
+Preset = Annotated[str | None, typer.Option(help="standard (default), laptop, paper-em or paper-fm.")]
 ConfigFile = Annotated[Path | None, typer.Option(help="YAML file over the preset.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="key=value over both, repeatable.")]
 Margin = Annotated[float, typer.Option(help="A difference of mean IoU that does not matter.")]
@@ -35,11 +35,10 @@ def crossval(
     resume: Resume = False,
 ) -> None:
     """Score on all labelled images by cross-validation: scores with intervals, a page, models for each fold."""
-    from rescrnet.durations import parse_minutes
     from rescrnet.evidence.crossval import crossval as run
     from rescrnet.reporting.crossval_page import write_page
 
-    seconds = 60 * parse_minutes(budget, "--budget") if budget is not None else None
+    seconds = _seconds(budget)
     with _goes_on():
         found = run(
             data, out, _resolved(preset, config, set_), folds=folds, seeds=seeds, seconds=seconds, resume=resume
@@ -66,11 +65,10 @@ def compare(
     resume: Resume = False,
 ) -> None:
     """Train several methods on the same folds and say which is better, equivalent, or undecided; a page."""
-    from rescrnet.durations import parse_minutes
     from rescrnet.evidence.compare import compare as run
     from rescrnet.reporting.compare_page import write_page
 
-    seconds = 60 * parse_minutes(budget, "--budget") if budget is not None else None
+    seconds = _seconds(budget)
     names = [name.strip() for name in methods.split(",") if name.strip()]
     with _goes_on():
         found = run(
@@ -104,11 +102,10 @@ def curve(
     resume: Resume = False,
 ) -> None:
     """Train on more and more images, and say whether five more would help; a page."""
-    from rescrnet.durations import parse_minutes
     from rescrnet.evidence.curve import curve as run
     from rescrnet.reporting.curve_page import write_page
 
-    seconds = 60 * parse_minutes(budget, "--budget") if budget is not None else None
+    seconds = _seconds(budget)
     with _goes_on():
         found = run(
             data,
@@ -146,9 +143,15 @@ def _goes_on() -> Iterator[None]:
 
 
 def _resolved(preset: str | None, config: Path | None, set_: list[str] | None) -> Any:
-    from rescrnet.config import parse_overrides, resolve
+    from rescrnet.config import DEFAULT_PRESET, parse_overrides, resolve
 
-    return resolve(preset or "laptop", config, parse_overrides(set_ or []))
+    return resolve(preset or DEFAULT_PRESET, config, parse_overrides(set_ or []))
+
+
+def _seconds(budget: str | None) -> float | None:
+    from rescrnet.durations import parse_minutes
+
+    return None if budget is None else 60 * parse_minutes(budget, "--budget")
 
 
 def register(app: typer.Typer) -> None:

@@ -206,8 +206,6 @@ class AugmentationConfig(Record):
     """Largest change of contrast about the mean, as a share. Not in the paper."""
     gamma: Share = 0.0
     """Largest change of the exponent of the intensities between their extremes. Not in the paper."""
-    intensity_share: float = Field(default=1, ge=0, le=1)
-    """Share of the windows whose brightness, contrast and gamma are changed, each by itself."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How warped images are read. Bilinear reading, the paper's, smooths what prediction sees unsmoothed; with bicubic
     reading masks are not smoothed either."""
@@ -279,8 +277,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "upright": 0.3,
         },
         "training": {
-            "epochs": 60,
-            "steps_per_epoch": 40,
+            "epochs": 48,
+            "steps_per_epoch": 30,
             "batch_size": 1,
             "learning_rate": 3e-3,
             "schedule": "cosine",

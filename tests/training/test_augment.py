@@ -154,13 +154,3 @@ def test_thin_lines_of_a_mask_survive_where_reading_is_bicubic():
         kept[mode] = float(masks[0, 1].mean())
     assert kept["bilinear"] < 0.02
     assert kept["bicubic"] == pytest.approx(1 / 8, abs=0.03)
-
-
-def test_intensities_change_in_a_share_of_the_windows():
-    image, mask = torch.rand(1, 8, 8), one_hot(np.zeros((8, 8), np.uint8), 2)
-    settings = STILL.model_copy(update={"brightness": 0.5, "intensity_share": 0.25})
-    changed = 0
-    for seed in range(200):
-        images, _ = augmented_batch([image], [mask], (8, 8), settings, [np.random.default_rng(seed)])
-        changed += bool((images[0] - image).abs().max() > 1e-4)
-    assert 30 <= changed <= 70

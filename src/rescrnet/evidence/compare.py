@@ -11,8 +11,7 @@ import numpy as np
 
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.errors import UsageError
-from rescrnet.evidence.crossval import declared_in
-from rescrnet.evidence.experiment import carry_out, planned_images
+from rescrnet.evidence.experiment import carry_out, facts_of, planned_images
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
 from rescrnet.evidence.methods import Method, find_methods, identities
 from rescrnet.evidence.outcome import described, statistics_of, write_json, write_text
@@ -23,6 +22,7 @@ from rescrnet.evidence.statistics import Difference, corrected_difference, decid
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import compare_words
 from rescrnet.locks import locked
+from rescrnet.training.train import declared_in
 
 _MINUTES = 10.0  # for each training, where nothing else is said
 
@@ -136,12 +136,7 @@ def _concluded(out: Path, plan: Plan, labelled: Labelled, results: Sequence[Resu
         for name in names
     }
     stats = {
-        "kind": plan.kind,
-        "plan": plan.sha256,
-        "images": len(plan.images),
-        "groups": len(set(labelled.groups.values())),
-        "folds": plan.folds,
-        "seeds": plan.seeds,
+        **facts_of(plan, labelled),
         "reference": names[0],
         "margin": plan.margin,
         "methods": {name: {**statistics_of(table), "cost": _costs(table.results)} for name, table in tables.items()},

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.errors import UsageError
-from rescrnet.evidence.experiment import carry_out, planned_images
+from rescrnet.evidence.experiment import carry_out, facts_of, planned_images
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
 from rescrnet.evidence.methods import find_methods, identities
 from rescrnet.evidence.outcome import (
@@ -30,6 +30,7 @@ from rescrnet.evidence.results import Table, ledger_csv, to_csv
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import crossval_words
 from rescrnet.locks import locked
+from rescrnet.training.train import declared_in
 
 
 @dataclass(frozen=True)
@@ -125,11 +126,6 @@ def crossval(
         return _concluded(out, plan, labelled, results, config)
 
 
-def declared_in(config: Config) -> dict[str, Any]:
-    """What a configuration says of the masks."""
-    return {key: value for key, value in config.data.masks if value}
-
-
 def units_of(plan: Plan, out: Path, method: str) -> list[Unit]:
     """All trainings, every fold once before any fold a second time."""
     return [
@@ -142,12 +138,7 @@ def units_of(plan: Plan, out: Path, method: str) -> list[Unit]:
 def _concluded(out: Path, plan: Plan, labelled: Labelled, results: Sequence[Result], config: Config) -> CrossValidation:
     table = Table(plan.classes, labelled.groups, plan.fold_of(), results)
     stats = {
-        "kind": plan.kind,
-        "plan": plan.sha256,
-        "images": len(plan.images),
-        "groups": len(set(labelled.groups.values())),
-        "folds": plan.folds,
-        "seeds": plan.seeds,
+        **facts_of(plan, labelled),
         **statistics_of(table),
     }
     stats["words"] = crossval_words(plan, stats, config)

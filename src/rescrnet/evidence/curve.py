@@ -12,8 +12,7 @@ import numpy as np
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import UsageError
-from rescrnet.evidence.crossval import declared_in
-from rescrnet.evidence.experiment import carry_out, planned_images
+from rescrnet.evidence.experiment import carry_out, facts_of, planned_images
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
 from rescrnet.evidence.methods import find_methods, identities
 from rescrnet.evidence.outcome import described, write_json, write_text
@@ -24,6 +23,7 @@ from rescrnet.evidence.statistics import Interval, interval
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import curve_words
 from rescrnet.locks import locked
+from rescrnet.training.train import declared_in
 
 Answer = Literal["yes", "no", "cannot tell"]
 MORE = 5
@@ -184,12 +184,7 @@ def _concluded(out: Path, plan: Plan, labelled: Labelled, results: Sequence[Resu
     values = {size: table.values(plan.metric) for size, table in tables.items()}
     gain = _gain(plan, values)
     stats = {
-        "kind": plan.kind,
-        "plan": plan.sha256,
-        "images": len(plan.images),
-        "groups": len(set(labelled.groups.values())),
-        "folds": plan.folds,
-        "seeds": plan.seeds,
+        **facts_of(plan, labelled),
         "margin": plan.margin,
         "sizes": {
             str(size): {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,18 @@ def planned_images(labelled: Labelled, folds: Mapping[str, int]) -> list[Planned
         )
         for sample in labelled.samples
     ]
+
+
+def facts_of(plan: Plan, labelled: Labelled) -> dict[str, Any]:
+    """What ``stats.json`` says of a plan."""
+    return {
+        "kind": plan.kind,
+        "plan": plan.sha256,
+        "images": len(plan.images),
+        "groups": len(set(labelled.groups.values())),
+        "folds": plan.folds,
+        "seeds": plan.seeds,
+    }
 
 
 def other_folds(labelled: Labelled, plan: Plan, unit: Unit) -> Dataset:

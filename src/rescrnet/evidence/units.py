@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -155,8 +155,3 @@ def without_nan(value: Any) -> Any:
 
 def _with_nan(scores: Mapping[str, float | None]) -> dict[str, float]:
     return {key: float("nan") if value is None else float(value) for key, value in scores.items()}
-
-
-def done(units: Sequence[Unit]) -> Iterator[Result]:
-    """The results of the units that were done."""
-    return (read_result(unit) for unit in units if unit.done)

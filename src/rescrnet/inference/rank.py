@@ -31,22 +31,6 @@ def region_means(maps: NDArray[Any], side: int = REGION) -> NDArray[np.float64]:
     return means
 
 
-def class_weighted(uncertainty: NDArray[Any], probabilities: NDArray[Any]) -> NDArray[np.float64]:
-    """The uncertainty of each pixel, weighted so that rare classes count as much as common ones.
-
-    Args:
-        uncertainty: (N, Y, X).
-        probabilities: (N, classes, Y, X).
-
-    Returns:
-        (N, Y, X). A class weighs one over its share of all pixels, at least one in a thousand.
-    """
-    shares = np.maximum(probabilities.mean(axis=(0, 2, 3), dtype=np.float64), 1e-3)
-    weights = np.einsum("nchw,c->nhw", probabilities, 1 / (shares * len(shares)))
-    weighted: NDArray[np.float64] = uncertainty * weights
-    return weighted
-
-
 def rank_diverse(uncertainty: NDArray[Any], features: NDArray[Any], number: int) -> list[int]:
     """The indices of ``number`` candidates, uncertain and unlike each other, the first to be labelled first.
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
-from rescrnet.atomic import write_atomically
 from rescrnet.evidence.compare import Comparison
 from rescrnet.evidence.statistics import FEWEST_TO_DECIDE
 from rescrnet.reporting.crossval_page import MEASURES
 from rescrnet.reporting.evidence_figures import Line, dots
-from rescrnet.reporting.render import render
-from rescrnet.wording import as_text
+from rescrnet.reporting.render import write_experiment
 
 
 def write_page(found: Comparison) -> Path:
@@ -20,13 +17,9 @@ def write_page(found: Comparison) -> Path:
     Raises :class:`OutputError` where it cannot be written.
     """
     stats = found.stats
-    html = render(
+    return write_experiment(
         "compare.html.jinja",
-        plan=found.plan,
-        dataset=Path(found.plan.dataset),
-        out=found.out.resolve(),
-        written=datetime.now(UTC),
-        stats=stats,
+        found,
         measures=MEASURES,
         fewest=FEWEST_TO_DECIDE,
         scores=dots(
@@ -39,9 +32,6 @@ def write_page(found: Comparison) -> Path:
             zero=True,
         ),
     )
-    path = found.out / "report.html"
-    write_atomically(path, lambda partial: partial.write_text(as_text(html), encoding="utf-8"))
-    return path
 
 
 def _difference(name: str, found: dict[str, object]) -> Line:

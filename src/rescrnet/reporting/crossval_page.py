@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rescrnet.atomic import write_atomically
 from rescrnet.evidence.crossval import CrossValidation
 from rescrnet.evidence.words import COVERAGE, COVERAGE_OF_OUTLIERS
 from rescrnet.reporting.evidence_figures import Line, dots
 from rescrnet.reporting.figures import LARGEST, UNLABELLED_COLOUR, Picture, pictures
-from rescrnet.reporting.render import render
+from rescrnet.reporting.render import write_experiment
 from rescrnet.scoring.image_scores import TOLERANCES
-from rescrnet.wording import as_text
 
 WORST = 6
 """Images that are shown."""
@@ -58,13 +55,9 @@ def write_page(found: CrossValidation) -> Path:
     Raises :class:`OutputError` where it cannot be written.
     """
     stats, classes = found.stats, found.plan.classes
-    html = render(
+    return write_experiment(
         "crossval.html.jinja",
-        plan=found.plan,
-        dataset=Path(found.plan.dataset),
-        out=found.out.resolve(),
-        written=datetime.now(UTC),
-        stats=stats,
+        found,
         words=stats["words"],
         measures=MEASURES,
         of_classes=OF_CLASSES,
@@ -83,9 +76,6 @@ def write_page(found: CrossValidation) -> Path:
         coverage_of_outliers=COVERAGE_OF_OUTLIERS,
         notes=[*found.labelled.notes, *found.labelled.dataset.table.notes()],
     )
-    path = found.out / "report.html"
-    write_atomically(path, lambda partial: partial.write_text(as_text(html), encoding="utf-8"))
-    return path
 
 
 def _worst(found: CrossValidation) -> list[ScoredImage]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
-from rescrnet.atomic import write_atomically
 from rescrnet.evidence.curve import LearningCurve
 from rescrnet.reporting.evidence_figures import Line, growth
-from rescrnet.reporting.render import render
-from rescrnet.wording import as_text
+from rescrnet.reporting.render import write_experiment
 
 
 def write_page(found: LearningCurve) -> Path:
@@ -18,13 +15,9 @@ def write_page(found: LearningCurve) -> Path:
     Raises :class:`OutputError` where it cannot be written.
     """
     stats = found.stats
-    html = render(
+    return write_experiment(
         "curve.html.jinja",
-        plan=found.plan,
-        dataset=Path(found.plan.dataset),
-        out=found.out.resolve(),
-        written=datetime.now(UTC),
-        stats=stats,
+        found,
         words=stats["words"],
         growth=growth(
             found.plan.sizes,
@@ -33,6 +26,3 @@ def write_page(found: LearningCurve) -> Path:
             "mean intersection over union",
         ),
     )
-    path = found.out / "report.html"
-    write_atomically(path, lambda partial: partial.write_text(as_text(html), encoding="utf-8"))
-    return path

@@ -145,10 +145,8 @@ def one_hot_again(masks: Tensor, *, smooth: bool = True) -> Tensor:
 
 def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.random.Generator) -> Tensor:
     """Change brightness, contrast and gamma at random; (C, H, W), intensities scaled."""
-    share = settings.intensity_share
     brightness, contrast, gamma = (
-        rng.uniform(-most, most) if share == 1 or rng.random() < share else 0.0
-        for most in (settings.brightness, settings.contrast, settings.gamma)
+        rng.uniform(-most, most) for most in (settings.brightness, settings.contrast, settings.gamma)
     )
     if gamma:
         low, span = image.amin(), (image.amax() - image.amin()).clamp(min=1e-6)

@@ -52,8 +52,8 @@ def planned(config: Config, dataset: Dataset, begun: float, device: torch.device
     epoch = min(max(left / _EPOCHS, pace.validation / _VALIDATION), left / _FEWEST)
     steps = max(1, round((epoch - pace.validation) / pace.step))
     epochs = max(1, round(left / (steps * pace.step + pace.validation)))
-    planned = settings.model_copy(update={"epochs": epochs, "steps_per_epoch": steps})
-    return config.model_copy(update={"training": planned})
+    training = settings.model_copy(update={"epochs": epochs, "steps_per_epoch": steps})
+    return config.model_copy(update={"training": training})
 
 
 def _pixels(sample: Sample, config: Config) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from rescrnet.config import Config
 from rescrnet.errors import UsageError
@@ -27,7 +28,7 @@ def start_from(model: SegmentationModel, start: SegmentationModel) -> str:
         What the weights were, for the record: a digest.
 
     Raises:
-        UsageError: the images have other channels, or the network is another.
+        UsageError: the images have other channels.
     """
     if start.card.in_channels != model.card.in_channels:
         raise UsageError(
@@ -35,15 +36,14 @@ def start_from(model: SegmentationModel, start: SegmentationModel) -> str:
             f"the model sees {channels(start.card.in_channels)}, these images have {channels(model.card.in_channels)}",
             "start from a model of like images, or leave --from out",
         )
-    if start.card.network != model.card.network:
-        raise UsageError("--from", "the model's network is not that of the configuration", "leave the network out")
     weights = start.network.state_dict()
-    kept = {name: tensor for name, tensor in weights.items() if start.classes == model.classes or _sees(name)}
     own = model.network.state_dict()
-    model.network.load_state_dict({**own, **{n: t for n, t in kept.items() if t.shape == own[n].shape}})
+    alike = start.classes == model.classes
+    kept = {name: tensor for name, tensor in weights.items() if alike or _sees(name, tensor, own[name])}
+    model.network.load_state_dict({**own, **kept})
     return digest({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, {})
 
 
-def _sees(name: str) -> bool:
-    """Whether a weight has to do with images, not with classes."""
-    return not name.startswith("head.")
+def _sees(name: str, weight: Tensor, own: Tensor) -> bool:
+    """Whether a weight has to do with images, not with classes; those of a U-Net tell by their shape alone."""
+    return not name.startswith("head.") and weight.shape == own.shape

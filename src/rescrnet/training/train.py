@@ -178,10 +178,10 @@ def _continued_job(
 
 
 def _dataset(data: str | Path | Dataset, val: str | None, config: Config) -> Dataset:
-    return data if isinstance(data, Dataset) else load_dataset(data, val, declared=_declared(config))
+    return data if isinstance(data, Dataset) else load_dataset(data, val, declared=declared_in(config))
 
 
-def _declared(config: Config) -> dict[str, Any]:
+def declared_in(config: Config) -> dict[str, Any]:
     """What the configuration says of the masks."""
     return {key: value for key, value in config.data.masks if value}
 

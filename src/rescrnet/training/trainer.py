@@ -141,8 +141,7 @@ class Trainer:
         pace = float(np.median([row["seconds"] for row in self.history[-5:]]))
         left = 60 * settings.budget - earlier - (time.monotonic() - self.begun)
         epochs = max(1, int(left / pace))
-        # All processes must come to the same end.
-        return int(torch.as_tensor(self.fabric.broadcast(epochs)))
+        return int(self.fabric.broadcast(epochs))  # all processes must come to the same end
 
     def _epoch(self, epoch: int, left: int) -> None:
         """Train an epoch, the first of those that are ``left``."""
