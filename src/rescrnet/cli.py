@@ -423,6 +423,7 @@ def _expected(checked: Checked) -> Estimate | None:
     """What training with the default preset will take, where there is something to train on."""
     from rescrnet.config import resolve
     from rescrnet.training.estimate import estimate
+    from rescrnet.training.scale import fitted, masks_read
 
     pixels: dict[str, list[int]] = {"train": [], "val": []}
     for item, facts in checked.reading.images:
@@ -433,7 +434,8 @@ def _expected(checked: Checked) -> Estimate | None:
     )
     if not pixels["train"] or classes < 2:
         return None
-    return estimate(resolve(), channels, classes, pixels["train"], pixels["val"])
+    config = fitted(resolve(), masks_read(checked.reading))
+    return estimate(config, channels, classes, pixels["train"], pixels["val"])
 
 
 def _print_scores(evaluation: Evaluation) -> None:

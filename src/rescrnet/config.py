@@ -182,6 +182,9 @@ class DataConfig(Record):
     """Resize every image to this height and width, as the paper did; predictions are scaled back."""
     patch_size: Side | None = None
     """Side of the square patches cut for training; none trains on whole images."""
+    fit_scale: bool = False
+    """Choose network.space_to_depth and patch_size by the thickness of the classes in the training masks: thick ones
+    are seen from farther away. Off where one of the two or resize is given, and without effect on comparators."""
     validation_size: PositiveInt | None = None
     """While training, validate on the central square of this side of larger images; none uses all of them.
     Evaluation always uses whole images."""
@@ -206,6 +209,9 @@ class AugmentationConfig(Record):
     """Largest change of contrast about the mean, as a share. Not in the paper."""
     gamma: Share = 0.0
     """Largest change of the exponent of the intensities between their extremes. Not in the paper."""
+    colour: Share = 0.0
+    """Largest change of contrast and brightness of each channel by itself, as a share and in units of the channel's
+    deviation: stains differ from slide to slide. Images of one channel stay as they are. Not in the paper."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How warped images are read. Bilinear reading, the paper's, smooths what prediction sees unsmoothed; with bicubic
     reading masks are not smoothed either."""
@@ -268,7 +274,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # Minutes on two cores; docs/training.md has what each choice was measured against.
     "standard": {
         "network": {"space_to_depth": 2, "image_statistics": True},
-        "data": {"intensity": "percentile", "patch_size": 256, "validation_size": 512},
+        "data": {"intensity": "percentile", "patch_size": 256, "fit_scale": True, "validation_size": 512},
         "augmentation": {
             "brightness": 0.5,
             "contrast": 0.4,
@@ -307,6 +313,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 DEFAULT_PRESET = "standard"
 
+_SCALE = (("network", "space_to_depth"), ("data", "patch_size"), ("data", "resize"))  # what data.fit_scale would choose
+
 
 def resolve(
     preset: str = DEFAULT_PRESET, file: Path | None = None, overrides: Mapping[str, Any] | None = None
@@ -330,6 +338,8 @@ def resolve(
     if isinstance(network, Mapping) and network.get("architecture") in get_args(Comparator):
         known = UNetConfig.model_fields  # what a preset says of Res-CR-Net alone is nothing to a U-Net
         values["network"] = {key: value for key, value in values.get("network", {}).items() if key in known}
+    if any(isinstance(given.get(section), Mapping) and key in given[section] for section, key in _SCALE):
+        _merge(values, {"data": {"fit_scale": False}})
     _merge(values, given)
     return validate(Config, values, where)
 

@@ -94,6 +94,19 @@ def test_intensities_change_only_where_that_is_asked_for(setting):
     assert (changed[0] - image).abs().max() > 0.01
 
 
+def test_colour_changes_each_channel_by_itself_and_images_of_one_channel_not_at_all():
+    loud = STILL.model_copy(update={"colour": 0.5})
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    mask = one_hot(np.zeros((8, 8), np.uint8), 2)
+    changed = augmented_batch([image], [mask], (8, 8), loud, [np.random.default_rng(1)])[0][0]
+    gains = changed.std((1, 2)) / image.std((1, 2))
+    assert len({round(float(gain), 2) for gain in gains}) == 3
+    standard = [(one - one.mean((1, 2), keepdim=True)) / one.std((1, 2), keepdim=True) for one in (image, changed)]
+    torch.testing.assert_close(*standard, atol=1e-4, rtol=0)
+    grey = augmented_batch([image[:1]], [mask], (8, 8), loud, [np.random.default_rng(1)])[0][0]
+    torch.testing.assert_close(grey, image[:1], atol=1e-5, rtol=0)
+
+
 UPRIGHT = AugmentationConfig(upright=1)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from rescrnet.datasets.thickness import border_lengths
 from rescrnet.images.whole import Origin, Outlines, Pixels
 from rescrnet.intensity import normalise_image
 from rescrnet.no_data import filled, no_data
@@ -107,6 +108,7 @@ class ClassFacts:
 
     Attributes:
         pixels: of every class.
+        borders: sides of pixels between every class and the others.
         parts: connected parts of every class, pixels that touch at a corner taken together.
         specks: those of at most four pixels.
         unlabelled: pixels without a class.
@@ -115,6 +117,7 @@ class ClassFacts:
     """
 
     pixels: NDArray[np.int64]
+    borders: NDArray[np.int64]
     parts: NDArray[np.int64]
     specks: NDArray[np.int64]
     unlabelled: int
@@ -211,7 +214,10 @@ def class_facts(indices: NDArray[np.uint8], classes: int) -> ClassFacts:
     border[1:] += indices[1:] != indices[:-1]
     layers = [reduced((indices == index).view(np.uint8)) for index in range(1, min(classes, 8))]
     maps = np.stack([*layers, reduced(border) / 2])
-    return ClassFacts(pixels[:classes], parts, specks, int(pixels[classes:].sum()), (maps * 255).astype(np.uint8))
+    unlabelled = int(pixels[classes:].sum())
+    return ClassFacts(
+        pixels[:classes], border_lengths(indices, classes), parts, specks, unlabelled, (maps * 255).astype(np.uint8)
+    )
 
 
 def reduced(grey: NDArray[Any]) -> NDArray[np.float32]:

@@ -144,7 +144,7 @@ def one_hot_again(masks: Tensor, *, smooth: bool = True) -> Tensor:
 
 
 def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.random.Generator) -> Tensor:
-    """Change brightness, contrast and gamma at random; (C, H, W), intensities scaled."""
+    """Change brightness, contrast, gamma and colour at random; (C, H, W), intensities scaled."""
     brightness, contrast, gamma = (
         rng.uniform(-most, most) for most in (settings.brightness, settings.contrast, settings.gamma)
     )
@@ -154,6 +154,10 @@ def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.rando
     if brightness or contrast:
         mean = image.mean()
         image = (image - mean) * (1 + contrast) + mean + brightness * image.std()
+    if settings.colour and len(image) > 1:
+        gain, shift = torch.from_numpy(rng.uniform(-settings.colour, settings.colour, (2, len(image), 1, 1))).float()
+        mean, deviation = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True)
+        image = (image - mean) * (1 + gain) + mean + shift * deviation
     return image
 
 

@@ -13,8 +13,9 @@ from rescrnet.wording import channels
 
 
 def with_network_of(start: SegmentationModel, config: Config) -> Config:
-    """``config`` with the network of the model to start from."""
-    return config.model_copy(update={"network": start.card.network})
+    """``config`` with the network of the model to start from, whose scale it keeps."""
+    data = config.data.model_copy(update={"fit_scale": False})
+    return config.model_copy(update={"network": start.card.network, "data": data})
 
 
 @torch.no_grad()

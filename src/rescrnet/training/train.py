@@ -34,6 +34,7 @@ from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunReco
 from rescrnet.training.hardware import Hardware
 from rescrnet.training.processes import check_main_starts_again, stop_if_trial
 from rescrnet.training.progress import ProgressBar, ProgressReporter
+from rescrnet.training.scale import fitted, masks_of
 from rescrnet.training.start import start_from, with_network_of
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
@@ -110,7 +111,7 @@ def _new_job(
         raise UsageError(
             "training.budget", "each machine would plan by itself", "give the number of epochs on several machines"
         )
-    config = planned(config, dataset, begun, pick_device(hardware.device))
+    config = planned(fitted(config, masks_of(dataset)), dataset, begun, pick_device(hardware.device))
     return _Job(dataset, config, folder, record, max_minutes, progress, begun)
 
 

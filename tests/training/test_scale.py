@@ -1,0 +1,67 @@
+"""The scale is chosen from the masks: what is thick is seen from farther away."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import rescrnet
+from rescrnet.checking.check import check, load_dataset
+from rescrnet.config import resolve
+from rescrnet.training.scale import fitted, masks_of, masks_read
+
+
+def stripes(folder, width, size=(192, 160)):
+    """Images of vertical stripes of a width, pixels."""
+    for part in ("train_local", "val_local"):
+        for kind in ("images/img", "masks/msk"):
+            (folder / part / kind).mkdir(parents=True)
+        for index in range(2):
+            mask = np.broadcast_to((np.arange(size[1]) + 7 * index) % (2 * width) < width, size).astype(np.uint8)
+            noise = np.random.default_rng([index, len(part)]).integers(0, 60, size)
+            image = (100 * mask + noise).astype(np.uint8)
+            for kind, pixels in (("images/img", image), ("masks/msk", mask)):
+                Image.fromarray(pixels).save(folder / part / kind / f"{part}{index}.png")
+    return folder
+
+
+def scale(config):
+    return config.network.space_to_depth, config.data.patch_size, config.data.fit_scale
+
+
+@pytest.mark.parametrize(("width", "square"), [(5, 2), (40, 4)])
+def test_thick_stripes_are_seen_in_squares_of_four_pixels_and_check_says_what_training_does(tmp_path, width, square):
+    folder = stripes(tmp_path / "data", width)
+    by_training = fitted(resolve(), masks_of(load_dataset(folder)))
+    assert scale(by_training) == (square, 256, False)
+    assert fitted(resolve(), masks_read(check(folder).reading)) == by_training
+
+
+def test_windows_grow_with_the_images_to_four_times_the_area(tmp_path):
+    small = fitted(resolve(), masks_of(load_dataset(stripes(tmp_path / "small", 40, (200, 390)))))
+    large = fitted(resolve(), masks_of(load_dataset(stripes(tmp_path / "large", 40, (900, 300)))))
+    assert (small.data.patch_size, large.data.patch_size) == (448, 512)
+
+
+@pytest.mark.parametrize("given", [{"network.space_to_depth": 2}, {"data.patch_size": 192}, {"data.resize": [64, 64]}])
+def test_what_is_given_stays(tmp_path, given):
+    config = resolve(overrides=given)
+    assert not config.data.fit_scale
+    assert fitted(config, masks_of(load_dataset(stripes(tmp_path / "data", 40)))) == config
+
+
+def test_comparators_and_other_presets_keep_their_scale(tmp_path):
+    data = load_dataset(stripes(tmp_path / "data", 40))
+    unet = resolve(overrides={"network.architecture": "unet"})
+    assert fitted(unet, masks_of(data)).data.patch_size == 256
+    assert fitted(resolve("laptop"), masks_of(data)) == resolve("laptop")
+
+
+def test_a_run_records_the_scale_that_it_chose_and_a_model_to_start_from_decides_it(tmp_path):
+    data = stripes(tmp_path / "data", 40, (64, 96))
+    few = {"training.epochs": 1, "training.steps_per_epoch": 1, "network.n": 1, "network.filters": 2}
+    first = rescrnet.train(data, tmp_path / "first", resolve(overrides=few))
+    assert first.card.network.space_to_depth == 4
+    assert scale(resolve(file=tmp_path / "first/config.yaml")) == (4, 256, False)
+    fine = rescrnet.train(data, tmp_path / "fine", resolve(overrides={**few, "network.space_to_depth": 2}))
+    second = rescrnet.train(data, tmp_path / "second", resolve(overrides=few), start=fine)
+    assert second.card.network.space_to_depth == 2
