@@ -15,6 +15,7 @@ from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.errors import UsageError
 from rescrnet.evidence.experiment import carry_out, facts_of, planned_images
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
+from rescrnet.evidence.members import write_members
 from rescrnet.evidence.methods import find_methods, identities
 from rescrnet.evidence.outcome import (
     keep_probabilities,
@@ -30,6 +31,7 @@ from rescrnet.evidence.results import Table, ledger_csv, to_csv
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import crossval_words
 from rescrnet.locks import locked
+from rescrnet.model import load
 from rescrnet.training.train import declared_in
 
 
@@ -76,7 +78,7 @@ def crossval(
     Args:
         data: the dataset folder; its own split plays no part.
         out: a new folder: ``plan.json``, ``fold-K/seed-S`` (run folders), ``scores.csv``, ``stats.json``,
-            ``ledger.csv``, ``out-of-fold``.
+            ``ledger.csv``, ``out-of-fold``, ``members.json`` (the folder is a model, the mean of all its models).
         config: a preset's name, or a configuration.
         folds: how many, at least 2.
         seeds: how many trainings of each fold, from the configuration's seed on.
@@ -123,7 +125,7 @@ def crossval(
             seen=partial(keep_probabilities, numbers),
         )
         write_out_of_fold(out, labelled.samples, units, of_image)
-        return _concluded(out, plan, labelled, results, config)
+        return _concluded(out, plan, labelled, results, config, units)
 
 
 def units_of(plan: Plan, out: Path, method: str) -> list[Unit]:
@@ -135,11 +137,14 @@ def units_of(plan: Plan, out: Path, method: str) -> list[Unit]:
     ]
 
 
-def _concluded(out: Path, plan: Plan, labelled: Labelled, results: Sequence[Result], config: Config) -> CrossValidation:
+def _concluded(
+    out: Path, plan: Plan, labelled: Labelled, results: Sequence[Result], config: Config, units: Sequence[Unit]
+) -> CrossValidation:
     table = Table(plan.classes, labelled.groups, plan.fold_of(), results)
     stats = {
         **facts_of(plan, labelled),
         **statistics_of(table),
+        "calibration": write_members(out, load(units[0].folder), units, labelled.samples, plan.fold_of()),
     }
     stats["words"] = crossval_words(plan, stats, config)
     write_text(out / "scores.csv", to_csv({"": table}))
