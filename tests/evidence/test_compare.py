@@ -195,3 +195,40 @@ def test_dynunet_trains_and_predicts_any_size(data):
     assert probabilities.shape == (3, 37, 51)
     np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
     assert fitted.updates == 1
+
+
+@pytest.mark.parametrize("name", ["fcn", "deeplab"])
+def test_networks_of_torchvision_train_and_predict_any_size(data, name):
+    pytest.importorskip("monai")
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision is not there, or does not fit this PyTorch: {error}")
+    _, fitted = scored(name, data, Budget(updates=1))
+    probabilities = fitted.predict(read_labelled(data).samples[0].image[:37, :51])
+    assert probabilities.shape == (3, 37, 51)
+    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    assert 4_000_000 < fitted.parameters < 12_000_000
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("operator torchvision::nms does not exist"), ImportError("no such file")]
+)
+def test_a_torchvision_that_does_not_fit_the_pytorch_is_one_line(monkeypatch, error):
+    from rescrnet.evidence import torchvision_networks
+
+    def broken(name):
+        raise error
+
+    monkeypatch.setattr(torchvision_networks, "import_module", broken)
+    with pytest.raises(
+        UsageError, match=r"method 'fcn': torchvision does not fit this PyTorch .*; install both"
+    ) as found:
+        torchvision_networks.build("fcn", 1, 2, 64)
+    assert "\n" not in str(found.value)
+
+
+def test_a_method_whose_library_is_missing_names_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"'deeplab': needs torchvision.*rescrnet\[deeplab\]"):
+        find_methods(["deeplab"])

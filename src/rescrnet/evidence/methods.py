@@ -80,7 +80,7 @@ class Method:
         name: for files and tables.
         identity: changes whenever the method does.
         fit: trains it.
-        library: the package that it needs besides ours.
+        libraries: the packages that it needs besides ours.
         extra: the extra of ours that brings it.
         counts_updates: whether it can be held to a number of updates.
     """
@@ -88,16 +88,16 @@ class Method:
     name: str
     identity: str
     fit: Fit
-    library: str = ""
+    libraries: tuple[str, ...] = ()
     extra: str = ""
     counts_updates: bool = True
 
     def check_installed(self) -> None:
-        """Raise :class:`UsageError` where its library is missing."""
-        if self.library and importlib.util.find_spec(self.library) is None:
+        """Raise :class:`UsageError` where a library of it is missing."""
+        if missing := [library for library in self.libraries if importlib.util.find_spec(library) is None]:
             raise UsageError(
                 f"method '{self.name}'",
-                f"needs {self.library}, which is not installed",
+                f"needs {missing[0]}, which is not installed",
                 f"pip install 'rescrnet[{self.extra}]', or leave it out of --methods",
             )
 
@@ -112,10 +112,15 @@ def _later(module: str, function: str, **settings: Any) -> Fit:
     return fit
 
 
-def _network(architecture: str, library: str = "") -> Method:
+def _network(architecture: str, *libraries: str) -> Method:
     return Method(
-        architecture, "network", _later("networks", "fit_network", architecture=architecture), library, "unet"
+        architecture, "network", _later("networks", "fit_network", architecture=architecture), libraries, "unet"
     )
+
+
+def _of_torchvision(name: str) -> Method:
+    fit = _later("torchvision_networks", "fit_torchvision", name=name)
+    return Method(name, f"{name} 1", fit, ("torchvision", "monai"), "deeplab")
 
 
 METHODS: dict[str, Method] = {
@@ -126,8 +131,10 @@ METHODS: dict[str, Method] = {
         _network("very-dense"),
         _network("res-unet", "monai"),
         _network("unet", "monai"),
-        Method("dynunet", "dynunet 1", _later("dynunet", "fit_dynunet"), "monai", "compare"),
-        Method("forest", "forest 1", _later("forest", "fit_forest"), "sklearn", "compare", counts_updates=False),
+        Method("dynunet", "dynunet 1", _later("dynunet", "fit_dynunet"), ("monai",), "compare"),
+        _of_torchvision("fcn"),
+        _of_torchvision("deeplab"),
+        Method("forest", "forest 1", _later("forest", "fit_forest"), ("sklearn",), "compare", counts_updates=False),
         Method("prior", "prior 1", _later("methods", "fit_prior"), counts_updates=False),
     )
 }
