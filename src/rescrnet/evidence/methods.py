@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -233,8 +233,3 @@ def predict(method: Method, fitted: Fitted, image: NDArray[np.float32], classes:
         found = f"predicted {probabilities.shape}" if probabilities.shape != expected else "predicted NaN"
         raise UsageError(f"method '{method.name}'", found, f"expected probabilities {expected}, (classes, Y, X)")
     return probabilities
-
-
-def identities(methods: Mapping[str, Method]) -> dict[str, str]:
-    """What the plan says of the methods."""
-    return {name: method.identity for name, method in methods.items()}
