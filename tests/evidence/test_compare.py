@@ -232,3 +232,48 @@ def test_a_method_whose_library_is_missing_names_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"'deeplab': needs torchvision.*rescrnet\[deeplab\]"):
         find_methods(["deeplab"])
+
+
+def noisy():
+    """An image with an edge, and probabilities that know it roughly: YXC, (2, Y, X), and the truth."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((60, 80), int)
+    truth[:, 40:] = 1
+    image = (truth + rng.normal(0, 0.05, truth.shape)).astype(np.float32)[..., None]
+    sure = np.clip(0.25 + 0.5 * np.roll(truth, 4, axis=1) + rng.normal(0, 0.15, truth.shape), 0.02, 0.98)
+    return image, np.stack([1 - sure, sure]).astype(np.float32), truth
+
+
+def test_a_random_field_moves_outlines_to_edges_of_the_image():
+    pytest.importorskip("pydensecrf")
+    from rescrnet.evidence.crf import refine
+
+    image, probabilities, truth = noisy()
+    refined = refine(image, probabilities)
+    np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
+    assert (probabilities.argmax(0) == truth).mean() < 0.95
+    assert (refined.argmax(0) == truth).mean() > 0.99
+
+
+def test_any_method_may_have_a_random_field_behind_it(data, monkeypatch, tmp_path):
+    from rescrnet.evidence import crf
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    monkeypatch.setattr(crf, "refine", lambda image, probabilities: probabilities[::-1])
+    found = find_methods(["prior", "prior+crf"])
+    assert list(found) == ["prior", "prior+crf"]
+    assert found["prior+crf"].identity != found["prior"].identity
+    labelled = read_labelled(data)
+    tasks = [Task(labelled.dataset, 0, Budget(), rescrnet.configure(), tmp_path) for _ in found]
+    plain, refined = (
+        method.fit(task).predict(labelled.samples[0].image) for method, task in zip(found.values(), tasks, strict=True)
+    )
+    np.testing.assert_array_equal(refined, plain[::-1])
+
+
+def test_a_random_field_that_is_missing_is_one_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pydensecrf" else True)
+    with pytest.raises(UsageError, match=r"'forest\+crf': needs pydensecrf.*rescrnet\[crf\]"):
+        find_methods(["forest+crf"])
+    with pytest.raises(UsageError, match=r"--methods x\+crf: is unknown"):
+        find_methods(["x+crf"])
