@@ -234,6 +234,20 @@ def test_a_method_whose_library_is_missing_names_it(monkeypatch):
         find_methods(["deeplab"])
 
 
+@pytest.mark.parametrize(("cpu", "said"), [(7.0, "got 23.3% of a processor"), (29.0, None)])
+def test_the_page_says_when_the_machine_was_busy(data, users, tmp_path, cpu, said):
+    from dataclasses import replace
+
+    found = compare(data, tmp_path / "out", ["prior", f"{users}:nearest"], folds=2, seeds=1, seconds=1, progress=QUIET)
+    methods = {
+        name: {**one, "cost": {**one["cost"], "seconds": 30.0, "cpu_seconds": cpu}}
+        for name, one in found.stats["methods"].items()
+    }
+    page = write_page(replace(found, stats={**found.stats, "methods": methods})).read_text(encoding="utf-8")
+    assert ("busy with other work" in page) == bool(said)
+    assert said is None or said in " ".join(page.split())
+
+
 def noisy():
     """An image with an edge, and probabilities that know it roughly: YXC, (2, Y, X), and the truth."""
     rng = np.random.default_rng(0)
