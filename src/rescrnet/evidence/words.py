@@ -139,8 +139,8 @@ def curve_words(plan: Plan, stats: Mapping[str, Any]) -> dict[str, str]:
         "methods": (
             f"Models were trained on {', '.join(map(str, plan.sizes))} images, drawn at random from all but one of "
             f"{plan.folds} folds, each number of images containing the smaller ones, with "
-            f"{count(len(plan.seeds), 'seed')}, each for {time}, and tested on the fold left out. What "
-            "more images would add was extrapolated by a line over the logarithm of the number of images, fitted for each tested image to the "
-            "last three numbers; its interval of 95 % is from a studentised bootstrap over folds."
+            f"{count(len(plan.seeds), 'seed')}, each for {time}, and tested on the fold left out. What more images "
+            "would add was extrapolated by a line over the logarithm of the number of images, fitted for each tested "
+            "image to the last three numbers; its interval of 95 % is from a studentised bootstrap over folds."
         ),
     }
