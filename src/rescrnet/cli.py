@@ -497,8 +497,8 @@ def _print_info(model: SegmentationModel) -> None:
         "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",
         "classes": ", ".join(f"{index} {name}" for index, name in enumerate(model.classes)),
         "trained on": f"{trained.dataset}, {count(len(trained.train), 'image')}" if trained else "–",
-        "epoch": trained.epoch if trained else "–",
-        "validation Tanimoto": trained.val_tanimoto if trained else "–",
+        "epoch": (trained.epoch if trained else None) or "–",
+        "validation Tanimoto": (trained.val_tanimoto if trained else None) or "–",
         **({"imported from": imported} if imported else {}),
         **describe_objects(card.object_settings),
     }

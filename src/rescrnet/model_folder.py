@@ -56,7 +56,7 @@ def read_members(folder: Path) -> MembersRecord:
     try:
         return MembersRecord.model_validate_json(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        said = str(error).split("\n")[2 if isinstance(error, ValidationError) else 0]
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise ModelError(
             file, f"is not valid ({one_line(said)})", "restore it from a copy, or remove it to take all models below"
         ) from None

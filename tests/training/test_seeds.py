@@ -97,7 +97,10 @@ def test_nothing_is_left_of_what_could_not_begin(data, tmp_path):
 
 
 def test_the_budget_is_shared_in_equal_parts(data, tmp_path):
-    with pytest.raises(RescrnetError, match=r"training.budget 1e-05 minutes.*over before the first epoch"):
+    with pytest.raises(
+        RescrnetError,
+        match=r"leaves 1e-05 minutes to each of 2 members, which is over before the first epoch.*for each",
+    ):
         train_seeds(data, tmp_path / "out", tiny(training__budget=2e-5), seeds=2, **QUIET)
 
 

@@ -23,6 +23,7 @@ from rescrnet.objects.fit import fit_settings
 from rescrnet.records import Record
 from rescrnet.scoring.calibration import fit_temperature, labelled_pixels
 from rescrnet.tensors import digest
+from rescrnet.training.budget import BudgetTooSmallError
 from rescrnet.training.folder import RunFolder
 from rescrnet.training.hardware import Hardware
 from rescrnet.training.progress import ProgressReporter
@@ -203,7 +204,12 @@ class _Members:
             resume(data, run.path, hardware=hardware, progress=progress)
             return
         config, val = self._config(seed), self._record.val
-        train(data, run.path, config, val=val, start=self._start, hardware=hardware, progress=progress)
+        try:
+            train(data, run.path, config, val=val, start=self._start, hardware=hardware, progress=progress)
+        except BudgetTooSmallError as error:
+            of, share = len(self._names), config.training.budget
+            found = f"leaves {share:.2g} minutes to each of {count(of, 'member')}, which {error.found}"
+            raise BudgetTooSmallError("training.budget", found, f"{error.remedy} minutes for each") from None
 
     def _config(self, seed: int) -> Config:
         training = self._record.config.training.model_copy(update={"seed": seed})
