@@ -30,13 +30,15 @@ _PUBLIC = {
     "export": "rescrnet.exchange.export:export",
     "import_bioimageio": "rescrnet.exchange.bioimageio_import:import_bioimageio",
     "import_keras": "rescrnet.exchange.keras:import_keras",
-    "load": "rescrnet.model:load",
+    "load": "rescrnet.ensemble:load",
     "load_keras": "rescrnet.exchange.keras:load_keras",
     "predict_array": "rescrnet.inference.array:predict_array",
     "predict_files": "rescrnet.inference.folder:predict_files",
     "report": "rescrnet.reporting.page:report",
     "resume": "rescrnet.training.train:resume",
+    "resume_seeds": "rescrnet.training.seeds:resume_seeds",
     "train": "rescrnet.training.train:train",
+    "train_seeds": "rescrnet.training.seeds:train_seeds",
     "write_objects": "rescrnet.objects.folder:write_objects",
 }
 """Every public name, and the module and the name there that it stands for."""
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from rescrnet.checking.check import check as check
     from rescrnet.config import Config as Config
     from rescrnet.config import resolve
+    from rescrnet.ensemble import load as load
     from rescrnet.errors import RescrnetError as RescrnetError
     from rescrnet.evidence.compare import compare as compare
     from rescrnet.evidence.crossval import crossval as crossval
@@ -63,7 +66,6 @@ if TYPE_CHECKING:
     from rescrnet.inference.options import WriteOptions as WriteOptions
     from rescrnet.inference.resources import Resources as Resources
     from rescrnet.model import SegmentationModel as SegmentationModel
-    from rescrnet.model import load as load
     from rescrnet.nn.network import ResCRNet as ResCRNet
     from rescrnet.object_settings import ObjectSettings as ObjectSettings
     from rescrnet.objects.folder import ObjectOptions as ObjectOptions
@@ -72,6 +74,8 @@ if TYPE_CHECKING:
     from rescrnet.reporting.page import report as report
     from rescrnet.scoring.evaluate import evaluate as evaluate
     from rescrnet.training.hardware import Hardware as Hardware
+    from rescrnet.training.seeds import resume_seeds as resume_seeds
+    from rescrnet.training.seeds import train_seeds as train_seeds
     from rescrnet.training.train import resume as resume
     from rescrnet.training.train import train as train
 

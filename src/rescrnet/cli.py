@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from rescrnet import __version__, cli_evidence
+from rescrnet.cli_members import print_ensemble, resume_members, train_members
 from rescrnet.cli_objects import (
     ObjectsOfPredictions,
     check_object_classes,
@@ -60,9 +61,12 @@ class SplitName(StrEnum):
 
 
 Data = Annotated[Path, typer.Argument(help="Folder of images and masks.", show_default=False)]
-Model = Annotated[Path, typer.Argument(help="Run folder or model file.", show_default=False)]
+Model = Annotated[Path, typer.Argument(help="Run folder, model file, or folder of several.", show_default=False)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Out = Annotated[Path, typer.Option("--out", help="New folder for the results.", show_default=False)]
+Augmentation = Annotated[
+    bool, typer.Option("--test-time-augmentation", help="Average over flips and quarter turns; takes 8 times as long.")
+]
 
 
 @app.command()
@@ -154,6 +158,9 @@ def train(
     network: Annotated[str | None, typer.Option(help="res-cr-net, dense, very-dense, res-unet or unet.")] = None,
     resize: Annotated[tuple[int, int] | None, typer.Option(help="Resize images to height and width.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same weights.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Train so many, or those of a list as 0,1,2; they predict as one.")
+    ] = None,
     device: Device = "auto",
     devices: Annotated[int, typer.Option(help="Processes that share every batch.")] = 1,
     nodes: Annotated[int, typer.Option(help="Machines, under a cluster's launcher.")] = 1,
@@ -176,7 +183,9 @@ def train(
     overrides = {key: value for key, value in given.items() if value is not None}
     if from_ and (network or any(key.strip().startswith("network") for key in set_ or ())):
         raise UsageError("--from", "the network is that of the model", "leave out what sets it")
-    if resume and (preset or config or set_ or val or from_ or set(overrides) - {"training.epochs"}):
+    if seeds and (seed is not None or max_time is not None):
+        raise UsageError("--seeds", "takes no --seed and no --max-time", "list the seeds, and give --budget for a time")
+    if resume and (preset or config or set_ or val or from_ or seeds or set(overrides) - {"training.epochs"}):
         raise UsageError(
             "--resume", "the run keeps its configuration", "give no option but --epochs, --max-time and devices"
         )
@@ -184,12 +193,19 @@ def train(
     from rescrnet.config import DEFAULT_PRESET, parse_overrides, resolve
     from rescrnet.model import load
     from rescrnet.training.hardware import Hardware
+    from rescrnet.training.seeds import has_seeds
     from rescrnet.training.train import resume as resume_run
     from rescrnet.training.train import train as train_run
 
     resolved = resolve(preset or DEFAULT_PRESET, config, {**parse_overrides(set_ or []), **overrides})
     hardware = Hardware(device, devices, nodes, precision)
     try:
+        if seeds:
+            train_members(data, out, resolved, seeds, val, from_, hardware)
+            return
+        if resume and has_seeds(out):
+            resume_members(data, out, hardware, changed=bool(epochs or max_time))
+            return
         if resume:
             model = resume_run(data, out, epochs=epochs, hardware=hardware, max_minutes=max_time)
         else:
@@ -221,6 +237,7 @@ def predict(
     rescale: Annotated[bool, typer.Option("--rescale", help="See images at the training images' pixel size.")] = False,
     axes: Annotated[str | None, typer.Option(help="Of files that do not say theirs: CYX, YXC, NCYX.")] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Sub-folders, also beside images.")] = False,
+    test_time_augmentation: Augmentation = False,
     memory: Annotated[str | None, typer.Option(help="A process's most, as 1GB; else half of what is free.")] = None,
     scratch: Annotated[Path | None, typer.Option(help="Folder for large images; else beside the results.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on this machine.")] = None,
@@ -239,6 +256,7 @@ def predict(
     from dataclasses import replace
 
     from rescrnet.atomic import check_free
+    from rescrnet.ensemble import load
     from rescrnet.inference.budget import default_budget, parse_bytes
     from rescrnet.inference.cluster import executor
     from rescrnet.inference.folder import FAILED, predict_files
@@ -247,13 +265,14 @@ def predict(
     from rescrnet.inference.options import ReadOptions, WriteOptions
     from rescrnet.inference.progress import progress
     from rescrnet.inference.resources import Resources
-    from rescrnet.model import load
     from rescrnet.ops.buffers import keep_freed_memory
 
     read = ReadOptions(level, fill_missing, rescale, _axes(axes) if axes else "")
     check_free(out, MANIFEST)
     allowed = parse_bytes(memory) if memory is not None else default_budget()
-    found, loaded = find_inputs(inputs, recursive=recursive), load(model, device)
+    found = find_inputs(inputs, recursive=recursive)
+    loaded = load(model, device, test_time_augmentation=test_time_augmentation)
+    print_ensemble(loaded)
     for note in describe_left_out(found.left_out, found.masks):
         echo(f"note: {note}", err=True)
     found = replace(found, images=join_channels(found.images, loaded.card.in_channels))
@@ -310,15 +329,18 @@ def evaluate(
     out: Out,
     split: Annotated[SplitName, typer.Option(help="Which images to score.")] = SplitName.val,
     rescale: Annotated[bool, typer.Option("--rescale", help="See images at the training images' pixel size.")] = False,
+    test_time_augmentation: Augmentation = False,
     device: Device = "auto",
 ) -> None:
     """Score a model on labelled images: scores.json and scores.csv."""
     from rescrnet.atomic import check_free
-    from rescrnet.model import load
+    from rescrnet.ensemble import load
     from rescrnet.scoring.evaluate import evaluate as evaluate_model
 
     check_free(out)
-    _print_scores(evaluate_model(load(model, device), data, out, split.value, rescale=rescale))
+    loaded = load(model, device, test_time_augmentation=test_time_augmentation)
+    print_ensemble(loaded)
+    _print_scores(evaluate_model(loaded, data, out, split.value, rescale=rescale))
     echo(f"scores in {out}")
 
 
@@ -345,7 +367,7 @@ def info(
     if machine:
         _print_machine()
     if model is not None:
-        from rescrnet.model import load
+        from rescrnet.ensemble import load
 
         _print_info(load(model))
 
@@ -461,6 +483,7 @@ def _print_scores(evaluation: Evaluation) -> None:
 
 
 def _print_info(model: SegmentationModel) -> None:
+    from rescrnet.ensemble import Ensemble
     from rescrnet.model import in_micrometres
 
     card = model.card
@@ -469,14 +492,15 @@ def _print_info(model: SegmentationModel) -> None:
     trained, imported = card.trained, getattr(card.provenance, "imported_from", None)
     rows = {
         "network": ", ".join([card.network.architecture, *blocks, f"{parameters:,} parameters"]),
+        **({"ensemble": model.described} if isinstance(model, Ensemble) else {}),
         "image channels": card.in_channels,
         "intensity scaling": card.intensity.method,
         "pixel size": in_micrometres(card.pixel_size) if card.pixel_size else "unknown",
         "image size": f"resized to {card.resize[0]}×{card.resize[1]}" if card.resize else "any",
         "classes": ", ".join(f"{index} {name}" for index, name in enumerate(model.classes)),
         "trained on": f"{trained.dataset}, {count(len(trained.train), 'image')}" if trained else "–",
-        "epoch": trained.epoch if trained else "–",
-        "validation Tanimoto": trained.val_tanimoto if trained else "–",
+        "epoch": (trained.epoch if trained else None) or "–",
+        "validation Tanimoto": (trained.val_tanimoto if trained else None) or "–",
         **({"imported from": imported} if imported else {}),
         **describe_objects(card.object_settings),
     }

@@ -54,6 +54,9 @@ def compare(
     methods: Annotated[
         str, typer.Option(help="Names, or my_file.py:function, with commas; the first is what others are held to.")
     ] = "res-cr-net,res-unet,unet,dynunet,forest",
+    crf: Annotated[
+        bool, typer.Option("--crf", help="Also each method with a conditional random field behind it, as NAME+crf.")
+    ] = False,
     folds: Folds = 4,
     seeds: Annotated[int, typer.Option(help="Trainings of each method and fold.")] = 2,
     budget: Annotated[str | None, typer.Option(help="Time for each training, as 10m (default).")] = None,
@@ -70,6 +73,7 @@ def compare(
 
     seconds = _seconds(budget)
     names = [name.strip() for name in methods.split(",") if name.strip()]
+    names += [f"{name}+crf" for name in names if crf and not name.endswith("+crf")]
     with _goes_on():
         found = run(
             data,

@@ -22,6 +22,7 @@ from rescrnet.errors import DataError, ModelError, RescrnetWarning, UsageError
 from rescrnet.images.array_like import channels_come_first, check_array, why_unlike
 from rescrnet.intensity import IntensityScaling, check_finite, match_channels, normalise_image
 from rescrnet.intensity_profile import IntensityProfile
+from rescrnet.model_folder import BEST, ModelFolder
 from rescrnet.nn.build import Initialization, Network, build_network
 from rescrnet.nn.statistics import predict_logits
 from rescrnet.object_settings import ObjectSettings, default_settings
@@ -34,7 +35,7 @@ _OLDER = (1, 2, 3, 4)  # formats that lack what was added since, or have other n
 _MAGNIFIED = 1.5 - 1e-6  # the factor from which on another size of a pixel is warned of
 _HEADER = frozenset({"format", "rescrnet"})  # its keys
 _Micrometres = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-BEST, LAST = "best.safetensors", "last.safetensors"
+LAST = "last.safetensors"
 
 
 class TrainedOn(Record):
@@ -358,6 +359,13 @@ def model_file(path: Path) -> Path:
     """The model file that ``path``, a run folder or a file, means."""
     if path.is_dir():
         found = [path / name for name in (BEST, LAST) if (path / name).is_file()]
+        if not found and (several := ModelFolder.find(path)):
+            first = several.members[0].parent
+            raise ModelError(
+                path,
+                f"holds {len(several.members)} models, and one is needed here",
+                f"name a single one, such as {first}",
+            )
         if not found:
             raise ModelError(path, f"holds no trained model ({BEST})", "expected a run folder or a model file")
         return found[0]

@@ -195,3 +195,99 @@ def test_dynunet_trains_and_predicts_any_size(data):
     assert probabilities.shape == (3, 37, 51)
     np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
     assert fitted.updates == 1
+
+
+@pytest.mark.parametrize("name", ["fcn", "deeplab"])
+def test_networks_of_torchvision_train_and_predict_any_size(data, name):
+    pytest.importorskip("monai")
+    try:
+        import torchvision  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        pytest.skip(f"torchvision is not there, or does not fit this PyTorch: {error}")
+    _, fitted = scored(name, data, Budget(updates=1))
+    probabilities = fitted.predict(read_labelled(data).samples[0].image[:37, :51])
+    assert probabilities.shape == (3, 37, 51)
+    np.testing.assert_allclose(probabilities.sum(0), 1, atol=1e-5)
+    assert 4_000_000 < fitted.parameters < 12_000_000
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("operator torchvision::nms does not exist"), ImportError("no such file")]
+)
+def test_a_torchvision_that_does_not_fit_the_pytorch_is_one_line(monkeypatch, error):
+    from rescrnet.evidence import torchvision_networks
+
+    def broken(name):
+        raise error
+
+    monkeypatch.setattr(torchvision_networks, "import_module", broken)
+    with pytest.raises(
+        UsageError, match=r"method 'fcn': torchvision does not fit this PyTorch .*; install both"
+    ) as found:
+        torchvision_networks.build("fcn", 1, 2, 64)
+    assert "\n" not in str(found.value)
+
+
+def test_a_method_whose_library_is_missing_names_it(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"'deeplab': needs torchvision.*rescrnet\[deeplab\]"):
+        find_methods(["deeplab"])
+
+
+@pytest.mark.parametrize(("cpu", "said"), [(7.0, "got 23.3% of a processor"), (29.0, None)])
+def test_the_page_says_when_the_machine_was_busy(data, users, tmp_path, cpu, said):
+    from dataclasses import replace
+
+    found = compare(data, tmp_path / "out", ["prior", f"{users}:nearest"], folds=2, seeds=1, seconds=1, progress=QUIET)
+    methods = {
+        name: {**one, "cost": {**one["cost"], "seconds": 30.0, "cpu_seconds": cpu}}
+        for name, one in found.stats["methods"].items()
+    }
+    page = write_page(replace(found, stats={**found.stats, "methods": methods})).read_text(encoding="utf-8")
+    assert ("busy with other work" in page) == bool(said)
+    assert said is None or said in " ".join(page.split())
+
+
+def noisy():
+    """An image with an edge, and probabilities that know it roughly: YXC, (2, Y, X), and the truth."""
+    rng = np.random.default_rng(0)
+    truth = np.zeros((60, 80), int)
+    truth[:, 40:] = 1
+    image = (truth + rng.normal(0, 0.05, truth.shape)).astype(np.float32)[..., None]
+    sure = np.clip(0.25 + 0.5 * np.roll(truth, 4, axis=1) + rng.normal(0, 0.15, truth.shape), 0.02, 0.98)
+    return image, np.stack([1 - sure, sure]).astype(np.float32), truth
+
+
+def test_a_random_field_moves_outlines_to_edges_of_the_image():
+    pytest.importorskip("pydensecrf")
+    from rescrnet.evidence.crf import refine
+
+    image, probabilities, truth = noisy()
+    refined = refine(image, probabilities)
+    np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)
+    assert (probabilities.argmax(0) == truth).mean() < 0.95
+    assert (refined.argmax(0) == truth).mean() > 0.99
+
+
+def test_any_method_may_have_a_random_field_behind_it(data, monkeypatch, tmp_path):
+    from rescrnet.evidence import crf
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    monkeypatch.setattr(crf, "refine", lambda image, probabilities: probabilities[::-1])
+    found = find_methods(["prior", "prior+crf"])
+    assert list(found) == ["prior", "prior+crf"]
+    assert found["prior+crf"].identity != found["prior"].identity
+    labelled = read_labelled(data)
+    tasks = [Task(labelled.dataset, 0, Budget(), rescrnet.configure(), tmp_path) for _ in found]
+    plain, refined = (
+        method.fit(task).predict(labelled.samples[0].image) for method, task in zip(found.values(), tasks, strict=True)
+    )
+    np.testing.assert_array_equal(refined, plain[::-1])
+
+
+def test_a_random_field_that_is_missing_is_one_line(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "pydensecrf" else True)
+    with pytest.raises(UsageError, match=r"'forest\+crf': needs pydensecrf.*rescrnet\[crf\]"):
+        find_methods(["forest+crf"])
+    with pytest.raises(UsageError, match=r"--methods x\+crf: is unknown"):
+        find_methods(["x+crf"])

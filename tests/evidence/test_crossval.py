@@ -13,13 +13,17 @@ import numpy as np
 import pytest
 
 import rescrnet
+from rescrnet.checking.check import load_dataset
 from rescrnet.datasets.synthetic import write_dataset
-from rescrnet.errors import OutputError, RescrnetWarning, UsageError
+from rescrnet.ensemble import tempered
+from rescrnet.errors import ModelError, OutputError, RescrnetWarning, UsageError
 from rescrnet.evidence.crossval import crossval
+from rescrnet.evidence.members import fitted
 from rescrnet.evidence.outcome import read_out_of_fold
 from rescrnet.evidence.progress import ExperimentProgress
 from rescrnet.model import load
 from rescrnet.reporting.crossval_page import write_page
+from rescrnet.scoring.calibration import Pixels
 from tests.support.configs import SMALLEST
 
 HOW = {"folds": 2, "seeds": 2, "progress": ExperimentProgress()}
@@ -184,3 +188,37 @@ def test_a_budget_ends_the_training(data, tmp_path):
     for result in found.table.results:
         assert result.cost["updates"] > 1
         assert result.cost["seconds"] < 30
+
+
+def test_the_folder_is_a_model_of_all_its_models(found, data):
+    model = rescrnet.load(found.out)
+    assert len(model.members) == 4
+    assert model.temperature == found.stats["calibration"]["temperature"]
+    assert len(model.card.trained.train) == 6
+    assert model.card.trained.val == []
+    image = next(iter(load_dataset(data).val)).image
+    alone = [load(found.out / f"fold-{fold}" / f"seed-{seed}").predict(image) for fold in (1, 2) for seed in (0, 1)]
+    np.testing.assert_allclose(model.predict(image), tempered(np.mean(alone, axis=0), model.temperature), atol=1e-6)
+
+
+def test_a_temperature_is_kept_only_where_it_helps_images_that_it_was_not_fitted_to():
+    def pixels(power, seed):
+        rng = np.random.default_rng(seed)
+        truth = rng.dirichlet([1, 1], 4000).T
+        drawn = (rng.random(4000) > truth[0]).astype(np.uint8)
+        return Pixels(np.log(truth**power / (truth**power).sum(0)), drawn)
+
+    folds = {"a": 1, "b": 1, "c": 2, "d": 2}
+    same = fitted({stem: pixels(3, seed) for seed, stem in enumerate(folds)}, folds)
+    assert same["temperature"] == pytest.approx(3, rel=0.1)
+    assert same["log_loss_with_temperature"] < same["log_loss"]
+    unlike = fitted({stem: pixels(4 if fold == 1 else 0.25, fold) for stem, fold in folds.items()}, folds)
+    assert unlike["temperature"] == 1
+
+
+def test_an_experiment_that_is_not_finished_is_no_model(tmp_path):
+    (tmp_path / "plan.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "fold-1/seed-0").mkdir(parents=True)
+    (tmp_path / "fold-1/seed-0/best.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="once it is finished, with --resume"):
+        rescrnet.load(tmp_path)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rescrnet import cli
+from rescrnet.ensemble import Ensemble, views_for
 from rescrnet.errors import DataError, UsageError
 from rescrnet.images.npy import RawArray
 from rescrnet.images.open import open_image
@@ -75,6 +76,12 @@ def test_two_workers_make_the_bytes_of_one_process_even_if_some_are_killed(worke
     watched = Watched(workers, after=3)
     assert predicted(source, tmp_path / "killed", watched) == expected
     assert watched.killed == 2
+
+
+def test_two_workers_make_the_bytes_of_one_process_of_an_ensemble_too(workers, source, tmp_path):
+    model = Ensemble([model_of(m=2), model_of(n=1)], views_for(model_of().card), 1.3)
+    expected = predicted(source, tmp_path / "one", Sequential(), model)
+    assert predicted(source, tmp_path / "two", workers, model) == expected
 
 
 def test_an_error_of_a_worker_is_that_of_this_process(workers, tmp_path):

@@ -11,9 +11,9 @@ import numpy as np
 
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.errors import UsageError
-from rescrnet.evidence.experiment import carry_out, facts_of, planned_images
+from rescrnet.evidence.experiment import carry_out, facts_of, planned, seeds_from
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
-from rescrnet.evidence.methods import Method, find_methods, identities
+from rescrnet.evidence.methods import Method, find_methods
 from rescrnet.evidence.outcome import described, statistics_of, write_json, write_text
 from rescrnet.evidence.plan import Plan, fix_plan
 from rescrnet.evidence.progress import ExperimentBar, ExperimentProgress
@@ -83,25 +83,22 @@ def compare(
     out, data = Path(out), Path(data)
     if seconds is not None and updates is not None:
         raise UsageError("--budget, --updates", "are both given", "give the one that all methods are to share")
-    if seeds < 1:
-        raise UsageError(f"--seeds {seeds}", "trains nothing", "expected at least 1")
+    numbers = seeds_from(config, seeds)
     chosen = find_methods(methods)
     if len(chosen) < 2:
         raise UsageError("--methods", "names one method", "expected at least two, the first is what others are held to")
     labelled = read_labelled(data, declared_in(config))
     of_image = divide(labelled.groups, folds, data)
-    plan = Plan(
-        kind="compare",
-        dataset=str(data.resolve()),
-        classes=[entry.name for entry in labelled.dataset.classes],
-        images=planned_images(labelled, of_image),
-        folds=folds,
-        seeds=[config.training.seed + seed for seed in range(seeds)],
-        methods=identities(chosen),
+    plan = planned(
+        "compare",
+        labelled,
+        of_image,
+        chosen,
+        config,
+        seeds=numbers,
+        margin=margin,
         seconds=None if updates is not None else _MINUTES * 60 if seconds is None else seconds,
         updates=updates,
-        margin=margin,
-        settings=config.model_dump(mode="json"),
     )
     with locked(out):
         plan = fix_plan(plan, out, resume=resume)

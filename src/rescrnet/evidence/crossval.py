@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
-from rescrnet.errors import UsageError
-from rescrnet.evidence.experiment import carry_out, facts_of, planned_images
+from rescrnet.evidence.experiment import carry_out, facts_of, planned, seeds_from
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
-from rescrnet.evidence.methods import find_methods, identities
+from rescrnet.evidence.members import write_members
+from rescrnet.evidence.methods import find_methods
 from rescrnet.evidence.outcome import (
     keep_probabilities,
     read_out_of_fold,
@@ -30,6 +30,7 @@ from rescrnet.evidence.results import Table, ledger_csv, to_csv
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import crossval_words
 from rescrnet.locks import locked
+from rescrnet.model import load
 from rescrnet.training.train import declared_in
 
 
@@ -76,7 +77,7 @@ def crossval(
     Args:
         data: the dataset folder; its own split plays no part.
         out: a new folder: ``plan.json``, ``fold-K/seed-S`` (run folders), ``scores.csv``, ``stats.json``,
-            ``ledger.csv``, ``out-of-fold``.
+            ``ledger.csv``, ``out-of-fold``, ``members.json`` (the folder is a model, the mean of all its models).
         config: a preset's name, or a configuration.
         folds: how many, at least 2.
         seeds: how many trainings of each fold, from the configuration's seed on.
@@ -91,28 +92,25 @@ def crossval(
     """
     config = resolve(config) if isinstance(config, str) else config
     out, data = Path(out), Path(data)
-    if seeds < 1:
-        raise UsageError(f"--seeds {seeds}", "trains nothing", "expected at least 1")
+    numbers = seeds_from(config, seeds)
     architecture = config.network.architecture
     methods = find_methods([architecture])
     labelled = read_labelled(data, declared_in(config))
     of_image = divide(labelled.groups, folds, data)
-    plan = Plan(
-        kind="crossval",
-        dataset=str(data.resolve()),
-        classes=[entry.name for entry in labelled.dataset.classes],
-        images=planned_images(labelled, of_image),
-        folds=folds,
-        seeds=[config.training.seed + seed for seed in range(seeds)],
-        methods=identities(methods),
-        seconds=None if seconds is None else seconds / (folds * seeds),
+    plan = planned(
+        "crossval",
+        labelled,
+        of_image,
+        methods,
+        config,
+        seeds=numbers,
         margin=margin,
-        settings=config.model_dump(mode="json"),
+        seconds=None if seconds is None else seconds / (folds * seeds),
     )
     with locked(out):
         plan = fix_plan(plan, out, resume=resume)
         units = units_of(plan, out, architecture)
-        numbers = {image.stem: number for number, image in enumerate(plan.images)}
+        places = {image.stem: number for number, image in enumerate(plan.images)}
         results = carry_out(
             labelled,
             plan,
@@ -120,10 +118,10 @@ def crossval(
             config,
             units,
             progress=progress or ExperimentBar(),
-            seen=partial(keep_probabilities, numbers),
+            seen=partial(keep_probabilities, places),
         )
         write_out_of_fold(out, labelled.samples, units, of_image)
-        return _concluded(out, plan, labelled, results, config)
+        return _concluded(out, plan, labelled, results, config, units)
 
 
 def units_of(plan: Plan, out: Path, method: str) -> list[Unit]:
@@ -135,11 +133,14 @@ def units_of(plan: Plan, out: Path, method: str) -> list[Unit]:
     ]
 
 
-def _concluded(out: Path, plan: Plan, labelled: Labelled, results: Sequence[Result], config: Config) -> CrossValidation:
+def _concluded(
+    out: Path, plan: Plan, labelled: Labelled, results: Sequence[Result], config: Config, units: Sequence[Unit]
+) -> CrossValidation:
     table = Table(plan.classes, labelled.groups, plan.fold_of(), results)
     stats = {
         **facts_of(plan, labelled),
         **statistics_of(table),
+        "calibration": write_members(out, load(units[0].folder), units, labelled.samples, plan.fold_of()),
     }
     stats["words"] = crossval_words(plan, stats, config)
     write_text(out / "scores.csv", to_csv({"": table}))

@@ -12,9 +12,9 @@ import numpy as np
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import UsageError
-from rescrnet.evidence.experiment import carry_out, facts_of, planned_images
+from rescrnet.evidence.experiment import carry_out, facts_of, planned, seeds_from
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
-from rescrnet.evidence.methods import find_methods, identities
+from rescrnet.evidence.methods import find_methods
 from rescrnet.evidence.outcome import described, write_json, write_text
 from rescrnet.evidence.plan import Plan, fix_plan
 from rescrnet.evidence.progress import ExperimentBar, ExperimentProgress
@@ -80,25 +80,22 @@ def curve(
     """
     config = resolve(config) if isinstance(config, str) else config
     out, data = Path(out), Path(data)
-    if seeds < 1:
-        raise UsageError(f"--seeds {seeds}", "trains nothing", "expected at least 1")
+    numbers = seeds_from(config, seeds)
     architecture = config.network.architecture
     methods = find_methods([architecture])
     labelled = read_labelled(data, declared_in(config))
     of_image = divide(labelled.groups, folds, data)
     chosen = _sizes(sizes, of_image)
-    plan = Plan(
-        kind="curve",
-        dataset=str(data.resolve()),
-        classes=[entry.name for entry in labelled.dataset.classes],
-        images=planned_images(labelled, of_image),
-        folds=folds,
-        seeds=[config.training.seed + seed for seed in range(seeds)],
-        methods=identities(methods),
+    plan = planned(
+        "curve",
+        labelled,
+        of_image,
+        methods,
+        config,
+        seeds=numbers,
+        margin=margin,
         sizes=chosen,
         seconds=None if seconds is None else seconds / (folds * seeds * len(chosen)),
-        margin=margin,
-        settings=config.model_dump(mode="json"),
     )
     with locked(out):
         plan = fix_plan(plan, out, resume=resume)

@@ -33,6 +33,18 @@ _FOREGROUND = 1 / 3  # of the patches are centred on a pixel that is not of the 
 
 def fit_dynunet(task: Task) -> Fitted:
     """Train it within the budget."""
+    return fit_on_patches(task, "dynunet", build)
+
+
+def fit_on_patches(task: Task, name: str, build: Callable[[int, int, int], nn.Module]) -> Fitted:
+    """Train a network with nnU-Net's recipe within the budget.
+
+    Args:
+        task: what to train on.
+        name: of the method, for messages.
+        build: makes the network, of channels, classes and the side of a patch in pixels. It maps (N, channels, side,
+            side) to logits of that size, and while it trains to several of them, (N, heads, classes, side, side).
+    """
     torch.manual_seed(task.seed)
     rng = np.random.default_rng(task.seed)
     side = _side(task.dataset.train)
@@ -56,7 +68,7 @@ def fit_dynunet(task: Task) -> Fitted:
         task.heard(min(1.0, done))
     spent, epoch = time.monotonic() - started, max(1, len(images) // _BATCH)
     if task.budget.seconds is not None and update < epoch:
-        raise task.budget.too_small("dynunet", spent * epoch / max(1, update), "one epoch")
+        raise task.budget.too_small(name, spent * epoch / max(1, update), "one epoch")
     network.eval()
     return Fitted(_predictor(network, side), sum(weights.numel() for weights in network.parameters()), update)
 

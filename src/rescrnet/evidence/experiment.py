@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from rescrnet.config import Config
 from rescrnet.datasets.dataset import Dataset, Sample
-from rescrnet.errors import RescrnetWarning
+from rescrnet.errors import RescrnetWarning, UsageError
 from rescrnet.evidence.budget import Budget
 from rescrnet.evidence.folds import Labelled, digest
 from rescrnet.evidence.methods import Method
-from rescrnet.evidence.plan import Plan, PlannedImage
+from rescrnet.evidence.plan import Kind, Plan, PlannedImage
 from rescrnet.evidence.progress import ExperimentProgress
 from rescrnet.evidence.units import Result, Unit, run_unit
 
@@ -24,14 +24,47 @@ Seen = Callable[[Unit, Sample, NDArray[np.float32]], None]
 TrainingSet = Callable[[Unit], Dataset]
 
 
-def planned_images(labelled: Labelled, folds: Mapping[str, int]) -> list[PlannedImage]:
-    """What a plan says of the images."""
-    return [
+def seeds_from(config: Config, number: int) -> list[int]:
+    """So many seeds, from the configuration's on. Raises :class:`UsageError` for none."""
+    if number < 1:
+        raise UsageError(f"--seeds {number}", "trains nothing", "expected at least 1")
+    return [config.training.seed + index for index in range(number)]
+
+
+def planned(
+    kind: Kind,
+    labelled: Labelled,
+    folds: Mapping[str, int],
+    methods: Mapping[str, Method],
+    config: Config,
+    **limits: Any,
+) -> Plan:
+    """The plan of an experiment.
+
+    Args:
+        kind: of it.
+        labelled: all images.
+        folds: that tests each image, by stem, from 1.
+        methods: by name.
+        config: the settings of our own networks.
+        **limits: ``seeds``, ``margin``, ``seconds``, ``updates`` and ``sizes``, as :class:`Plan` has them.
+    """
+    images = [
         PlannedImage(
             stem=sample.stem, group=labelled.groups[sample.stem], fold=folds[sample.stem], sha256=digest(sample)
         )
         for sample in labelled.samples
     ]
+    return Plan(
+        kind=kind,
+        dataset=str(labelled.dataset.folder.resolve()),
+        classes=[entry.name for entry in labelled.dataset.classes],
+        images=images,
+        folds=max(folds.values()),
+        methods={name: method.identity for name, method in methods.items()},
+        settings=config.model_dump(mode="json"),
+        **limits,
+    )
 
 
 def facts_of(plan: Plan, labelled: Labelled) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -23,6 +23,9 @@ from rescrnet.wording import one_line
 
 Predictor = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """An image, YXC float32 normalised to [0, 1] → probabilities (classes, Y, X) float32."""
+
+CRF = "+crf"
+"""The end of the name of a method with a conditional random field behind it."""
 
 
 def _unheard(share: float) -> None:
@@ -80,26 +83,35 @@ class Method:
         name: for files and tables.
         identity: changes whenever the method does.
         fit: trains it.
-        library: the package that it needs besides ours.
-        extra: the extra of ours that brings it.
+        needs: the packages that it needs besides ours, and the extra of ours that brings each.
         counts_updates: whether it can be held to a number of updates.
     """
 
     name: str
     identity: str
     fit: Fit
-    library: str = ""
-    extra: str = ""
+    needs: Mapping[str, str] = field(default_factory=dict)
     counts_updates: bool = True
 
     def check_installed(self) -> None:
-        """Raise :class:`UsageError` where its library is missing."""
-        if self.library and importlib.util.find_spec(self.library) is None:
-            raise UsageError(
-                f"method '{self.name}'",
-                f"needs {self.library}, which is not installed",
-                f"pip install 'rescrnet[{self.extra}]', or leave it out of --methods",
-            )
+        """Raise :class:`UsageError` where a library of it is missing."""
+        for library, extra in self.needs.items():
+            if importlib.util.find_spec(library) is None:
+                raise UsageError(
+                    f"method '{self.name}'",
+                    f"needs {library}, which is not installed",
+                    f"pip install 'rescrnet[{extra}]', or leave it out of --methods",
+                )
+
+    def with_crf(self) -> Method:
+        """The same method with a conditional random field behind it; it is trained by itself."""
+
+        def fit(task: Task) -> Fitted:
+            refined: Fitted = import_module("rescrnet.evidence.crf").behind(self.fit(task))
+            return refined
+
+        needs = {**self.needs, "pydensecrf": "crf"}
+        return replace(self, name=self.name + CRF, identity=f"{self.identity}, crf 1", fit=fit, needs=needs)
 
 
 def _later(module: str, function: str, **settings: Any) -> Fit:
@@ -112,10 +124,13 @@ def _later(module: str, function: str, **settings: Any) -> Fit:
     return fit
 
 
-def _network(architecture: str, library: str = "") -> Method:
-    return Method(
-        architecture, "network", _later("networks", "fit_network", architecture=architecture), library, "unet"
-    )
+def _network(architecture: str, **needs: str) -> Method:
+    return Method(architecture, "network", _later("networks", "fit_network", architecture=architecture), needs)
+
+
+def _of_torchvision(name: str) -> Method:
+    fit = _later("torchvision_networks", "fit_torchvision", name=name)
+    return Method(name, f"{name} 1", fit, {"torchvision": "deeplab", "monai": "deeplab"})
 
 
 METHODS: dict[str, Method] = {
@@ -124,10 +139,12 @@ METHODS: dict[str, Method] = {
         _network("res-cr-net"),
         _network("dense"),
         _network("very-dense"),
-        _network("res-unet", "monai"),
-        _network("unet", "monai"),
-        Method("dynunet", "dynunet 1", _later("dynunet", "fit_dynunet"), "monai", "compare"),
-        Method("forest", "forest 1", _later("forest", "fit_forest"), "sklearn", "compare", counts_updates=False),
+        _network("res-unet", monai="unet"),
+        _network("unet", monai="unet"),
+        Method("dynunet", "dynunet 1", _later("dynunet", "fit_dynunet"), {"monai": "compare"}),
+        _of_torchvision("fcn"),
+        _of_torchvision("deeplab"),
+        Method("forest", "forest 1", _later("forest", "fit_forest"), {"sklearn": "compare"}, counts_updates=False),
         Method("prior", "prior 1", _later("methods", "fit_prior"), counts_updates=False),
     )
 }
@@ -143,17 +160,18 @@ def fit_prior(task: Task) -> Fitted:
 
 
 def find_methods(names: Sequence[str]) -> dict[str, Method]:
-    """The methods of these names; ``my_file.py:function`` is a user's own.
+    """The methods of these names; ``my_file.py:function`` is a user's own, and any may end with ``+crf``.
 
     Raises :class:`UsageError` for an unknown or repeated name, or a library that is missing.
     """
     found: dict[str, Method] = {}
     for name in names:
-        method = _of_user(name) if ":" in name else METHODS.get(name)
+        plain = name.removesuffix(CRF)
+        method = _of_user(plain) if ":" in plain else METHODS.get(plain)
         if method is None:
-            raise UsageError(
-                f"--methods {name}", "is unknown", f"expected {', '.join(METHODS)}, or my_file.py:function"
-            )
+            expected = f"expected {', '.join(METHODS)}, or my_file.py:function; each may end with {CRF}"
+            raise UsageError(f"--methods {name}", "is unknown", expected)
+        method = method if plain == name else method.with_crf()
         if method.name in found:
             raise UsageError(f"--methods {name}", "is given twice", "give each method once, each under its own name")
         method.check_installed()
@@ -215,7 +233,7 @@ def predict(method: Method, fitted: Fitted, image: NDArray[np.float32], classes:
     except RescrnetError:
         raise
     except (ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
-        if method.name in METHODS:
+        if method.name.removesuffix(CRF) in METHODS:
             raise
         raise UsageError(
             f"method '{method.name}'",
@@ -226,8 +244,3 @@ def predict(method: Method, fitted: Fitted, image: NDArray[np.float32], classes:
         found = f"predicted {probabilities.shape}" if probabilities.shape != expected else "predicted NaN"
         raise UsageError(f"method '{method.name}'", found, f"expected probabilities {expected}, (classes, Y, X)")
     return probabilities
-
-
-def identities(methods: Mapping[str, Method]) -> dict[str, str]:
-    """What the plan says of the methods."""
-    return {name: method.identity for name, method in methods.items()}

@@ -8,7 +8,8 @@ from rescrnet.config import Comparator, Config, ResCRNetConfig, UNetConfig, reso
 from rescrnet.errors import UsageError
 from rescrnet.evidence.budget import Budget
 from rescrnet.evidence.methods import Fitted, Task
-from rescrnet.model import BEST, LAST, SegmentationModel, load
+from rescrnet.model import LAST, SegmentationModel, load
+from rescrnet.model_folder import BEST
 from rescrnet.training.budget import BudgetTooSmallError
 from rescrnet.training.folder import Row, RunFolder
 from rescrnet.training.progress import ProgressReporter

@@ -79,6 +79,12 @@ def write_out_of_fold(out: Path, samples: Sequence[Sample], units: Sequence[Unit
     write_text(folder / INDEX, json.dumps(index, indent=1) + "\n")
 
 
+def out_of_fold_of(out: Path, number: int) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Probabilities (classes, Y, X) float32 and mask (Y, X) uint8 of one image, by its number in the plan."""
+    file = out / OUT_OF_FOLD / f"{number}.npz"
+    return _load(file, "probabilities").astype(np.float32), _load(file, "mask").astype(np.uint8)
+
+
 def read_out_of_fold(out: Path) -> dict[str, tuple[NDArray[np.float32], NDArray[np.uint8]]]:
     """Probabilities (classes, Y, X) float32 and masks (Y, X) uint8 of every image, predicted by models that did not
     train on it: what a temperature is fitted on.

@@ -39,14 +39,16 @@ def crossval_words(plan: Plan, stats: Mapping[str, Any], config: Config) -> dict
 def crossval_methods(plan: Plan, config: Config, name: str) -> str:
     """The paragraph of the methods."""
     training, data = config.training, config.data
-    time = f"for {in_words(plan.seconds)}" if plan.seconds else f"for {training.epochs} epochs"
+    # In a time the program divides the steps into epochs itself.
+    epochs = f"for {training.epochs} epochs, with {training.steps_per_epoch} steps an epoch"
+    time = f"for {in_words(plan.seconds)} each" if plan.seconds else epochs
     crops = f"patches of {data.patch_size} pixels" if data.patch_size else "whole images"
     per_step = "all training images" if training.batch_size is None else str(training.batch_size)
     return (
         f"The images were divided into {plan.folds} folds; images of one animal, stack or larger image, copies, and "
         f"views of one place stayed in one fold. For each fold, {count(len(plan.seeds), 'model')} ({name}, rescrnet "
         f"{plan.rescrnet}, preset {config.preset}, {_seeds(plan)}) were trained on all other folds {time}, with "
-        f"{training.steps_per_epoch} steps an epoch, {per_step} {crops} a step, Adam at a learning rate of "
+        f"{per_step} {crops} a step, Adam at a learning rate of "
         f"{training.learning_rate:g} and the loss {training.loss}. No epoch was chosen: the last weights predicted the "
         "fold, so that no test image had a part in training. Scores were computed for each image, averaged over the "
         "models, then over the images; a class that the reference of an image does not hold has no score there. "
@@ -124,6 +126,8 @@ def curve_words(plan: Plan, stats: Mapping[str, Any]) -> dict[str, str]:
         "no": f"hardly, by {by}, which is less than {plan.margin:g}",
         "cannot tell": f"cannot tell; the best guess is {by}" if gain["low"] == gain["low"] else "cannot tell",
     }[gain["answer"]]
+    epochs = plan.settings.get("training", {}).get("epochs")
+    time = in_words(plan.seconds) if plan.seconds else f"{epochs} epochs"
     steps = ", ".join(f"{with_interval(one)} with {size}" for size, one in stats["sizes"].items())
     return {
         "question": f"Would {gain['number']} more images help?",
@@ -135,8 +139,8 @@ def curve_words(plan: Plan, stats: Mapping[str, Any]) -> dict[str, str]:
         "methods": (
             f"Models were trained on {', '.join(map(str, plan.sizes))} images, drawn at random from all but one of "
             f"{plan.folds} folds, each number of images containing the smaller ones, with "
-            f"{count(len(plan.seeds), 'seed')}, and tested on the fold left out. What more images would add was "
-            "extrapolated by a line over the logarithm of the number of images, fitted for each tested image to the "
-            "last three numbers; its interval of 95 % is from a studentised bootstrap over folds."
+            f"{count(len(plan.seeds), 'seed')}, each for {time}, and tested on the fold left out. What more images "
+            "would add was extrapolated by a line over the logarithm of the number of images, fitted for each tested "
+            "image to the last three numbers; its interval of 95 % is from a studentised bootstrap over folds."
         ),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from rescrnet.errors import ModelError
 from rescrnet.model import ModelCard, SegmentationModel
+from rescrnet.nn.build import Members
 from rescrnet.nn.network import ResCRNet
 
 NORMALISATION = (
@@ -66,6 +67,12 @@ def exportable(model: SegmentationModel) -> ResCRNet:
     """The network, or a :class:`ModelError` where other programs could not do what the model does."""
     card: ModelCard = model.card
     network = model.network
+    if isinstance(network, Members):
+        raise ModelError(
+            "model",
+            "is the mean of several predictions, and a file for other programs holds one",
+            "export a single model",
+        )
     if not isinstance(network, ResCRNet):
         raise ModelError(
             f"network '{card.network.architecture}'",

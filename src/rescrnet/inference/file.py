@@ -25,7 +25,7 @@ from rescrnet.inference.budget import format_bytes, give_back
 from rescrnet.inference.inputs import Input
 from rescrnet.inference.journal import Journal
 from rescrnet.inference.options import ReadOptions, Result, WriteOptions
-from rescrnet.inference.plane import check_seen, image_fingerprint, predict_plane, sample, tiling_for
+from rescrnet.inference.plane import check_seen, fits_whole, image_fingerprint, predict_plane, sample
 from rescrnet.inference.region import grid
 from rescrnet.inference.resources import Resources
 from rescrnet.inference.uncertainty import predictive_entropy
@@ -197,7 +197,7 @@ class FilePrediction:
         if seen := self._seen(stack):
             check_seen(self.model, stack.size, seen, self.resources, str(self.image))
         else:
-            tiling_for(self.model, stack.size, self.resources, str(self.image))
+            fits_whole(self.model, stack.size, self.resources, str(self.image))
 
     def _seen(self, stack: Stack) -> tuple[int, int] | None:
         """The size in which the network sees the image, where that is not its own."""
@@ -251,9 +251,9 @@ class FilePrediction:
         shape = (source.shape[0], source.shape[1])
         beside = replace(self.resources, program=self.resources.program + source.segment_bytes)
         try:
-            return tiling_for(self.model, shape, beside, source.name) is None
+            return fits_whole(self.model, shape, beside, source.name)
         except UsageError:
-            return tiling_for(self.model, shape, self.resources, source.name) is None
+            return fits_whole(self.model, shape, self.resources, source.name)
 
     def _check_piece(self, source: Source) -> None:
         """Refuse an image that takes more memory to decode than is allowed."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rescrnet.config import ResCRNetConfig, Variant
+from rescrnet.ensemble import Ensemble
 from rescrnet.errors import UsageError
 from rescrnet.inference.budget import PROGRAM, format_bytes
 from rescrnet.inference.stream import Tiling
@@ -17,7 +18,7 @@ from rescrnet.ops.native import has_kernels
 from rescrnet.ops.pixels import VECTOR
 
 _FLOAT = 4  # bytes
-_BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every page and sector
+BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every page and sector
 _STRIP, _SEGMENT = 128, 4096
 _TILE_HEIGHT = 8192  # tiles this high waste little above and below, and are done again in a minute after a kill
 # Measured peaks as multiples of what the formulas below count, without and with compiled kernels, and some to spare.
@@ -148,11 +149,13 @@ def choose_tiling(network: ResCRNet, shape: tuple[int, int], memory: int, progra
         raise UsageError(f"--memory {format_bytes(memory)}", "is too little for this model", f"give at least {needed}")
     width, rows = min(tiles, key=lambda tile: cost.waste(tile[0], tile[1], shape[1]))
     strip, segment = max(scans, key=lambda scan: scan[1])
-    return Tiling(tile=(_even(shape[0], _TILE_HEIGHT), width), rows=rows, strip=strip, segment=segment, block=_BLOCK)
+    return Tiling(tile=(_even(shape[0], _TILE_HEIGHT), width), rows=rows, strip=strip, segment=segment, block=BLOCK)
 
 
 def whole_bytes(model: SegmentationModel, shape: tuple[int, int]) -> int:
     """Memory for an image of ``shape`` (Y, X) at once, by any network, bytes."""
+    if isinstance(model, Ensemble):
+        return sum_bytes(model, shape) + max(whole_bytes(member, shape) for member in model.members)
     height, width = model.card.resize or shape
     around = 0  # what a model that resizes holds at the size of the image: the image, scaled, and the result
     if model.card.resize is not None:
@@ -162,9 +165,14 @@ def whole_bytes(model: SegmentationModel, shape: tuple[int, int]) -> int:
     return around + height * width * _FLOAT * _UNET
 
 
+def sum_bytes(model: SegmentationModel, shape: tuple[int, int]) -> int:
+    """Memory of an ensemble beside that of a part: the sum, what a part adds to it, and a turned image; bytes."""
+    return _FLOAT * shape[0] * shape[1] * (3 * len(model.classes) + model.card.in_channels)
+
+
 def _tiles(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """Widths of tiles and rows at a time to choose from."""
-    for width in range(_BLOCK, min(4096, shape[1] + _BLOCK) + 1, _BLOCK):
+    for width in range(BLOCK, min(4096, shape[1] + BLOCK) + 1, BLOCK):
         for rows in (8, 16, 24, 32, 48, 64, 80, 96, 112, 136):  # the compiled kernels work on 136 at a time
             yield min(_even(shape[1], width), shape[1]), rows
 
@@ -178,4 +186,4 @@ def _scans(shape: tuple[int, int]) -> Iterator[tuple[int, int]]:
 def _even(size: int, largest: int) -> int:
     """The side of parts of ``size``, none larger than ``largest``, that are about equal and end between blocks."""
     parts = -(-size // largest)
-    return min(largest, -(-size // parts // _BLOCK) * _BLOCK) if parts > 1 else size
+    return min(largest, -(-size // parts // BLOCK) * BLOCK) if parts > 1 else size

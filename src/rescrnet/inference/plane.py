@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rescrnet.ensemble import Ensemble
 from rescrnet.errors import OutputError, UsageError
 from rescrnet.inference.budget import format_bytes
 from rescrnet.inference.journal import MANIFEST, Journal
+from rescrnet.inference.parts import PartByPart
 from rescrnet.inference.plan import choose_tiling, whole_bytes
 from rescrnet.inference.region import Region, grid
 from rescrnet.inference.resources import Resources
@@ -68,6 +70,9 @@ def predict_plane(
     resources = resources or Resources()
     model.network.eval()
     shape = (image.shape[0], image.shape[1])
+    if isinstance(model, Ensemble) and seen is None and not fits_whole(model, shape, resources, name):
+        _predict_part_by_part(model, image, classes, probabilities, name, resources, advance)
+        return
 
     @cache
     def identity() -> dict[str, Any]:  # takes a look at the image, and only streamed ones need it
@@ -75,7 +80,8 @@ def predict_plane(
 
     if seen is not None:
         check_seen(model, shape, seen, resources, name)
-    tiling = None if seen else _started_tiling(resources, identity) or tiling_for(model, shape, resources, name)
+    whole = seen is not None or isinstance(model, Ensemble)
+    tiling = None if whole else _started_tiling(resources, identity) or tiling_for(model, shape, resources, name)
     if tiling is None:
         _predict_whole(model, image, classes, probabilities, name, seen)
         advance(shape[0] * shape[1])
@@ -89,6 +95,32 @@ def predict_plane(
         if not all(getattr(writer, "persistent", False) for writer in (classes, probabilities) if writer is not None):
             journal.child(stream.phases[-1]).clear()
         _run(stream, resources, advance)
+
+
+def _predict_part_by_part(
+    model: Ensemble,
+    image: PlaneReader,
+    classes: PlaneWriter,
+    probabilities: PlaneWriter | None,
+    name: str,
+    resources: Resources,
+    advance: Callable[[float], object],
+) -> None:
+    with _scratch_folder(resources.scratch) as folder:
+        temporary = resources.scratch is None
+        journal = Journal.open(folder, None if temporary else _identity(model, image, name, probabilities is not None))
+        PartByPart(model, image, classes, probabilities, name, journal, resources).run(predict_plane, advance)
+
+
+def fits_whole(model: SegmentationModel, shape: tuple[int, int], resources: Resources, name: str) -> bool:
+    """Whether an image of ``shape`` (Y, X) is predicted whole; of an ensemble, all parts of it.
+
+    Raises as :func:`predict_plane` does, where the memory is too little.
+    """
+    if not isinstance(model, Ensemble):
+        return tiling_for(model, shape, resources, name) is None
+    fit = [fits_whole(member, shape, resources, name) for member in model.members]
+    return all(fit) and whole_bytes(model, shape) <= resources.memory - resources.program
 
 
 def tiling_for(model: SegmentationModel, shape: tuple[int, int], resources: Resources, name: str) -> Tiling | None:
@@ -115,7 +147,7 @@ def check_seen(
     model: SegmentationModel, shape: tuple[int, int], seen: tuple[int, int], resources: Resources, name: str
 ) -> None:
     """Raise :class:`UsageError` where an image that the network sees in another size would have to be streamed."""
-    if any(tiling_for(model, extent, resources, name) for extent in (shape, seen)):
+    if not all(fits_whole(model, extent, resources, name) for extent in (shape, seen)):
         raise UsageError(
             name,
             f"to see it as {size(seen)} pixels all of it must be in memory, and {format_bytes(resources.memory)} are "
@@ -193,6 +225,10 @@ def explain_full_disk(folder: Path) -> Iterator[None]:
 def model_fingerprint(model: SegmentationModel) -> str:
     """What tells a model from every other: a hash of its card and its weights."""
     hashed = hashlib.sha256(model.card.model_dump_json().encode())
+    if isinstance(model, Ensemble):
+        settings = (*(model_fingerprint(member) for member in model.members), model.views, model.temperature)
+        hashed.update(repr(settings).encode())
+        return hashed.hexdigest()
     for weight in model.network.state_dict().values():
         hashed.update(weight.cpu().numpy().tobytes())
     return hashed.hexdigest()

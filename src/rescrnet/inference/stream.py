@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -185,16 +185,7 @@ class Stream:
 
     def prepare(self) -> None:
         """Make the arrays and the journals of the phases. Raises :class:`OutputError` where the disk has no room."""
-        missing = [array for array in self.arrays().values() if not array.exists()]
-        needed, free = sum(array.size for array in missing), shutil.disk_usage(self.folder).free
-        if needed > free:
-            raise OutputError(
-                self.folder,
-                f"{format_bytes(needed)} of scratch space are needed for {self.name} and {format_bytes(free)} are free",
-                "make room there or choose another disk with --scratch",
-            )
-        for array in missing:
-            array.create()
+        make_arrays(self.arrays().values(), self.folder, self.name)
         for phase in self.phases:
             Journal(self.folder).child(phase)
 
@@ -299,6 +290,20 @@ class Stream:
             return
         for writer in (self.classes, self.probabilities):
             getattr(writer, "sync", lambda: None)()
+
+
+def make_arrays(arrays: Iterable[BlockedArray], folder: Path, name: str) -> None:
+    """Make those arrays that are not there. Raises :class:`OutputError` where the disk has no room for them."""
+    missing = [array for array in arrays if not array.exists()]
+    needed, free = sum(array.size for array in missing), shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            folder,
+            f"{format_bytes(needed)} of scratch space are needed for {name} and {format_bytes(free)} are free",
+            "make room there or choose another disk with --scratch",
+        )
+    for array in missing:
+        array.create()
 
 
 def _input_of(block: int) -> str:

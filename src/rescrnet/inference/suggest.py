@@ -17,7 +17,7 @@ from rescrnet.display import to_display
 from rescrnet.errors import DataError, UsageError
 from rescrnet.inference.inputs import Input
 from rescrnet.inference.options import ReadOptions
-from rescrnet.inference.plane import tiling_for
+from rescrnet.inference.plane import fits_whole
 from rescrnet.inference.rank import REGION, choose_at_random, rank_diverse, region_means
 from rescrnet.inference.region import Region
 from rescrnet.inference.resources import Resources
@@ -145,7 +145,7 @@ def _predict(model: SegmentationModel, image: Input) -> tuple[NDArray[np.uint8],
     if len(stack) > 1:
         raise DataError(image, f"has {len(stack)} planes", "suggest takes single images; save the planes by themselves")
     height, width = stack.size
-    if tiling_for(model, (height, width), Resources(), str(image)):
+    if not fits_whole(model, (height, width), Resources(), str(image)):
         raise UsageError(image, "does not fit the memory", "cut it into smaller images")
     whole = read_unit(model, stack[0].source, Region(0, height, 0, width), str(image))
     return to_display(whole), model.predict_normalised(whole)

@@ -2,19 +2,26 @@
 
 from typing import Literal
 
+from torch import nn
+
 from rescrnet.config import NetworkConfig, UNetConfig
 from rescrnet.nn.initialization import share_kernels
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.unet import UNet
 from rescrnet.ops.native import choice
 
-Network = ResCRNet | UNet
+
+class Members(nn.ModuleList):
+    """The networks of several models that predict as one; as a network it cannot be called."""
+
+
+Network = ResCRNet | UNet | Members
 Initialization = Literal["independent", "shared"]
 
 
 def build_network(
     in_channels: int, classes: int, config: NetworkConfig, initialization: Initialization = "independent"
-) -> Network:
+) -> ResCRNet | UNet:
     """A network with freshly drawn weights.
 
     Args:

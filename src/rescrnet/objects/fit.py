@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,17 +66,24 @@ def objects_in(
     return objects_of(mask, index, boundary, plain)
 
 
-def fit_settings(model: SegmentationModel, samples: Iterable[Sample]) -> dict[str, ObjectSettings]:
+def fit_settings(
+    model: SegmentationModel,
+    samples: Iterable[Sample],
+    predicted_of: Callable[[Sample], NDArray[np.float32]] | None = None,
+) -> dict[str, ObjectSettings]:
     """The settings of each class that has objects, those that score best on some of ``samples``.
 
     One setting after the other is tried; the score is the mean average precision over IoU 0.5 to 0.9. Of settings that
     score about alike the plainer is kept. Images that are too large to be predicted whole are left out.
+
+    ``predicted_of`` gives the probabilities of a sample, (classes, Y, X), where the model is not to predict it.
     """
+    predicted_of = predicted_of or (lambda sample: model.predict_normalised(sample.image))
     start = model.card.model_copy(update={"objects": {}}).object_settings
     settings = dict(start)
     if not settings:
         return {}
-    predicted = [(sample, model.predict_normalised(sample.image)) for sample in _some(model, samples)]
+    predicted = [(sample, predicted_of(sample)) for sample in _some(model, samples)]
     for name, first in start.items():
         index = model.classes.index(name)
         boundary = None if first.boundary is None else model.classes.index(first.boundary)

@@ -10,6 +10,8 @@ from rescrnet.reporting.crossval_page import MEASURES
 from rescrnet.reporting.evidence_figures import Line, dots
 from rescrnet.reporting.render import write_experiment
 
+_BUSY = 0.75  # of a processor: a training on a quiet machine keeps at least one busy
+
 
 def write_page(found: Comparison) -> Path:
     """Write ``report.html`` beside the results, one file that needs no other; a former one is replaced.
@@ -22,6 +24,7 @@ def write_page(found: Comparison) -> Path:
         found,
         measures=MEASURES,
         fewest=FEWEST_TO_DECIDE,
+        busy=_busy(found) if found.plan.seconds else None,
         scores=dots(
             [Line.of(name, one["scores"]["mean_iou"]) for name, one in stats["methods"].items()],
             "mean intersection over union",
@@ -32,6 +35,14 @@ def write_page(found: Comparison) -> Path:
             zero=True,
         ),
     )
+
+
+def _busy(found: Comparison) -> float | None:
+    """The share of one processor that all trainings together got, where that is too little; otherwise none."""
+    costs = [one["cost"] for one in found.stats["methods"].values() if one["cost"]["seconds"] > 1]
+    seconds = sum(cost["seconds"] for cost in costs)
+    share = sum(cost["cpu_seconds"] for cost in costs) / seconds if seconds else 1.0
+    return share if share < _BUSY else None
 
 
 def _difference(name: str, found: dict[str, object]) -> Line:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from rescrnet.atomic import write_atomically
 from rescrnet.datasets.dataset import Sample
+from rescrnet.ensemble import Ensemble, load
 from rescrnet.errors import DataError
 from rescrnet.locks import locked
-from rescrnet.model import load
+from rescrnet.model import SegmentationModel
 from rescrnet.reporting.figures import LARGEST, PLOTS, UNLABELLED_COLOUR, Picture, curves, pictures
 from rescrnet.reporting.objects import Compared, object_sections
 from rescrnet.reporting.render import render
@@ -24,6 +25,7 @@ from rescrnet.reporting.summary import AGREEMENT, METRICS, SPLITS, accuracy, in_
 from rescrnet.scoring.counts import Counts, ratio
 from rescrnet.scoring.evaluate import Evaluation, Subset, compare_objects, evaluate
 from rescrnet.training.folder import RunDataset, RunFolder, RunRecord
+from rescrnet.training.seeds import has_seeds, read_seeds
 from rescrnet.validation import Folder
 from rescrnet.wording import as_text
 
@@ -66,19 +68,21 @@ def report(run: str | Path, data: str | Path | None = None, split: Subset = "val
         The path of the page.
 
     Raises:
-        ModelError: ``run`` is no run folder or holds no model.
+        ModelError: ``run`` is no run folder, nor one of ``train --seeds``, or holds no model.
         DataError: the dataset is gone, not valid, or does not fit the model.
         OutputError: the page cannot be written; a former one stays as it is.
     """
-    folder = RunFolder(Path(run))
+    path = Path(run)
+    # Of several runs the first says what they were trained with.
+    folder = RunFolder(path / f"seed-{read_seeds(path).seeds[0]}" if has_seeds(path) else path)
     folder.read_record()  # that there is one
-    with locked(folder.path):
-        return _write_page(folder, data, split)
+    with locked(path):
+        return _write_page(path, folder, data, split)
 
 
-def _write_page(folder: RunFolder, data: str | Path | None, split: Subset) -> Path:
+def _write_page(out: Path, folder: RunFolder, data: str | Path | None, split: Subset) -> Path:
     record = folder.read_record()
-    model = load(folder.path)
+    model = load(out)
     data = _recorded_dataset(record.dataset, folder.path, split) if data is None else Path(data)
     predicted: list[Predicted] = []
     objects: dict[str, list[Compared]] = {name: [] for name in model.card.object_settings}
@@ -91,16 +95,24 @@ def _write_page(folder: RunFolder, data: str | Path | None, split: Subset) -> Pa
     evaluation = evaluate(model, data, split=split, seen=keep)
     html = render(
         "report.html.jinja",
-        **_about(folder, record, data, model.card.trained.epoch if model.card.trained else 0),
+        **_about(folder, record, data, _epoch(model)),
+        folder=out.resolve(),
+        ensemble=model.described if isinstance(model, Ensemble) else "",
         **_scores(evaluation),
         summary=in_words(record, evaluation),
         images=_image_rows(predicted, evaluation, model.colours),
         colours=[*model.colours, UNLABELLED_COLOUR],
         objects=object_sections(objects, evaluation.object_counts),
     )
-    path = folder.path / "report.html"
+    path = out / "report.html"
     write_atomically(path, lambda partial: partial.write_text(as_text(html), encoding="utf-8"))
     return path
+
+
+def _epoch(model: SegmentationModel) -> int:
+    """The epoch of the weights, of the first member where there are several."""
+    first = model.members[0] if isinstance(model, Ensemble) else model
+    return first.card.trained.epoch if first.card.trained else 0
 
 
 def _recorded_dataset(dataset: RunDataset, run: Path, split: Subset) -> Path:
@@ -118,7 +130,6 @@ def _about(folder: RunFolder, record: RunRecord, data: Path, epoch: int) -> dict
     history = folder.read_history()
     environment = record.environment.model_dump(mode="json")
     return {
-        "folder": folder.path.resolve(),
         "record": record,
         "scored": data.resolve(),
         "dataset": Path(record.dataset.folder),

@@ -24,7 +24,8 @@ from rescrnet.classes import ClassEntry
 from rescrnet.config import Config, resolve
 from rescrnet.errors import ModelError, OutputError, UsageError
 from rescrnet.locks import WITHIN
-from rescrnet.model import BEST, LAST
+from rescrnet.model import LAST
+from rescrnet.model_folder import BEST
 from rescrnet.records import Record
 from rescrnet.tensors import read_tensors, write_tensors
 from rescrnet.training.hardware import Hardware

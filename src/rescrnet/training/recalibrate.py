@@ -29,7 +29,7 @@ def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
         norm.momentum = None  # a plain mean over all batches
         norm.train()
     for batch in batches:
-        network.features(batch)
+        network.features(batch)  # type: ignore[operator]  # several networks are not trained as one
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

@@ -8,12 +8,18 @@ from torch import Tensor
 from rescrnet.config import Config
 from rescrnet.errors import UsageError
 from rescrnet.model import SegmentationModel
+from rescrnet.nn.build import Members
 from rescrnet.tensors import digest
 from rescrnet.wording import channels
 
 
 def with_network_of(start: SegmentationModel, config: Config) -> Config:
-    """``config`` with the network of the model to start from, whose scale it keeps."""
+    """``config`` with the network of the model to start from, whose scale it keeps.
+
+    Raises :class:`UsageError` where that is several.
+    """
+    if isinstance(start.network, Members):
+        raise UsageError("start", "is several models", "start from a single one")
     data = config.data.model_copy(update={"fit_scale": False})
     return config.model_copy(update={"network": start.card.network, "data": data})
 

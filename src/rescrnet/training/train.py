@@ -25,7 +25,8 @@ from rescrnet.errors import DataError, RescrnetError, UsageError
 from rescrnet.intensity import IntensityScaling
 from rescrnet.intensity_profile import IntensityProfile
 from rescrnet.locks import locked
-from rescrnet.model import BEST, ModelCard, SegmentationModel, TrainedOn, load, pick_device
+from rescrnet.model import ModelCard, SegmentationModel, TrainedOn, load, pick_device
+from rescrnet.model_folder import BEST
 from rescrnet.nn.build import Initialization
 from rescrnet.objects.fit import fit_settings
 from rescrnet.training.batches import TrainingTensors
@@ -166,7 +167,15 @@ def _continued_job(
         config = config.model_copy(update={"training": training})
     validation = record.dataset.validation
     dataset = _dataset(data, None if validation is None else str(validation), config)
-    now = _described(dataset, validation)
+    check_same_dataset(dataset, folder)
+    record = record.model_copy(update={"status": "running", "hardware": hardware})
+    return _Job(dataset, config, folder, record, max_minutes, progress, begun)
+
+
+def check_same_dataset(dataset: Dataset, folder: RunFolder) -> None:
+    """Raise :class:`DataError` where ``dataset`` is not what a run was trained with."""
+    record = folder.read_record()
+    now = _described(dataset, record.dataset.validation)
     for key in ("train", "val", "channels", "classes"):
         if getattr(now, key) != getattr(record.dataset, key):
             raise DataError(
@@ -174,8 +183,6 @@ def _continued_job(
                 f"its {key} are not those that {folder.path} was trained with",
                 "expected the same dataset",
             )
-    record = record.model_copy(update={"status": "running", "hardware": hardware})
-    return _Job(dataset, config, folder, record, max_minutes, progress, begun)
 
 
 def _dataset(data: str | Path | Dataset, val: str | None, config: Config) -> Dataset:

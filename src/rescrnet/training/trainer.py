@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from rescrnet.config import Config
 from rescrnet.errors import ModelError, RescrnetError
-from rescrnet.model import BEST, LAST, SegmentationModel
+from rescrnet.model import LAST, SegmentationModel
+from rescrnet.model_folder import BEST
 from rescrnet.nn.losses import LOSSES
 from rescrnet.nn.statistics import predict_logits
 from rescrnet.scoring.counts import Counts
