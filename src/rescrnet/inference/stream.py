@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -127,6 +127,7 @@ class Stream:
         name: what to call the image in messages.
         folder: of the journal, and of arrays as large as the image; several processes may share it.
         tiling: how to divide the image.
+        tell: called with a task that is being done in this process, and how many more of its pixels are.
     """
 
     model: SegmentationModel
@@ -136,6 +137,7 @@ class Stream:
     name: str
     folder: Path
     tiling: Tiling
+    tell: Callable[[Task, int], object] = lambda task, pixels: None
     _scans: dict[str, _Scan] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -183,8 +185,8 @@ class Stream:
         settings = (self.network.classes, self.shape, np.float32, self.tiling.block)
         return {name: BlockedArray(self.folder / f"{name}.blocks", *settings) for name in names}
 
-    def prepare(self) -> None:
-        """Make the arrays and the journals of the phases. Raises :class:`OutputError` where the disk has no room."""
+    def check_room(self) -> None:
+        """Raise :class:`OutputError` where the disk has no room for the arrays."""
         missing = [array for array in self.arrays().values() if not array.exists()]
         needed, free = sum(array.size for array in missing), shutil.disk_usage(self.folder).free
         if needed > free:
@@ -193,8 +195,12 @@ class Stream:
                 f"{format_bytes(needed)} of scratch space are needed for {self.name} and {format_bytes(free)} are free",
                 "make room there or choose another disk with --scratch",
             )
-        for array in missing:
-            array.create()
+
+    def prepare(self) -> None:
+        """Make the arrays and the journals of the phases."""
+        for array in self.arrays().values():
+            if not array.exists():
+                array.create()
         for phase in self.phases:
             Journal(self.folder).child(phase)
 
@@ -231,6 +237,7 @@ class Stream:
         for region, features in roll_features(self.network, self._read, tile, self.shape, self.tiling.rows):
             projected = self.network.project(features)[:, :, : region.height, : region.width]
             self._write("x0" if self._scans else None, projected, region)
+            self.tell(task, region.height * region.width)
         self._sync("x0" if self._scans else None)
         return np.zeros(0)
 
