@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from rescrnet.reporting.render import render  # noqa: F401 - imported before the children are made
-from tests.attack.commands import called, command, forked
+from tests.attack.commands import command, forked
 from tests.support.configs import SMALLEST
 from tests.support.folders import labelled, noise, save, stripes
 
@@ -125,25 +125,6 @@ def test_a_reader_that_has_enough_is_no_error(named):
     said = subprocess.run(["sh", "-c", script], capture_output=True, check=False).stderr.decode()
     assert "Traceback" not in said
     assert "Exception ignored" not in said
-
-
-def test_a_current_folder_that_is_gone_is_one_line(tmp_path):
-    script = f"mkdir '{tmp_path}/gone'; cd '{tmp_path}/gone'; rmdir ../gone; exec '{sys.executable}' -m rescrnet info x"
-    done = subprocess.run(["sh", "-c", script], capture_output=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.decode().splitlines() == [
-        "rescrnet: the current folder: is no longer there; change to another one first"
-    ]
-
-
-@pytest.mark.parametrize("address", ["nonsense", "tls://127.0.0.1:1", "inproc://x"])
-def test_an_address_where_no_scheduler_is_is_one_line(named, tmp_path, address):
-    pytest.importorskip("distributed")
-    data, run, _ = named
-    outcome = called("predict", run, data / "images", "--out", tmp_path / "o", "--dask", address)
-    assert (outcome.code, outcome.fault) == (2, "")
-    assert "no scheduler answers there" in outcome.text
-    assert outcome.text.count("\n") == 1
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tests.attack import tally
 from tests.attack.disks import disks
+from tests.attack.fifteen import FIFTEEN, Place
 from tests.attack.inputs import inputs
 from tests.attack.kills import kills
 from tests.attack.limits import addresses, memory, workers
@@ -27,18 +28,28 @@ def _inputs(number: int, material: Material, folder: Path, count: int) -> Tally:
     return inputs(material, count, number)
 
 
+def _fifteen(material: Material, folder: Path, count: int) -> Tally:
+    """The faults that were found first."""
+    tally, place = Tally("fifteen"), Place(folder, patient=True)
+    for name in list(FIFTEEN)[:count]:
+        found = list(FIFTEEN[name](place))
+        tally.add(name, "is back" if found else "", "\n".join(found))
+    return tally
+
+
 PARTS = {
+    "memory": (memory, 50),  # the longest first: two are done at a time
     **{f"inputs-{number}": (partial(_inputs, number), 1000) for number in range(10)},
     "kills": (kills, 100),
     "disks": (disks, 160),
     "writers": (writers, 36),
     "names": (names, 20),
-    "memory": (memory, 50),
     "workers": (workers, 4),
     "addresses": (addresses, 20),
+    "fifteen": (_fifteen, 15),
 }
 """What attacks material in a folder of its own so many times, and how often it does in the whole campaign."""
-_AFTER = ("memory", "workers", "addresses")  # measured while nothing else runs
+_AFTER = ("fifteen", "workers", "addresses")  # timed, while nothing else runs
 
 
 def run(part: str, share: float, minutes: float) -> Tally:

@@ -73,7 +73,7 @@ def _in_child(run: Callable[[], object], output: int) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        allowed = _own("VmSize") + MOST
+        allowed = _field("VmSize") + MOST
         resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
         sys.stdout, sys.stderr = (open(n, "w", encoding="utf-8", closefd=False) for n in (1, 2))  # noqa: SIM115
         try:
@@ -90,9 +90,9 @@ def _in_child(run: Callable[[], object], output: int) -> None:
         os._exit(code)
 
 
-def _own(field: str) -> int:
-    """A figure about this process from the system, bytes."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
+def _field(field: str, process: int | str = "self") -> int:
+    """A figure about a process from the system, bytes."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii")
     return int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) * 1024
 
 
@@ -164,6 +164,7 @@ def _finished(call: Sequence[str], within: float, environment: dict[str, str] | 
             said, _ = process.communicate(timeout=within)
             code: int | None = process.returncode
         except subprocess.TimeoutExpired:
+            peak.write_text(str(_field("VmHWM", process.pid) // 1024), encoding="ascii")
             os.killpg(process.pid, signal.SIGKILL)
             said, code = process.communicate()[0], None
         seconds = time.monotonic() - started

@@ -23,10 +23,14 @@ class Upright:
     Attributes:
         shape: of the upright array.
         dtype: of its values.
+        turned: whether its columns are the rows of the file.
+        backwards: whether the first rows of the file come last, or its first columns where it is turned.
     """
 
     def __init__(self, array: ArrayLike, names: str, orientation: int) -> None:
         self._array, self._orientation = array, orientation
+        self.turned = orientation in _TRANSPOSED
+        self.backwards = orientation in (_COLUMNS_REVERSED if self.turned else _ROWS_REVERSED)
         self._y, self._x = names.index("y"), names.index("x")
         shape = list(array.shape)
         if orientation in _TRANSPOSED:

@@ -48,6 +48,7 @@ _LARGEST = 4 << 30  # bytes of pixels in one image
 _MOST_PLANES = 1_000_000  # of an image: each is made an object, and more are a lie
 _COMPRESSION = 1100  # zlib puts at most 1032 bytes into one
 _SLACK = 1 << 24
+_BAND = 1 << 22  # bytes that are read at once of what is read whole
 
 
 class ArrayLike(Protocol):
@@ -122,6 +123,20 @@ class Source:
     def release(self) -> None:
         """Let go of what was decoded and kept for the next read."""
         getattr(self.array, "release", lambda: None)()
+
+    def bands(self) -> Iterator[tuple[int, int, int, int]]:
+        """Regions (y0, y1, x0, x1) that are all of the plane, in the order in which the file has them.
+
+        Read so, a ``sequential`` file is unpacked once. They are rows from side to side, or columns from top to bottom
+        where the picture lies on its side in the file; each of some megabytes.
+        """
+        rows, columns, channels = self.shape
+        turned = getattr(self.array, "turned", False)
+        length, across = (columns, rows) if turned else (rows, columns)
+        step = max(1, _BAND // (across * channels * self.dtype.itemsize))
+        ends = [(start, min(length, start + step)) for start in range(0, length, step)]
+        for start, end in reversed(ends) if getattr(self.array, "backwards", False) else ends:
+            yield (0, rows, start, end) if turned else (start, end, 0, columns)
 
     def read(self, y0: int, y1: int, x0: int, x1: int, *, alpha: bool = False) -> NDArray[Any]:
         """Rows ``y0`` to ``y1`` and columns ``x0`` to ``x1``, ends left out: (y, x, channels), values as stored.

@@ -16,7 +16,7 @@ from rescrnet.images.array_like import channels_come_first, check_array, kind_if
 from rescrnet.images.open import wrap
 from rescrnet.images.stack import ArrayLike, Stack
 from rescrnet.inference.journal import Journal, opened
-from rescrnet.inference.plane import explain_full_disk, image_fingerprint, model_fingerprint, predict_plane, sample
+from rescrnet.inference.plane import explain_full_disk, fingerprint, model_fingerprint, predict_plane, sample
 from rescrnet.inference.resources import Resources
 from rescrnet.intensity import match_channels, normalise
 from rescrnet.locks import locked
@@ -93,13 +93,13 @@ def predict_array(
     with _journal(model, stack, name, probabilities is not None, resources.scratch) as journal:
         for index, ((_, source), (to_classes, to_probabilities)) in enumerate(zip(stack, writers, strict=True)):
             step = f"plane-{index}"
-            if journal and persistent and journal.done(step) and journal.state(step) == image_fingerprint(source):
+            if journal and persistent and journal.done(step) and journal.state(step) == fingerprint(sample(source)):
                 advance(source.shape[0] * source.shape[1])
                 continue
             own = replace(resources, scratch=None if journal is None else journal.folder / step)
             predict_plane(model, source, to_classes, to_probabilities, name=source.name, resources=own, advance=advance)
             if journal and persistent:
-                journal.record(step, np.array(image_fingerprint(source)))
+                journal.record(step, np.array(fingerprint(sample(source))))
     return classes
 
 

@@ -64,7 +64,7 @@ class Cluster:
 
         stream.model.save(stream.folder / _MODEL)
         settings = {field.name: getattr(stream, field.name) for field in fields(stream) if field.init}
-        del settings["model"]  # each worker loads it once
+        del settings["model"], settings["tell"]  # each worker loads the one, and what it tells nobody hears
         futures: dict[Task, Any] = {}
         for task in tasks:
             needs = [futures[needed] for needed in stream.needs(task) if needed in futures]

@@ -15,17 +15,16 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rescrnet.atomic import write_atomically
 from rescrnet.display import overlay, save_png
 from rescrnet.errors import DataError, OutputError, RescrnetWarning, UsageError
-from rescrnet.images.npy import RawArray
-from rescrnet.images.open import unnamed_shape, wrap
+from rescrnet.images.open import unnamed_shape
 from rescrnet.images.stack import Source, Stack
+from rescrnet.images.unpacked import unpacked
 from rescrnet.inference.budget import format_bytes, give_back
 from rescrnet.inference.inputs import Input
 from rescrnet.inference.journal import Journal
 from rescrnet.inference.options import ReadOptions, Result, WriteOptions
-from rescrnet.inference.plane import check_seen, fits_whole, image_fingerprint, predict_plane, sample
+from rescrnet.inference.plane import check_seen, fingerprint, fits_whole, predict_plane, sample
 from rescrnet.inference.region import grid
 from rescrnet.inference.resources import Resources
 from rescrnet.inference.uncertainty import predictive_entropy
@@ -34,7 +33,6 @@ from rescrnet.model import SegmentationModel
 from rescrnet.outputs.sinks import ResultName, Sink, check_absent, open_sink, scratch_bytes, scratch_file
 from rescrnet.wording import count
 
-_BAND = 2**22  # bytes that are unpacked at once
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile,
 _SHARE = 4  # and one of which a piece takes more than this part of what is free beside the program
 
@@ -82,9 +80,9 @@ class FilePrediction:
             advance(1)
             return results[0].paths
         self._clear_the_way([*(path for result in missing for path in result.paths), *overlays])
-        self._warn(stack)
+        known = self._look(stack)
         journal, sinks = self._open(stack, results)
-        self._predict_planes(stack, journal, dict(zip(self.write.names, sinks, strict=True)), advance)
+        self._predict_planes(stack, journal, dict(zip(self.write.names, sinks, strict=True)), known, advance)
         for path in overlays:
             self._write_overlay(path, stack, sinks[0])
         for result, sink in zip(results, sinks, strict=True):
@@ -148,16 +146,21 @@ class FilePrediction:
         return journal, sinks
 
     def _predict_planes(
-        self, stack: Stack, journal: Journal, sinks: dict[ResultName, Sink], advance: Callable[[float], object]
+        self,
+        stack: Stack,
+        journal: Journal,
+        sinks: dict[ResultName, Sink],
+        known: dict[int, str],
+        advance: Callable[[float], object],
     ) -> None:
         for index, (_, source) in enumerate(stack):
             step, pixels = f"plane-{index}", len(stack) * source.shape[0] * source.shape[1]
             # Chunks of a Zarr can change without its metadata.
-            fingerprint = np.array(image_fingerprint(source))
-            if journal.done(step) and journal.state(step) == fingerprint:
+            found = known[index] if index in known else fingerprint(sample(source))
+            if journal.done(step) and journal.state(step) == np.array(found):
                 advance(1 / len(stack))
                 continue
-            image, copy = self._unpacked(source, journal.folder / f"copy-{index}")
+            image, copy = self._unpacked(source, journal.folder / f"copy-{index}", found)
             give_back()
             predict_plane(
                 self.model,
@@ -171,7 +174,7 @@ class FilePrediction:
             )
             for sink in sinks.values():
                 sink.array.sync()
-            journal.record(step, fingerprint)
+            journal.record(step, np.array(found))
             if copy is not None:
                 copy.remove()
 
@@ -206,16 +209,22 @@ class FilePrediction:
         seen = self.model.size_in_training(stack.size, stack.pixel_size, self.image)
         return None if seen == stack.size else seen
 
-    def _warn(self, stack: Stack) -> None:
-        """Say what makes a result doubtful."""
+    def _look(self, stack: Stack) -> dict[int, str]:
+        """Look at a sample of the plane in the middle, once: say what makes a result doubtful; its fingerprint."""
+        middle = len(stack) // 2
+        some = sample(stack[middle].source)
+        self._warn(stack, some)
+        return {middle: fingerprint(some)}
+
+    def _warn(self, stack: Stack, stored: NDArray[Any]) -> None:
+        """Say what makes a result doubtful, by a sample of it."""
         if not self.read.rescale:
             self.model.warn_if_magnified(stack.pixel_size, self.image)
-        if len(stack) == 1 and (value := _only_value(stack[0].source)) is not None:
+        if len(stack) == 1 and (value := _only_value(stack[0].source, stored)) is not None:
             message = f"{self.image}: every pixel has the same value, {value}; it is predicted all the same: look at it"
             warnings.warn(message, RescrnetWarning, stacklevel=2)
             return
-        some = normalise(sample(stack[len(stack) // 2].source))
-        matched = match_channels(some, self.model.card.in_channels, self.image)
+        matched = match_channels(normalise(stored), self.model.card.in_channels, self.image)
         self.model.warn_if_out_of_distribution(matched, self.image)
 
     def _check_space(self, stack: Stack, folder: Path) -> None:
@@ -230,21 +239,17 @@ class FilePrediction:
                 "make room there or choose another disk with --scratch",
             )
 
-    def _unpacked(self, source: Source, folder: Path) -> tuple[Source, Journal | None]:
+    def _unpacked(self, source: Source, folder: Path, identity: str) -> tuple[Source, Journal | None]:
         """The plane, or where every read would decode all of it and it is streamed, a copy that reads by region.
 
-        The copy lies in a journal of its own, whose identity is the plane.
+        The copy lies in a journal of its own.
         """
         if not (source.sequential or self._is_large(source)):
             return source, None
         if not folder.is_dir() and self._fits_whole(source):
             return source, None
-        journal = Journal.open(folder, image_fingerprint(source))
-        file = folder / "image.npy"
-        if not file.is_file():
-            write_atomically(file, lambda partial: _unpack(source, partial), durable=False)
-            source.release()
-        return wrap(RawArray.open(file), "yxc", name=source.name)[0].source, journal
+        journal = Journal.open(folder, identity)
+        return unpacked(source, folder / "image.npy"), journal
 
     def _fits_whole(self, source: Source) -> bool:
         """Whether a plane is predicted whole, in the memory that is left beside what was decoded of it."""
@@ -332,23 +337,14 @@ def _beside(sinks: dict[ResultName, Sink], plane: int) -> _Each | None:
     return _Each(writers) if writers else None
 
 
-def _unpack(source: Source, path: Path) -> None:
-    height, width, channels = source.shape
-    array = RawArray.create(path, source.shape, source.dtype)
-    rows = max(1, _BAND // (width * channels * source.dtype.itemsize))
-    for _, region in grid((height, width), rows, width):
-        array[(slice(region.y0, region.y1), slice(region.x0, region.x1), slice(None))] = source.read(*region)
-
-
-def _only_value(source: Source) -> Any:
-    """The value of all pixels, where they are alike; else none. Of any other image little is read."""
-    first = None
-    for _, region in grid((source.shape[0], source.shape[1]), 256, 1024):
-        block = source.read(*region)
-        first = block[0, 0, 0] if first is None else first
-        if (block != first).any():
-            return None
-    return first
+def _only_value(source: Source, some: NDArray[Any]) -> Any:
+    """The value of all pixels, where they are alike; else none. Where a sample of them is not, no more is read."""
+    first = some[0, 0, 0]
+    if (some != first).any():
+        return None
+    shape = (source.shape[0], source.shape[1])
+    regions = source.bands() if source.sequential else (region for _, region in grid(shape, 256, 1024))
+    return None if any((source.read(*region) != first).any() for region in regions) else first
 
 
 def stamp(file: Path) -> list[Any]:

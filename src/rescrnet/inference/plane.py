@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,13 +20,14 @@ from numpy.typing import NDArray
 
 from rescrnet.ensemble import Ensemble
 from rescrnet.errors import OutputError, UsageError
+from rescrnet.images.stack import Source
 from rescrnet.inference.budget import format_bytes
 from rescrnet.inference.journal import MANIFEST, Journal
 from rescrnet.inference.parts import PartByPart
 from rescrnet.inference.plan import choose_tiling, whole_bytes
 from rescrnet.inference.region import Region, grid
 from rescrnet.inference.resources import Resources
-from rescrnet.inference.stream import PlaneReader, PlaneWriter, Stream, Tiling, read_unit, streamable
+from rescrnet.inference.stream import PlaneReader, PlaneWriter, Stream, Task, Tiling, read_unit, streamable
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.statistics import sample_windows, taking_statistics_of, uses_image_statistics
 from rescrnet.wording import size
@@ -89,12 +93,14 @@ def predict_plane(
     with _scratch_folder(resources.scratch) as folder, _statistics(model, image, name):
         # Nobody resumes from a temporary folder.
         journal = Journal.open(folder, None if resources.scratch is None else identity())
+        told = _Told(advance)
+        stream = Stream(model, image, classes, probabilities, name=name, folder=folder, tiling=tiling, tell=told.some)
+        stream.check_room()  # first of all: a refusal leaves nothing that a later call could go on with
         _record_tiling(journal, tiling, resources.memory)
-        stream = Stream(model, image, classes, probabilities, name=name, folder=folder, tiling=tiling)
         stream.prepare()
         if not all(getattr(writer, "persistent", False) for writer in (classes, probabilities) if writer is not None):
             journal.child(stream.phases[-1]).clear()
-        _run(stream, resources, advance)
+        _run(stream, resources, told)
 
 
 def _predict_part_by_part(
@@ -184,14 +190,33 @@ def _statistics(model: SegmentationModel, image: PlaneReader, name: str) -> Iter
         yield
 
 
-def _run(stream: Stream, resources: Resources, advance: Callable[[float], object]) -> None:
+@dataclass
+class _Told:
+    """Tells how far a phase is: of its tasks in this process as they go, of others when they are done."""
+
+    advance: Callable[[float], object]
+    share: float = 1.0
+    parts: Counter[Task] = field(default_factory=Counter)
+
+    def some(self, task: Task, pixels: int) -> None:
+        """So many more pixels of a task are done."""
+        self.parts[task] += pixels
+        self.advance(self.share * pixels)
+
+    def all(self, task: Task, pixels: int) -> None:
+        """All of a task is done, of so many pixels."""
+        self.some(task, pixels - self.parts.pop(task, 0))
+
+
+def _run(stream: Stream, resources: Resources, told: _Told) -> None:
     for phase in stream.phases:
-        share = stream.share(phase)
+        told.share = stream.share(phase)
         pixels = dict(stream.tasks(phase))
         done = stream.journal(phase).steps()
-        advance(share * sum(count for task, count in pixels.items() if task.name in done))
+        for task in (task for task in pixels if task.name in done):
+            told.all(task, pixels[task])
         for task in resources.executor.run(stream, [task for task in pixels if task.name not in done]):
-            advance(share * pixels[task])
+            told.all(task, pixels[task])
 
 
 @contextlib.contextmanager
@@ -234,9 +259,9 @@ def model_fingerprint(model: SegmentationModel) -> str:
     return hashed.hexdigest()
 
 
-def image_fingerprint(image: PlaneReader) -> str:
-    """What tells an image from another of its shape: a hash of a sample of it."""
-    return hashlib.sha256(np.ascontiguousarray(sample(image)).tobytes()).hexdigest()
+def fingerprint(some: NDArray[Any]) -> str:
+    """What tells an image from another of its shape: a hash of a :func:`sample` of it."""
+    return hashlib.sha256(np.ascontiguousarray(some).tobytes()).hexdigest()
 
 
 def sample(image: PlaneReader) -> NDArray[Any]:
@@ -244,9 +269,30 @@ def sample(image: PlaneReader) -> NDArray[Any]:
     height, width, channels = image.shape
     if height * width <= _SAMPLE:
         return image.read(0, height, 0, width)
-    cells = list(grid((height, width), -(-height // 8), -(-width // 8)))
-    parts = [image.read(r.y0, min(r.y1, r.y0 + 128), r.x0, min(r.x1, r.x0 + 128)) for _, r in cells]
+    cells = [
+        Region(r.y0, min(r.y1, r.y0 + 128), r.x0, min(r.x1, r.x0 + 128))
+        for _, r in grid((height, width), -(-height // 8), -(-width // 8))
+    ]
+    if isinstance(image, Source) and image.sequential:
+        parts = _read_once(image, cells)
+    else:
+        parts = [image.read(*cell) for cell in cells]
     return np.concatenate([part.reshape(-1, 1, channels) for part in parts])
+
+
+def _read_once(image: Source, cells: list[Region]) -> list[NDArray[Any]]:
+    """Parts of an image of which every read unpacks all that lies before it in the file: in the order of the file."""
+    parts = [np.empty((cell.height, cell.width, image.shape[2]), image.dtype) for cell in cells]
+    for band in itertools.starmap(Region, image.bands()):
+        touched = [(cell, part) for cell, part in zip(cells, parts, strict=True) if cell.overlaps(band)]
+        if not touched:
+            continue
+        block = image.read(*band)
+        for cell, part in touched:
+            y0, y1, x0, x1 = max(cell.y0, band.y0), min(cell.y1, band.y1), max(cell.x0, band.x0), min(cell.x1, band.x1)
+            found = block[y0 - band.y0 : y1 - band.y0, x0 - band.x0 : x1 - band.x0]
+            part[y0 - cell.y0 : y1 - cell.y0, x0 - cell.x0 : x1 - cell.x0] = found
+    return parts
 
 
 def _identity(model: SegmentationModel, image: PlaneReader, name: str, probabilities: bool) -> dict[str, Any]:
@@ -256,7 +302,7 @@ def _identity(model: SegmentationModel, image: PlaneReader, name: str, probabili
         "image": name,
         "shape": list(image.shape),
         "dtype": str(image.dtype),
-        "fingerprint": image_fingerprint(image),
+        "fingerprint": fingerprint(sample(image)),
         "probabilities": probabilities,
     }
 

@@ -31,6 +31,10 @@ class Region(NamedTuple):
         """The same part of the image whose rows are the columns of this one."""
         return Region(self.x0, self.x1, self.y0, self.y1)
 
+    def overlaps(self, other: Region) -> bool:
+        """Whether a pixel lies in both."""
+        return self.y0 < other.y1 and other.y0 < self.y1 and self.x0 < other.x1 and other.x0 < self.x1
+
     def with_halo(self, halo: int, shape: tuple[int, int]) -> Region:
         """The region with ``halo`` pixels more to every side, as far as an image of ``shape`` (Y, X) goes."""
         return Region(

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -127,6 +127,7 @@ class Stream:
         name: what to call the image in messages.
         folder: of the journal, and of arrays as large as the image; several processes may share it.
         tiling: how to divide the image.
+        tell: called with a task that is being done in this process, and how many more of its pixels are.
     """
 
     model: SegmentationModel
@@ -136,6 +137,7 @@ class Stream:
     name: str
     folder: Path
     tiling: Tiling
+    tell: Callable[[Task, int], object] = lambda task, pixels: None
     _scans: dict[str, _Scan] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -183,6 +185,10 @@ class Stream:
         settings = (self.network.classes, self.shape, np.float32, self.tiling.block)
         return {name: BlockedArray(self.folder / f"{name}.blocks", *settings) for name in names}
 
+    def check_room(self) -> None:
+        """Raise :class:`OutputError` where the disk has no room for the arrays."""
+        check_room(self.arrays().values(), self.folder, self.name)
+
     def prepare(self) -> None:
         """Make the arrays and the journals of the phases. Raises :class:`OutputError` where the disk has no room."""
         make_arrays(self.arrays().values(), self.folder, self.name)
@@ -222,6 +228,7 @@ class Stream:
         for region, features in roll_features(self.network, self._read, tile, self.shape, self.tiling.rows):
             projected = self.network.project(features)[:, :, : region.height, : region.width]
             self._write("x0" if self._scans else None, projected, region)
+            self.tell(task, region.height * region.width)
         self._sync("x0" if self._scans else None)
         return np.zeros(0)
 
@@ -292,16 +299,22 @@ class Stream:
             getattr(writer, "sync", lambda: None)()
 
 
-def make_arrays(arrays: Iterable[BlockedArray], folder: Path, name: str) -> None:
-    """Make those arrays that are not there. Raises :class:`OutputError` where the disk has no room for them."""
-    missing = [array for array in arrays if not array.exists()]
-    needed, free = sum(array.size for array in missing), shutil.disk_usage(folder).free
+def check_room(arrays: Iterable[BlockedArray], folder: Path, name: str) -> None:
+    """Raise :class:`OutputError` where the disk has no room for those arrays that are not there."""
+    needed = sum(array.size for array in arrays if not array.exists())
+    free = shutil.disk_usage(folder).free
     if needed > free:
         raise OutputError(
             folder,
             f"{format_bytes(needed)} of scratch space are needed for {name} and {format_bytes(free)} are free",
             "make room there or choose another disk with --scratch",
         )
+
+
+def make_arrays(arrays: Iterable[BlockedArray], folder: Path, name: str) -> None:
+    """Make those arrays that are not there. Raises :class:`OutputError` where the disk has no room for them."""
+    missing = [array for array in arrays if not array.exists()]
+    check_room(missing, folder, name)
     for array in missing:
         array.create()
 

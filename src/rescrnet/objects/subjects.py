@@ -17,12 +17,12 @@ from rescrnet.classes import IGNORE, ClassEntry, coloured
 from rescrnet.config import validate
 from rescrnet.datasets.read import read_dataset
 from rescrnet.errors import DataError, UsageError
-from rescrnet.images.npy import RawArray
 from rescrnet.images.open import image_stem, list_images, open_image, wrap
 from rescrnet.images.stack import Source, Stack
+from rescrnet.images.unpacked import unpacked
 from rescrnet.images.whole import Origin, Page, open_origin, read_pixels
 from rescrnet.inference.inputs import LEGEND, find_inputs
-from rescrnet.inference.region import Region, grid
+from rescrnet.inference.region import Region
 from rescrnet.object_settings import ObjectSettings, default_settings, names_no_background
 from rescrnet.wording import size
 
@@ -332,15 +332,9 @@ class SourceScores:
 
 
 def by_region(source: Source, file: Path, large: bool) -> Source:
-    """The plane, or where it is ``large`` and every read would decode all of it, a copy in ``file``."""
-    if source.segment_bytes < _LARGE_PIECE or not large:
-        return source
-    if not file.exists():
-        rows, columns, channels = source.shape
-        array = RawArray.create(file, source.shape, source.dtype)
-        for _, region in grid((rows, columns), max(1, source.segment_bytes // (columns * channels)), columns):
-            array[(slice(region.y0, region.y1), slice(region.x0, region.x1), slice(None))] = source.read(*region)
-    return wrap(RawArray.open(file), "yxc", name=source.name)[0].source
+    """The plane, or where every read would decode all of it, and that is felt, a copy in ``file``."""
+    felt = source.sequential or (large and source.segment_bytes >= _LARGE_PIECE)
+    return unpacked(source, file) if felt else source
 
 
 def class_pixels(source: Source, legend: Legend, band: int) -> dict[str, float]:
