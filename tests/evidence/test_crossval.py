@@ -21,6 +21,7 @@ from rescrnet.evidence.crossval import crossval
 from rescrnet.evidence.members import fitted
 from rescrnet.evidence.outcome import read_out_of_fold
 from rescrnet.evidence.progress import ExperimentProgress
+from rescrnet.evidence.words import crossval_methods
 from rescrnet.model import load
 from rescrnet.reporting.crossval_page import write_page
 from rescrnet.scoring.calibration import Pixels
@@ -222,3 +223,17 @@ def test_an_experiment_that_is_not_finished_is_no_model(tmp_path):
     (tmp_path / "fold-1/seed-0/best.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match="once it is finished, with --resume"):
         rescrnet.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("patch", "batch", "said"),
+    [
+        (256, 1, "one patch of 256 pixels a step"),
+        (256, 2, "2 patches of 256 pixels a step"),
+        (None, None, "whole images from all training images a step"),
+        (None, 1, "one whole image a step"),
+    ],
+)
+def test_the_methods_say_what_a_step_saw(found, patch, batch, said):
+    config = rescrnet.configure("laptop", overrides={"data.patch_size": patch, "training.batch_size": batch})
+    assert said in crossval_methods(found.plan, config, "a network")

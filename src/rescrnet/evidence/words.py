@@ -42,14 +42,18 @@ def crossval_methods(plan: Plan, config: Config, name: str) -> str:
     # In a time the program divides the steps into epochs itself.
     epochs = f"for {training.epochs} epochs, with {training.steps_per_epoch} steps an epoch"
     time = f"for {in_words(plan.seconds)} each" if plan.seconds else epochs
-    crops = f"patches of {data.patch_size} pixels" if data.patch_size else "whole images"
-    per_step = "all training images" if training.batch_size is None else str(training.batch_size)
+    one, several = ("patch", "patches") if data.patch_size else ("whole image", "whole images")
+    size = f" of {data.patch_size} pixels" if data.patch_size else ""
+    if training.batch_size is None:
+        per_step = f"{several}{size} from all training images"
+    else:
+        per_step = f"one {one}{size}" if training.batch_size == 1 else f"{training.batch_size} {several}{size}"
     return (
         f"The images were divided into {plan.folds} folds; images of one animal, stack or larger image, copies, and "
         f"views of one place stayed in one fold. For each fold, {count(len(plan.seeds), 'model')} ({name}, rescrnet "
         f"{plan.rescrnet}, preset {config.preset}, {_seeds(plan)}) were trained on all other folds {time}, with "
-        f"{per_step} {crops} a step, Adam at a learning rate of "
-        f"{training.learning_rate:g} and the loss {training.loss}. No epoch was chosen: the last weights predicted the "
+        f"{per_step} a step, Adam at a learning rate of {training.learning_rate:g} and the "
+        f"loss {training.loss}. No epoch was chosen: the last weights predicted the "
         "fold, so that no test image had a part in training. Scores were computed for each image, averaged over the "
         "models, then over the images; a class that the reference of an image does not hold has no score there. "
         "Intervals of 95 % are from a studentised bootstrap over independent groups of images (4,000 resamples); in "
