@@ -14,11 +14,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("em", "export", "parquet", "scale", "unet")
+EXTRAS = ("compare", "em", "export", "parquet", "scale", "unet")
 _PAGE = """# Licences
 
 Written by `make sbom` from what the packages say of themselves, in the versions of `constraints.txt`: everything that
-`pip install 'rescrnet[em,export,parquet,scale,unet]'` installs. rescrnet itself is BSD-3-Clause.
+`pip install 'rescrnet[compare,em,export,parquet,scale,unet]'` installs. rescrnet itself is BSD-3-Clause.
 
 | package | licence |
 | --- | --- |
