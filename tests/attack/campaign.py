@@ -30,7 +30,7 @@ def _inputs(number: int, material: Material, folder: Path, count: int) -> Tally:
 
 def _fifteen(material: Material, folder: Path, count: int) -> Tally:
     """The faults that were found first."""
-    tally, place = Tally("fifteen"), Place(folder, patient=True)
+    tally, place = Tally("fifteen"), Place(folder)
     for name in list(FIFTEEN)[:count]:
         found = list(FIFTEEN[name](place))
         tally.add(name, "is back" if found else "", "\n".join(found))
@@ -44,12 +44,12 @@ PARTS = {
     "disks": (disks, 160),
     "writers": (writers, 36),
     "names": (names, 20),
+    "fifteen": (_fifteen, 15),
     "workers": (workers, 4),
     "addresses": (addresses, 20),
-    "fifteen": (_fifteen, 15),
 }
 """What attacks material in a folder of its own so many times, and how often it does in the whole campaign."""
-_AFTER = ("fifteen", "workers", "addresses")  # timed, while nothing else runs
+_AFTER = ("workers", "addresses")  # timed, while nothing else runs
 
 
 def run(part: str, share: float, minutes: float) -> Tally:

@@ -14,11 +14,11 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-EXTRAS = ("em", "export", "parquet", "scale", "unet")
+EXTRAS = ("compare", "em", "export", "parquet", "scale", "unet")
 _PAGE = """# Licences
 
 Written by `make sbom` from what the packages say of themselves, in the versions of `constraints.txt`: everything that
-`pip install 'rescrnet[em,export,parquet,scale,unet]'` installs. rescrnet itself is BSD-3-Clause.
+`pip install 'rescrnet[compare,em,export,parquet,scale,unet]'` installs. rescrnet itself is BSD-3-Clause.
 
 | package | licence |
 | --- | --- |
@@ -53,10 +53,10 @@ def _requirements(package: Distribution, extras: tuple[str, ...]) -> Iterator[tu
 def licence(package: Distribution) -> str:
     """What a package says of its licence: an expression, its classifiers, or the first line of a text."""
     about = package.metadata
-    if about["License-Expression"]:
-        return str(about["License-Expression"])
+    if expression := about.get("License-Expression"):
+        return str(expression)
     classified = [line.split(" :: ")[-1] for line in about.get_all("Classifier", []) if line.startswith("License :: ")]
-    said = (about["License"] or "").strip().split("\n")[0]
+    said = (about.get("License") or "").strip().split("\n")[0]
     return ", ".join(name for name in classified if name != "OSI Approved") or said or "not said"
 
 
