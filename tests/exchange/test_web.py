@@ -236,6 +236,9 @@ def test_a_bad_file_is_a_sentence_and_the_page_lives_on(page, case):
     page.drop("good.png", png_of(noise((20, 20))))
     page.result()
     assert page.text("status").startswith("good.png: 20 × 20 pixels")
+    page.drop(name, content)
+    page.refusal()
+    assert page.text("result-title") == "Result of good.png"
 
 
 def test_a_running_segmentation_can_be_cancelled(page):
