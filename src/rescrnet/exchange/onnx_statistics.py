@@ -18,9 +18,20 @@ Norm = Callable[[nn.BatchNorm2d, Value], Value]
 
 
 def normalised_by_image(norm: nn.BatchNorm2d, x: Value) -> Value:
-    """Each image of a batch with its own mean and variance."""
-    factor, summand = (x.graph.constant(_array(one)) for one in (norm.weight, norm.bias))
-    return x.graph.value("InstanceNormalization", x, factor, summand, epsilon=norm.eps)
+    """Each image of a batch with its own mean and variance; by hand, since InstanceNormalization sums less exactly."""
+    graph = x.graph
+    centred = graph.value("Sub", x, _mean(x))
+    return _scaled(norm, graph.value("Div", centred, _deviation(norm, _mean(graph.value("Mul", centred, centred)))))
+
+
+def _mean(x: Value) -> Value:
+    """Of each channel, (N, C, 1, 1); by axis, for float32 cannot sum a million numbers."""
+    return x.graph.value("ReduceMean", x.graph.value("ReduceMean", x, axes=[3]), axes=[2])
+
+
+def _deviation(norm: nn.BatchNorm2d, variance: Value) -> Value:
+    graph = variance.graph
+    return graph.value("Sqrt", graph.value("Add", variance, graph.constant(np.array(norm.eps, np.float32))))
 
 
 def normalised_by_windows(image: Value) -> tuple[Norm, Norm]:
@@ -29,14 +40,13 @@ def normalised_by_windows(image: Value) -> tuple[Norm, Norm]:
     kept: deque[tuple[Value, Value]] = deque()
 
     def mean_of(x: Value) -> Value:
-        """Of each channel over the windows of an image, (N, 1, C, 1); by axis, for float32 cannot sum a million."""
+        """Of each channel over the windows of an image, (N, 1, C, 1)."""
         graph = x.graph
-        of_window = graph.value("ReduceMean", graph.value("ReduceMean", x, axes=[3]), axes=[2])
         channels = graph.value("Shape", x, start=1, end=2)
         shape = graph.value(
             "Concat", images, graph.constant(np.array([-1])), channels, graph.constant(np.array([1])), axis=0
         )
-        return graph.value("ReduceMean", graph.value("Reshape", of_window, shape), axes=[1])
+        return graph.value("ReduceMean", graph.value("Reshape", _mean(x), shape), axes=[1])
 
     def take(norm: nn.BatchNorm2d, x: Value) -> Value:
         graph, channels = x.graph, x.graph.constant(np.array([-1, norm.num_features]))
@@ -46,7 +56,7 @@ def normalised_by_windows(image: Value) -> tuple[Norm, Norm]:
         mean = mean_of(x)
         centred = graph.value("Reshape", graph.value("Sub", values, mean), graph.value("Shape", x))
         variance = mean_of(graph.value("Mul", centred, centred))
-        deviation = graph.value("Sqrt", graph.value("Add", variance, graph.constant(np.array(norm.eps, np.float32))))
+        deviation = _deviation(norm, variance)
         of_image = (graph.value("Transpose", one, perm=[0, 2, 1, 3]) for one in (mean, deviation))  # (N, C, 1, 1)
         kept.append((next(of_image), next(of_image)))
         divided = graph.value("Div", graph.value("Reshape", centred, by_image), deviation)
