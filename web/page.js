@@ -108,6 +108,7 @@ function show(found) {
   rate = found.seconds / (found.width * found.height);
   result = { ...found, name, grey: stretched(found), counts: counted(found.mask) };
   say(`${name}: ${found.width} × ${found.height} pixels in ${found.seconds.toFixed(1)} s.`);
+  $("result-title").textContent = `Result of ${name}`; // which stays when the next file cannot be read
   $("result").hidden = false;
   draw();
   tabulate();

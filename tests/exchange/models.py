@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from rescrnet.classes import ClassEntry, MaskDeclaration, coloured
-from rescrnet.config import ResCRNetConfig
+from rescrnet.config import ResCRNetConfig, resolve
 from rescrnet.exchange.keras import load_keras
 from rescrnet.intensity import IntensityScaling
 from rescrnet.model import ModelCard, SegmentationModel
 from rescrnet.nn.network import ResCRNet
+from rescrnet.training.train import train
 
-PARITY = Path(__file__).resolve().parents[3] / "shared/parity"
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+PARITY, DATA = SHARED / "parity", SHARED / "data"
 HOSTILE = (
     "</script><script>alert(1)</script>",
     "key: [*anchor, {unclosed",
@@ -54,6 +56,16 @@ def model_of(network, names=(), pixel_size=(0.2, 0.1), resize=None):
     return SegmentationModel(network.to(memory_format=torch.channels_last), card)
 
 
+def standard_model(folder, trained):
+    """The default preset, ``trained`` for a minute on the authors' kind of images, or with weights as they begin."""
+    if not trained:
+        torch.manual_seed(0)
+        return model_of(ResCRNet(1, 3, resolve().network).eval())
+    if not (DATA / "em_vnc").is_dir():
+        pytest.skip(f"{DATA / 'em_vnc'} is not on this machine")
+    return train(DATA / "em_vnc", folder, resolve(overrides={"training.epochs": 4}))
+
+
 def parity_model(case):
     """One of the authors' networks, or the one that they trained; the test is skipped where they are not there."""
     folder = PARITY / case
@@ -61,6 +73,18 @@ def parity_model(case):
     if weights is None:
         pytest.skip(f"{folder} is not on this machine")
     return model_of(load_keras(weights, folder / "architecture.json"))
+
+
+def large_case(side):
+    """A model with the statistics of the image, an image that has them from windows, and our prediction of it.
+
+    Without a ConvLSTM: over so many lines one with random weights makes much of a rounding. Statistics of the whole
+    image would give probabilities that differ by 0.1 and more.
+    """
+    model = model_of(small(image_statistics=True, space_to_depth=side, m=0, kernel_sizes=[3], dilations=[2]))
+    image = image_of(model, 140 * side, 2201 * side - 1)
+    image[:, : image.shape[1] // 3] *= 0.3  # by which windows differ from the whole
+    return model, image, model.predict(image)
 
 
 def image_of(model, height, width, seed=0):

@@ -21,7 +21,7 @@ from rescrnet.exchange.export import export
 from rescrnet.exchange.publication import Publication
 from rescrnet.intensity import normalise
 from rescrnet.model import load
-from tests.exchange.models import image_of, model_of, small
+from tests.exchange.models import image_of, model_of, small, standard_model
 from tests.support.folders import noise, save
 
 pytest.importorskip("onnx")
@@ -209,13 +209,18 @@ def test_a_sample_of_another_kind_is_refused(tmp_path, sample, message):
 
 
 @pytest.mark.parametrize("version", ["0.10", "0.11"])
-def test_the_test_of_the_catalogue_passes_for_all_weights(packed, version):
+@pytest.mark.parametrize("preset", ["paper-em", "standard"])
+def test_the_test_of_the_catalogue_passes_for_all_weights(packed, version, preset, tmp_path):
     if not os.environ.get("RESCRNET_EXCHANGE"):
         pytest.skip("`make exchange` runs this")
     program = Path(__file__).resolve().parents[2] / f".venv-bioimageio-{version}/bin/bioimageio"
     if not program.is_file():
         pytest.skip(f"there is no {program.parts[-3]}")
-    done = subprocess.run([program, "test", packed[1]], capture_output=True, text=True)
+    package = packed[1]
+    if preset == "standard":
+        publication = published(tmp_path, noise((70, 90)))
+        package = export(standard_model(tmp_path, trained=False), "bioimageio", tmp_path / "cells.zip", publication)
+    done = subprocess.run([program, "test", package], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     for weights in ("onnx", "pytorch_state_dict", "torchscript"):
         assert f"Reproduce test outputs from test inputs ({weights})" in " ".join(done.stdout.split())

@@ -7,7 +7,7 @@ import pytest
 
 from rescrnet.exchange.export import export
 from rescrnet.no_data import NO_DATA
-from tests.exchange.models import HOSTILE, image_of, model_of, nchw, small
+from tests.exchange.models import HOSTILE, image_of, large_case, model_of, nchw, small
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -46,6 +46,16 @@ def test_probabilities_are_ours(exported, size):
     assert found.dtype == np.float32
     assert found.sum(1) == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(found[0], model.predict(image), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_large_image_has_its_statistics_from_windows_as_ours_has(side, tmp_path):
+    model, image, expected = large_case(side)
+    running = session(export(model, "onnx", tmp_path / "model.onnx"))
+    other = np.ascontiguousarray(image[::-1, ::-1] * 0.5)
+    found = running.run(None, {"image": np.concatenate([nchw(image), nchw(other)])})[0]
+    np.testing.assert_allclose(found[0], expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found[1], running.run(None, {"image": nchw(other)})[0][0], atol=1e-5, rtol=0)
 
 
 def test_images_of_a_batch_do_not_know_each_other(exported):

@@ -1,7 +1,7 @@
-"""The gallery of parity: the authors' networks and a trained one in every format, against our own prediction.
+"""The gallery of parity: the authors' networks, one that they trained and one of our default preset, in every format.
 
-`make check` runs small images in its own environment. `make exchange` runs all sizes, in environments of its own
-(`.venv-*` beside the code) and in Chromium, and prints the table of docs/exchange.md.
+The measure is our own prediction. `make check` runs small images in its own environment. `make exchange` runs all
+sizes, in environments of its own (`.venv-*` beside the code) and in Chromium, and prints the table of docs/exchange.md.
 """
 
 import json
@@ -15,7 +15,7 @@ import pytest
 
 from rescrnet.exchange.export import SUFFIXES, export
 from tests.exchange import hosts
-from tests.exchange.models import image_of, nchw, parity_model
+from tests.exchange.models import image_of, nchw, parity_model, standard_model
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -25,6 +25,8 @@ ROOT = Path(__file__).resolve().parents[2]
 ALL = bool(os.environ.get("RESCRNET_EXCHANGE"))
 CASES = ("add_mode", "dense", "em_paper", "fm_paper", "two_lstm_two_filters", "very_dense", "em_vnc_trained")
 SIZES = ((37, 53), (61, 1), *(((512, 512), (768, 1024)) if ALL else ()))
+# With more than a million pixels, from where on an image has its statistics from windows.
+SIZES_OF_STANDARD = (*SIZES, *(((1003, 1100),) if ALL else ()))
 # The logits of these two random networks are in the hundreds. Rounding in float32 moves our own probabilities by up to
 # 2e-5 from those of double precision, and another order of the same sums by as much again.
 TOLERANCE = dict.fromkeys(("dense", "very_dense"), 1e-4)
@@ -37,14 +39,15 @@ ENVIRONMENTS = {
 @pytest.fixture(scope="module")
 def gallery(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gallery")
-    for case in CASES:
-        model = parity_model(case)
+    models = {case: parity_model(case) for case in CASES}
+    models["standard"] = standard_model(folder / "run", trained=ALL)
+    for case, model in models.items():
         (folder / case).mkdir()
         for format in ("onnx", "torchscript"):
             export(model, format, folder / case / f"model{SUFFIXES[format]}")
-        for height, width in SIZES:
+        for height, width in SIZES_OF_STANDARD if case == "standard" else SIZES:
             image = image_of(model, height, width)
-            expected = model.predict(image)[None]
+            expected = model.predict_normalised(image)[None]
             np.savez(folder / case / f"{height}x{width}.npz", image=nchw(image), expected=expected)
     return folder
 
@@ -62,7 +65,7 @@ def test_every_runtime_gives_our_probabilities(gallery, format, environment):
     done = subprocess.run([python, hosts.__file__, gallery, format], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(lines) == len(CASES) * len(SIZES)
+    assert len(lines) == len(CASES) * len(SIZES) + len(SIZES_OF_STANDARD)
     for line in lines:
         print(*line.values(), sep="\t")
         assert line["difference"] <= TOLERANCE.get(line["model"], 1.5e-5), line

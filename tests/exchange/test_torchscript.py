@@ -11,7 +11,7 @@ import torch
 from rescrnet.exchange import standalone
 from rescrnet.exchange.export import export
 from rescrnet.no_data import NO_DATA
-from tests.exchange.models import image_of, model_of, nchw, small
+from tests.exchange.models import image_of, large_case, model_of, nchw, small
 from tests.exchange.test_onnx import NETWORKS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -31,6 +31,16 @@ def test_probabilities_are_ours(exported, size):
     found = scripted(torch.from_numpy(nchw(image)))
     assert not found.requires_grad
     np.testing.assert_allclose(found[0], model.predict(image), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("side", [1, 2])
+def test_a_large_image_has_its_statistics_from_windows_as_ours_has(side, tmp_path):
+    model, image, expected = large_case(side)
+    scripted = torch.jit.load(export(model, "torchscript", tmp_path / "model.pt"))
+    other = np.ascontiguousarray(image[::-1, ::-1] * 0.5)
+    found = scripted(torch.from_numpy(np.concatenate([nchw(image), nchw(other)])))
+    np.testing.assert_allclose(found[0], expected, atol=1e-4, rtol=0)
+    np.testing.assert_allclose(found[1], scripted(torch.from_numpy(nchw(other)))[0], atol=1e-5, rtol=0)
 
 
 def test_pixels_without_data_are_zero_to_the_network(exported):

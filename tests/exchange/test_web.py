@@ -7,6 +7,7 @@ import io
 import json
 import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -235,6 +236,9 @@ def test_a_bad_file_is_a_sentence_and_the_page_lives_on(page, case):
     page.drop("good.png", png_of(noise((20, 20))))
     page.result()
     assert page.text("status").startswith("good.png: 20 × 20 pixels")
+    page.drop(name, content)
+    page.refusal()
+    assert page.text("result-title") == "Result of good.png"
 
 
 def test_a_running_segmentation_can_be_cancelled(page):
@@ -248,12 +252,76 @@ def test_a_running_segmentation_can_be_cancelled(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
+@pytest.mark.parametrize("width", [320, 390, 1280])
 def test_the_page_fits_the_window(browser, file, width, scheme):
     page = Page(browser, file, width=width, scheme=scheme)
     page.drop("good.png", png_of(noise((300, 400))))
     page.result()
     assert browser.evaluate(TOO_WIDE) == 0
+
+
+AXE = Path(__file__).resolve().parents[2] / "web/node_modules/axe-core/axe.min.js"
+WHAT_HINDERS = """axe.run().then(found => found.violations.map(one =>
+    [one.id, one.help, ...one.nodes.map(node => node.html.slice(0, 200))].join(" | ")))"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_hinders_people_who_listen_to_the_page(browser, file, tmp_path, scheme):
+    if not AXE.is_file():
+        pytest.skip("axe-core is not there: run `make web`")
+    page = Page(browser, file, scheme=scheme, width=390)
+    browser.evaluate(AXE.read_text(encoding="utf-8") + "; 1")
+    assert browser.evaluate(WHAT_HINDERS) == []
+    page.drop("notes.txt", b"hello")
+    page.refusal()
+    assert browser.evaluate(WHAT_HINDERS) == []
+    tifffile.imwrite(tmp_path / "z.tif", noise((2, 30, 40)), photometric="minisblack")
+    page.choose(tmp_path / "z.tif")
+    page.wait(f"!{element('pages')}.hidden")
+    assert browser.evaluate(WHAT_HINDERS) == []
+    browser.evaluate(f"{element('pages')}.requestSubmit()")
+    page.result()
+    assert browser.evaluate(WHAT_HINDERS) == []
+    browser.evaluate("document.body.append(document.createElement('button')); 1")
+    assert any(one.startswith("button-name") for one in browser.evaluate(WHAT_HINDERS))  # it would have been found
+
+
+KEYS = {"Tab": (9, ""), " ": (32, " "), "Enter": (13, "\r"), "ArrowRight": (39, "")}
+FOCUSED = """(() => { const at = document.activeElement, box = at.type === "file" ? at.parentElement : at;
+    const style = getComputedStyle(box);
+    return [at.id || at.className, style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 1] })()"""
+
+
+def press(browser, key):
+    code, text = KEYS[key]
+    about = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": code}
+    browser.call("Input.dispatchKeyEvent", type="keyDown", text=text, **about)
+    browser.call("Input.dispatchKeyEvent", type="keyUp", **about)
+
+
+def test_all_of_it_is_done_with_keys_alone_and_one_sees_where_one_is(page, browser):
+    browser.call("Emulation.setFocusEmulationEnabled", enabled=True)
+    press(browser, "Tab")
+    assert browser.evaluate(FOCUSED) == ["file", True]
+    page.drop("a.png", png_of(noise((40, 50))))
+    page.result()
+    assert browser.evaluate("document.activeElement.id") == "result-title"  # what is new is read out
+    order = []
+    for _ in range(9):
+        press(browser, "Tab")
+        name, seen = browser.evaluate(FOCUSED)
+        assert seen, f"one does not see that {name} has the focus"
+        order.append(name)
+        if name == "class3":
+            press(browser, " ")
+        elif name == "opacity":
+            press(browser, "ArrowRight")
+        elif name in ("mask", "csv"):
+            press(browser, "Enter")
+    assert order == [*(f"class{index}" for index in range(5)), "opacity", "mask", "csv", "scroll"]
+    assert browser.evaluate(f"{element('class3')}.checked") is False
+    assert page.text("shown") == "51 %"
+    assert browser.evaluate("Object.keys(window.saved)") == ["a_mask.png", "a_areas.csv"]
 
 
 def test_names_are_texts_whatever_they_hold(page, model, browser):

@@ -236,6 +236,19 @@ def test_rois_for_imagej_are_outlines_of_the_objects(exported):
         assert (filled >= own).all() or (filled != own).mean() < 0.05  # holes are not kept
 
 
+def test_rois_of_a_stack_lie_in_the_planes_that_imagej_counts_from_1(tmp_path):
+    import roifile
+
+    stack = np.zeros((3, 20, 20), np.uint8)
+    stack[:, 5:9, 6:12] = 1
+    (tmp_path / "masks").mkdir()
+    tifffile.imwrite(tmp_path / "masks/z.tif", stack, imagej=True, metadata={"axes": "ZYX"})
+    options = ObjectOptions(exports=("imagej",))
+    write_objects(find_subjects([tmp_path / "masks"], None, numbered=True), tmp_path / "out", options)
+    archives = sorted((tmp_path / "out").glob("*_rois.zip"))
+    assert [roi.position for archive in archives for roi in roifile.roiread(archive)] == [1, 2, 3]
+
+
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools' own
 def test_coco_run_lengths_are_the_masks(exported):
     tools = pytest.importorskip("pycocotools.coco")

@@ -28,20 +28,26 @@ class Graph:
 
     Args:
         prefix: of the names in it, which no other graph of the same file may share.
+        around: the graph that it is a branch of, which keeps its constants.
     """
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", around: Graph | None = None) -> None:
         self.prefix = prefix
+        self._around = around
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: list[onnx.TensorProto] = []
+        self._constants: dict[object, onnx.TensorProto] = {}
 
     def constant(self, array: NDArray[Any]) -> str:
-        """The name of a constant, float32 or int64 as ``array`` is."""
+        """The name of a constant, float32 or int64 as ``array`` is; one of the same values is kept once."""
         from onnx import numpy_helper
 
-        name = f"{self.prefix}constant{len(self._constants)}"
-        self._constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
-        return name
+        if self._around is not None:
+            return self._around.constant(array)
+        known = (array.dtype.str, array.shape, array.tobytes())
+        if known not in self._constants:
+            name = f"{self.prefix}constant{len(self._constants)}"
+            self._constants[known] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return str(self._constants[known].name)
 
     def node(
         self,
@@ -73,7 +79,8 @@ class Graph:
                 helper.make_tensor_value_info(str(value), TensorProto.FLOAT, shape) for value, shape in values.items()
             ]
 
-        return helper.make_graph(self._nodes, name, described(inputs), described(outputs), self._constants)
+        constants = list(self._constants.values())
+        return helper.make_graph(self._nodes, name, described(inputs), described(outputs), constants)
 
 
 class Value:

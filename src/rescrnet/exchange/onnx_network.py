@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rescrnet.exchange.onnx_graph import Graph, Value, as_bytes
+from rescrnet.exchange.onnx_statistics import Norm, large, normalised_by_image, normalised_by_windows, windows_of
 from rescrnet.intensity import IntensityScaling
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, Pointwise, Projection, SeparableConv2d
 from rescrnet.nn.convlstm import BidirectionalConvLSTM
@@ -39,11 +40,8 @@ def onnx_bytes(
     side = network.config.space_to_depth
     scaled = _scaled(graph, intensity)
     size = graph.value("Shape", scaled, start=2, end=4)  # height and width
-    state: tuple[Value, ...] = (_squares(scaled, size, side, network.in_channels),)
-    for index, block in enumerate(network.conv_blocks):
-        made = _conv_block(block, state[0], own_statistics=network.config.image_statistics)
-        state = join(network.variant, index, made, state[-1])
-    x = state[0]
+    squares = _squares(scaled, size, side, network.in_channels)
+    x = _image_features(network, squares, size) if network.config.image_statistics else _features(network, squares)
     if network.lstm_blocks:
         for number, lstm_block in enumerate(network.lstm_blocks):
             projected = _projected(lstm_block.project, x, size, side if number == 0 else 1)
@@ -73,27 +71,50 @@ def _scaled(graph: Graph, intensity: IntensityScaling) -> Value:
     return graph.value("Where", missing, graph.constant(np.array(0, np.float32)), scaled)
 
 
-def _conv_block(block: ConvResBlock, x: Value, *, own_statistics: bool) -> Value:
-    def normalised(norm: nn.BatchNorm2d, y: Value) -> Value:
-        factor, summand = (x.graph.constant(_float(_double(one))) for one in (norm.weight, norm.bias))
-        return x.graph.value("InstanceNormalization", y, factor, summand, epsilon=norm.eps)
+def _image_features(network: ResCRNet, squares: Value, size: Value) -> Value:
+    """The convolutional blocks with the statistics of the image: of all of it, or of windows where it is large."""
+    graph, side = squares.graph, network.config.space_to_depth
+    branches = {}
+    for name in ("then_branch", "else_branch"):
+        branch = Graph(f"{name}_", around=graph)
+        x = Value(branch, squares.name)
+        if name == "then_branch":
+            channels = network.in_channels * side**2
+            take, use = normalised_by_windows(x)
+            _features(network, windows_of(x, Value(branch, size.name), side, channels), take)
+            found = _features(network, x, use)
+        else:
+            found = _features(network, x, normalised_by_image)
+        sizes = ("batch", *(f"{name}_{length}" for length in ("features", "rows", "columns")))
+        branches[name] = branch.finish(name, {}, {found: sizes})
+    return graph.node("If", large(size, side), **branches)[0]
 
+
+def _features(network: ResCRNet, x: Value, norm: Norm | None = None) -> Value:
+    """The convolutional blocks; ``norm`` normalises where stored statistics are not to be folded in."""
+    state: tuple[Value, ...] = (x,)
+    for index, block in enumerate(network.conv_blocks):
+        state = join(network.variant, index, _conv_block(block, state[0], norm), state[-1])
+    return state[0]
+
+
+def _conv_block(block: ConvResBlock, x: Value, norm: Norm | None) -> Value:
     activated = x
-    if block.norm is not None and own_statistics:
-        activated = _leaky(normalised(block.norm, x))
+    if block.norm is not None and norm is not None:
+        activated = _leaky(norm(block.norm, x))
     elif block.norm is not None:
         # The convolution after it pads with zeros, which no folded summand would leave zero.
         factor, summand = (x.graph.constant(_float(one)[:, None, None]) for one in _affine(block.norm))
         activated = _leaky(x.graph.value("Add", x.graph.value("Mul", x, factor), summand))
     branches = []
     for branch in block.branch_list:
-        if own_statistics:
-            first = normalised(branch.norm, _separable(branch.first, activated))
+        if norm is not None:
+            first = norm(branch.norm, _separable(branch.first, activated))
         else:
             first = _separable(branch.first, activated, _affine(branch.norm))
         branches.append(_separable(branch.second, _leaky(first)))
-    if own_statistics:
-        shortcut = normalised(block.shortcut.norm, _pointwise(block.shortcut.convolution, x))
+    if norm is not None:
+        shortcut = norm(block.shortcut.norm, _pointwise(block.shortcut.convolution, x))
     else:
         shortcut = _pointwise(block.shortcut.convolution, x, _affine(block.shortcut.norm))
     if block.merge == "concatenate":

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 SLOPE = 0.1  # of every LeakyReLU
 NO_DATA = -9999.0  # a pixel that holds no data, which the network sees as 0
+SAMPLED, SAMPLE_SIDE = 2**18, 128  # pixels of the blocks: more are normalised by 16 windows of that side
 
 
 class ResCRNet(nn.Module):
@@ -32,7 +33,8 @@ class ResCRNet(nn.Module):
         merge: how branches are joined: ``concatenate`` or ``sum``.
         lstm_filters: filters of each direction of a ConvLSTM.
         space_to_depth: side of the squares of pixels that are one pixel to the convolutional blocks.
-        image_statistics: each image is normalised with its own statistics, instead of stored ones.
+        image_statistics: each image is normalised with its own statistics, instead of stored ones; those of a large
+            image are taken from 16 windows that are spread over it.
     """
 
     def __init__(
@@ -51,6 +53,11 @@ class ResCRNet(nn.Module):
     ) -> None:
         super().__init__()
         self.architecture, self.no_data, self.side = architecture, NO_DATA, space_to_depth
+        self.samples, self.most, self.extent = (
+            image_statistics,
+            SAMPLED * space_to_depth**2,
+            SAMPLE_SIDE * space_to_depth,
+        )
         self.register_buffer("offset", torch.zeros(in_channels))
         self.register_buffer("scale", torch.ones(in_channels))
         blocks, width = [], in_channels * self.side**2
@@ -72,9 +79,41 @@ class ResCRNet(nn.Module):
         if self.side > 1:
             x = F.pad(x, [0, -width % self.side, 0, -height % self.side], mode="replicate")
             x = F.pixel_unshuffle(x, self.side)
+        if self.samples and height * width > self.most:
+            features = torch.cat([self.large(one, height, width) for one in torch.split(x, 1)])
+        else:
+            features = self.features(x, [], False)
+        return torch.softmax(self.head(features, height, width), dim=1)
+
+    def large(self, x: Tensor, height: int, width: int) -> Tensor:
+        """What the blocks make of one image, normalised with the statistics of its windows."""
+        tops, lefts = self.starts(height), self.starts(width)
+        rows, columns = self.length(height), self.length(width)
+        kept: List[Tensor] = []
+        windows: List[Tensor] = []
+        for top in tops:
+            windows += [x[:, :, top : top + rows, left : left + columns] for left in lefts]
+        self.features(torch.cat(windows), kept, True)
+        return self.features(x, kept, False)
+
+    def length(self, pixels: int) -> int:
+        """How long a window is along an axis, pixels of the blocks."""
+        return (min(pixels, self.extent) + self.side - 1) // self.side
+
+    def starts(self, pixels: int) -> List[int]:
+        """Where windows begin along an axis, pixels of the blocks."""
+        result: List[int] = []
+        for index in range(4):
+            start = (pixels - min(pixels, self.extent)) * index // 3 // self.side
+            if start not in result:
+                result.append(start)
+        return result
+
+    def features(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:
+        """The convolutional blocks; ``kept`` as in :class:`Norm`."""
         total = x
         for index, block in enumerate(self.blocks):
-            output = block(x)
+            output = block(x, kept, taking)
             if self.architecture == "res-cr-net" or index == 0:
                 x, total = output, output
             elif self.architecture == "dense":
@@ -83,7 +122,7 @@ class ResCRNet(nn.Module):
             else:
                 x = total + output
                 total = total + x
-        return torch.softmax(self.head(x, height, width), dim=1)
+        return x
 
 
 class ConvBlock(nn.Module):
@@ -102,26 +141,52 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.concatenates = merge == "concatenate"
         width = filters * len(kernel_sizes) if self.concatenates else filters
-        self.activation = nn.Identity() if stem else nn.Sequential(Norm(inputs, own), nn.LeakyReLU(SLOPE))
+        self.activation = Steps() if stem else Steps(Norm(inputs, own), LeakyReLU(SLOPE))
         self.branches = nn.ModuleList(
             [
-                nn.Sequential(
+                Steps(
                     Separable(inputs, filters, size, dilation),
                     Norm(filters, own),
-                    nn.LeakyReLU(SLOPE),
+                    LeakyReLU(SLOPE),
                     Separable(filters, filters, size, dilation),
                 )
                 for size, dilation in zip(kernel_sizes, dilations)
             ]
         )
-        self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1), Norm(width, own))
+        self.shortcut = Steps(Pointwise(inputs, width, 1), Norm(width, own))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, H, W) -> (N, width, H, W)."""
-        activated = self.activation(x)
-        results = [branch(activated) for branch in self.branches]
+    def forward(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:
+        """(N, inputs, H, W) -> (N, width, H, W); ``kept`` as in :class:`Norm`."""
+        activated = self.activation(x, kept, taking)
+        results = [branch(activated, kept, taking) for branch in self.branches]
         joined = torch.cat(results, dim=1) if self.concatenates else torch.stack(results).sum(0)
-        return self.shortcut(x) + joined
+        return self.shortcut(x, kept, taking) + joined
+
+
+class Steps(nn.Sequential):
+    """Layers one after the other, each of which is told of the statistics."""
+
+    def forward(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:  # type: ignore[override]
+        """(N, inputs, H, W) -> (N, width, H, W); ``kept`` as in :class:`Norm`."""
+        for module in self:
+            x = module(x, kept, taking)
+        return x
+
+
+class LeakyReLU(nn.LeakyReLU):
+    """One that takes no notice of statistics."""
+
+    def forward(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:  # type: ignore[override]
+        """The same shape."""
+        return F.leaky_relu(x, self.negative_slope)
+
+
+class Pointwise(nn.Conv2d):
+    """A convolution that takes no notice of statistics."""
+
+    def forward(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:  # type: ignore[override]
+        """(N, inputs, H, W) -> (N, outputs, H, W)."""
+        return F.conv2d(x, self.weight, self.bias)
 
 
 class Separable(nn.Module):
@@ -133,7 +198,7 @@ class Separable(nn.Module):
         self.depthwise = nn.Parameter(torch.zeros(inputs, 1, size, size))
         self.pointwise = nn.Conv2d(inputs, outputs, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:
         """(N, inputs, H, W) -> (N, outputs, H, W)."""
         x = F.conv2d(x, self.depthwise, padding=self.padding, dilation=self.dilation, groups=self.groups)
         return self.pointwise(x)
@@ -240,16 +305,27 @@ class ConvLSTM(nn.Module):
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch normalisation for inference, with the authors' constant: by stored statistics, or each image by its own."""
+    """Batch normalisation for inference, with the authors' constant: by stored statistics, or by those of the image.
+
+    Mean and variance are taken from a batch of windows of one image (``taking``) into ``kept``, and out of it again, in
+    the same order, for the image; where nothing is kept each image of a batch has its own.
+    """
 
     def __init__(self, channels: int, own: bool) -> None:
         super().__init__(channels, eps=1e-3)
         self.own = own
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:  # type: ignore[override]
         """(N, channels, H, W) -> the same shape."""
         if not self.own:
             return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
-        centred = x - x.mean((2, 3), keepdim=True)
-        deviation = (centred.square().mean((2, 3), keepdim=True) + self.eps).sqrt()
-        return centred / deviation * self.weight.reshape(1, -1, 1, 1) + self.bias.reshape(1, -1, 1, 1)
+        if taking or len(kept) == 0:
+            over = [0, 2, 3] if taking else [2, 3]
+            variance, mean = torch.var_mean(x, over, unbiased=False, keepdim=True)  # summed in double precision
+            if taking:
+                kept.append(mean)
+                kept.append(variance)
+        else:
+            mean, variance = kept.pop(0), kept.pop(0)
+        deviation = (variance + self.eps).sqrt()
+        return (x - mean) / deviation * self.weight.reshape(1, -1, 1, 1) + self.bias.reshape(1, -1, 1, 1)

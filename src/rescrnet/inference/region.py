@@ -27,6 +27,11 @@ class Region(NamedTuple):
         return self.x1 - self.x0
 
     @property
+    def slices(self) -> tuple[slice, slice]:
+        """What indexes the region in an array (Y, X)."""
+        return slice(self.y0, self.y1), slice(self.x0, self.x1)
+
+    @property
     def transposed(self) -> Region:
         """The same part of the image whose rows are the columns of this one."""
         return Region(self.x0, self.x1, self.y0, self.y1)

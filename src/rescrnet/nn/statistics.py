@@ -20,8 +20,8 @@ from rescrnet.nn.unet import UNet
 from rescrnet.ops.buffers import release
 
 SAMPLED = 2**18  # pixels of the blocks that an image's statistics are taken from at most
-_GRID = 4  # windows of a larger image down and across
-_SIDE = 128  # of a window, pixels of the blocks; 4 · 4 · 128² = 2^18
+GRID = 4  # windows of a larger image down and across
+SIDE = 128  # of a window, pixels of the blocks; 4 · 4 · 128² = 2^18
 _SMALL = 32  # pixels
 _one_at_a_time = threading.RLock()  # threads that share a network
 
@@ -105,9 +105,9 @@ def sample_windows(shape: tuple[int, int], side: int) -> list[tuple[int, int, in
     """
     if shape[0] * shape[1] <= SAMPLED * side**2:
         return [(0, shape[0], 0, shape[1])]
-    height, width = (min(length, _SIDE * side) for length in shape)
+    height, width = (min(length, SIDE * side) for length in shape)
     tops, lefts = (
-        sorted({(length - extent) * index // (_GRID - 1) // side * side for index in range(_GRID)})
+        sorted({(length - extent) * index // (GRID - 1) // side * side for index in range(GRID)})
         for length, extent in ((shape[0], height), (shape[1], width))
     )
     return [(top, top + height, left, left + width) for top in tops for left in lefts]

@@ -46,7 +46,7 @@ def label_parts(
         step = f"{name}-{row}-{column}"
         if not scratch.done(step):
             numbers, count = label(read(region), structure)
-            array[_slices(region)] = np.where(numbers, numbers + first, 0).astype(np.int32)
+            array[region.slices] = np.where(numbers, numbers + first, 0).astype(np.int32)
             scratch.record(step, np.array(count))
         starts.append(first)
         first += int(scratch.state(step))
@@ -79,10 +79,6 @@ def _touching(border: NDArray[Any], connectivity: int) -> Pairs:
     return np.unique(pairs[pairs.all(1)], axis=0).astype(np.int64)
 
 
-def _slices(region: Region) -> tuple[slice, slice]:
-    return slice(region.y0, region.y1), slice(region.x0, region.x1)
-
-
 def sizes_of(
     array: Any, table: NDArray[np.int32], shape: tuple[int, int], tile: int
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -90,7 +86,7 @@ def sizes_of(
     count = int(table.max(initial=0)) + 1
     pixels, at_border = np.zeros(count, np.int64), np.zeros(count, bool)
     for _, region in grid(shape, tile, tile):
-        numbers = table[array[_slices(region)]]
+        numbers = table[array[region.slices]]
         pixels += np.bincount(numbers.ravel(), minlength=count)
         for line, outermost in (
             (numbers[0], region.y0 == 0),

@@ -44,7 +44,7 @@ class ArrayScores:
 
     def read(self, region: Region, index: int) -> NDArray[np.float32]:
         """See :class:`Scores`."""
-        rows, columns = slice(region.y0, region.y1), slice(region.x0, region.x1)
+        rows, columns = region.slices
         if self.array.ndim == 3:
             return np.asarray(self.array[index, rows, columns], np.float32)
         return np.asarray(self.array[rows, columns] == index, np.float32)

@@ -57,7 +57,7 @@ def write_imagej(path: Path, exported: Exported) -> None:
     import roifile
 
     rois = []
-    position = exported.plane if exported.table.plane else None
+    position = exported.plane if exported.table.plane else None  # roifile makes it 1 and more, as ImageJ counts
     for row, origin, mask in exported.masks():
         outline = rings(mask, joined=True)[0][0] + origin
         name = f"{row['label']:04}-{exported.table.name}"

@@ -49,7 +49,7 @@ class Objects:
 
     def read(self, region: Region) -> NDArray[np.int32]:
         """The numbers in a region, 0 where there is no object."""
-        found = self.array[slice(region.y0, region.y1), slice(region.x0, region.x1)]
+        found = self.array[region.slices]
         return np.asarray(self.numbers[found])
 
     def read_rows(self, y0: int, y1: int) -> NDArray[np.int32]:
@@ -195,13 +195,13 @@ class _Work:
             found = by_distance(self.read_inside(wide), settings.radius)
             top, bottom, left, right = region.crop_within(wide)
             inner = np.s_[top : wide.height - bottom, left : wide.width - right]
-            deep[_slices(region)] = found.seeds[inner].view(np.uint8)
-            self.walls[_slices(region)] = found.walls[inner]
+            deep[region.slices] = found.seeds[inner].view(np.uint8)
+            self.walls[region.slices] = found.walls[inner]
 
     def _write(self, region: Region, found: Found) -> None:
-        self.state[_slices(region)] = found.inside * np.uint8(_INSIDE) | found.seeds * np.uint8(_SEED)
+        self.state[region.slices] = found.inside * np.uint8(_INSIDE) | found.seeds * np.uint8(_SEED)
         if self.evidence.settings.split == "watershed":
-            self.walls[_slices(region)] = found.walls
+            self.walls[region.slices] = found.walls
 
     def fill_holes(self) -> None:
         """Take the holes up to the size that is to be filled for inside."""
@@ -220,37 +220,33 @@ class _Work:
             filled[0] = False
             self.scratch.record("holes", filled)
         for _, region in self.tiles("fill"):
-            holes = filled[table[array[_slices(region)]]]
+            holes = filled[table[array[region.slices]]]
             bits = np.uint8(_INSIDE | _SEED if settings.split == "parts" else _INSIDE)
-            self.state[_slices(region)] = self.state[_slices(region)] | holes * bits
+            self.state[region.slices] = self.state[region.slices] | holes * bits
 
     def read_inside(self, region: Region) -> NDArray[np.bool_]:
         """Which pixels belong to objects."""
-        return np.asarray(self.state[_slices(region)] & _INSIDE != 0)
+        return np.asarray(self.state[region.slices] & _INSIDE != 0)
 
     def read_seeds(self, region: Region) -> NDArray[np.bool_]:
         """Which pixels surely belong to one."""
         if self.evidence.settings.split == "distance":
-            return np.asarray(self.scratch.array("deep", self.shape, np.uint8)[_slices(region)] != 0)
-        return np.asarray(self.state[_slices(region)] & _SEED != 0)
+            return np.asarray(self.scratch.array("deep", self.shape, np.uint8)[region.slices] != 0)
+        return np.asarray(self.state[region.slices] & _SEED != 0)
 
     def flood(self, seeds: Any, table: NDArray[np.int32]) -> Any:
         """The labels that floods from the seeds give."""
         flooded = self.scratch.array("flooded", self.shape, np.int32)
 
         def read(region: Region) -> Window:
-            place = _slices(region)
+            place = region.slices
             return Window(self.read_inside(region), self.walls[place], table[seeds[place]])
 
         for _, region in self.tiles("flood"):
-            flooded[_slices(region)] = flood_tile(
+            flooded[region.slices] = flood_tile(
                 read, region, self.shape, self.evidence.settings.connectivity, self.most, self.name
             )
         return flooded
-
-
-def _slices(region: Region) -> tuple[slice, slice]:
-    return slice(region.y0, region.y1), slice(region.x0, region.x1)
 
 
 def _numbered(
