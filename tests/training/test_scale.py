@@ -7,7 +7,7 @@ from PIL import Image
 import rescrnet
 from rescrnet.checking.check import check, load_dataset
 from rescrnet.config import resolve
-from rescrnet.training.scale import fitted, masks_of, masks_read
+from rescrnet.training.scale import Drawn, fitted, masks_of, masks_read
 
 
 def stripes(folder, width, size=(192, 160)):
@@ -65,3 +65,8 @@ def test_a_run_records_the_scale_that_it_chose_and_a_model_to_start_from_decides
     fine = rescrnet.train(data, tmp_path / "fine", resolve(overrides={**few, "network.space_to_depth": 2}))
     second = rescrnet.train(data, tmp_path / "second", resolve(overrides=few), start=fine)
     assert second.card.network.space_to_depth == 2
+
+
+@pytest.mark.parametrize("masks", [[], [Drawn(np.zeros(2, np.int64), np.zeros(2, np.int64), 900)]])
+def test_where_nothing_is_labelled_the_scale_stays(masks):
+    assert scale(fitted(resolve(), masks)) == (2, 256, False)

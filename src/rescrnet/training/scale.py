@@ -39,12 +39,14 @@ def fitted(config: Config, masks: Iterable[Drawn]) -> Config:
     if not config.data.fit_scale:
         return config
     network, side = config.network, config.data.patch_size
-    if isinstance(network, ResCRNetConfig) and side:
-        pixels, borders, longest = zip(*masks, strict=True)
-        total = np.sum(pixels, axis=0)
-        if thickness(total, np.sum(borders, axis=0))[total > 0].min() >= THICK:
+    drawn = [mask for mask in masks if mask.pixels.any()]
+    if isinstance(network, ResCRNetConfig) and side and drawn:
+        pixels = np.sum([mask.pixels for mask in drawn], axis=0)
+        across = thickness(pixels, np.sum([mask.borders for mask in drawn], axis=0))
+        if across[pixels > 0].min() >= THICK:
+            longest = max(mask.longest for mask in drawn)
             network = network.model_copy(update={"space_to_depth": _SQUARE})
-            side = max(side, min(_PATCH, -(-max(longest) // _MULTIPLE) * _MULTIPLE))
+            side = max(side, min(_PATCH, -(-longest // _MULTIPLE) * _MULTIPLE))
     data = config.data.model_copy(update={"patch_size": side, "fit_scale": False})
     return config.model_copy(update={"network": network, "data": data})
 
