@@ -11,7 +11,7 @@ import numpy as np
 
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.errors import UsageError
-from rescrnet.evidence.experiment import carry_out, facts_of, planned, seeds_from
+from rescrnet.evidence.experiment import carry_out, facts_of, planned
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
 from rescrnet.evidence.methods import Method, find_methods
 from rescrnet.evidence.outcome import described, statistics_of, write_json, write_text
@@ -22,6 +22,7 @@ from rescrnet.evidence.statistics import Difference, corrected_difference, decid
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import compare_words
 from rescrnet.locks import locked
+from rescrnet.training.seeds import seeds_from
 from rescrnet.training.train import declared_in
 
 _MINUTES = 10.0  # for each training, where nothing else is said

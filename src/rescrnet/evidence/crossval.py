@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
-from rescrnet.evidence.experiment import carry_out, facts_of, planned, seeds_from
+from rescrnet.evidence.experiment import carry_out, facts_of, planned
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
 from rescrnet.evidence.members import write_members
 from rescrnet.evidence.methods import find_methods
@@ -31,6 +31,7 @@ from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import crossval_words
 from rescrnet.locks import locked
 from rescrnet.model import load
+from rescrnet.training.seeds import seeds_from
 from rescrnet.training.train import declared_in
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from rescrnet.config import DEFAULT_PRESET, Config, resolve
 from rescrnet.datasets.dataset import Dataset
 from rescrnet.errors import UsageError
-from rescrnet.evidence.experiment import carry_out, facts_of, planned, seeds_from
+from rescrnet.evidence.experiment import carry_out, facts_of, planned
 from rescrnet.evidence.folds import Labelled, divide, read_labelled
 from rescrnet.evidence.methods import find_methods
 from rescrnet.evidence.outcome import described, write_json, write_text
@@ -23,6 +23,7 @@ from rescrnet.evidence.statistics import Interval, interval
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import curve_words
 from rescrnet.locks import locked
+from rescrnet.training.seeds import seeds_from
 from rescrnet.training.train import declared_in
 
 Answer = Literal["yes", "no", "cannot tell"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rescrnet.config import Config
 from rescrnet.datasets.dataset import Dataset, Sample
-from rescrnet.errors import RescrnetWarning, UsageError
+from rescrnet.errors import RescrnetWarning
 from rescrnet.evidence.budget import Budget
 from rescrnet.evidence.folds import Labelled, digest
 from rescrnet.evidence.methods import Method
@@ -22,13 +22,6 @@ from rescrnet.evidence.units import Result, Unit, run_unit
 
 Seen = Callable[[Unit, Sample, NDArray[np.float32]], None]
 TrainingSet = Callable[[Unit], Dataset]
-
-
-def seeds_from(config: Config, number: int) -> list[int]:
-    """So many seeds, from the configuration's on. Raises :class:`UsageError` for none."""
-    if number < 1:
-        raise UsageError(f"--seeds {number}", "trains nothing", "expected at least 1")
-    return [config.training.seed + index for index in range(number)]
 
 
 def planned(

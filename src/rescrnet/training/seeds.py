@@ -234,11 +234,16 @@ class _Members:
         return record.model_copy(update={"objects": objects})
 
 
+def seeds_from(config: Config, number: int) -> list[int]:
+    """So many seeds, from the configuration's on. Raises :class:`UsageError` for none."""
+    if number < 1:
+        raise UsageError(f"--seeds {number}", "trains nothing", "expected at least 1")
+    return [config.training.seed + index for index in range(number)]
+
+
 def _chosen(seeds: int | Sequence[int], config: Config) -> list[int]:
     if isinstance(seeds, int):
-        if seeds < 1:
-            raise UsageError(f"--seeds {seeds}", "trains nothing", "expected at least 1")
-        return [config.training.seed + number for number in range(seeds)]
+        return seeds_from(config, seeds)
     chosen = list(seeds)
     if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0:
         raise UsageError(
