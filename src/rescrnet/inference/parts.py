@@ -97,8 +97,9 @@ class PartByPart:
         """The array of the sum after part ``index``; every second part has the same file."""
         view = self.model.parts[index].view
         shape = view.shape((self.image.shape[0], self.image.shape[1]))
-        path = self.journal.folder / f"sum-{index % 2}.blocks"
-        return BlockedArray(path, len(self.model.classes), shape, np.float32, BLOCK)
+        path, tiling = self.journal.folder / f"sum-{index % 2}.blocks", self.resources.tiling
+        block = BLOCK if tiling is None else tiling.block  # tasks side by side write whole blocks of this size alone
+        return BlockedArray(path, len(self.model.classes), shape, np.float32, block)
 
 
 def _step(index: int) -> str:
