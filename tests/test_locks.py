@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import rescrnet
-from rescrnet.atomic import write_atomically
+from rescrnet.atomic import check_free, write_atomically
 from rescrnet.errors import OutputError
 from rescrnet.locks import lock_file, locked
 from rescrnet.training.progress import ProgressReporter
@@ -44,6 +44,19 @@ def test_a_lock_says_who_holds_it_and_is_let_go_of_when_its_holder_is_killed(tmp
     with locked(tmp_path / "r"):
         assert json.loads(lock_file(tmp_path / "r").read_text())["pid"] == os.getpid()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_left_beside_a_finished_folder_goes_when_the_folder_is_refused_unless_it_is_held(
+    tmp_path, holder
+):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/result.txt").touch()
+    for held in (True, False):
+        with pytest.raises(OutputError, match="already holds files"):
+            check_free(tmp_path / "r")
+        assert lock_file(tmp_path / "r").exists() == held
+        holder.kill()
+        holder.wait()
 
 
 def test_a_lock_can_be_waited_for(tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from rescrnet.errors import OutputError
-from rescrnet.locks import WITHIN, locked
+from rescrnet.locks import WITHIN, locked, remove_abandoned
 from rescrnet.wording import one_line
 
 PARTIAL = ".partial"
@@ -109,6 +109,7 @@ def check_free(folder: Path, unfinished: str | None = None) -> None:
         if unfinished and (folder / unfinished).is_file():
             return
         if is_folder and any(path.name not in (_WITHIN, WITHIN) for path in folder.iterdir()):
+            remove_abandoned(folder)
             raise OutputError(folder, "already holds files", "choose a new folder, or remove it first")
         if not is_folder and folder.exists():
             raise OutputError(folder, "is a file", "expected a new folder; choose another name")

@@ -71,6 +71,14 @@ def locked(target: Path, *, wait: float = 0) -> Iterator[None]:
                 folder.rmdir()
 
 
+def remove_abandoned(target: Path) -> None:
+    """Remove the lock that a killed process left beside a finished ``target``, which nobody will lock again."""
+    file = lock_file(target)
+    with contextlib.suppress(OSError):
+        if file.is_file() and (handle := _acquire(file)) is not None:
+            _release(handle, file)
+
+
 def lock_file(target: Path) -> Path:
     """The file that a lock for ``target`` lies on: beside it, or within a folder beside which nothing can be made."""
     real = Path(os.path.realpath(target))

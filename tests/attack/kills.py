@@ -48,7 +48,7 @@ def kill_in(seconds: float) -> None:
 def _jobs(material: Material, folder: Path) -> dict[str, tuple[list[object], Path]]:
     """Commands that resume, and where their results lie."""
     images = material.data / "train_local/images/img"
-    small = ["--memory", "420MB"]
+    small = ["--memory", "480MB"]
     return {
         "train": (["train", material.data, "--out", folder / "run", *OPTIONS], folder / "run"),
         "predict": (["predict", material.run, images, "--out", folder / "o", "--overlay"], folder / "o"),

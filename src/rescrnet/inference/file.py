@@ -33,6 +33,7 @@ from rescrnet.model import SegmentationModel
 from rescrnet.outputs.sinks import ResultName, Sink, check_absent, open_sink, scratch_bytes, scratch_file
 from rescrnet.wording import count
 
+_ROWS = 16  # at a time: an entropy takes several times the memory of what it is of
 _LARGE_PIECE = 2**24  # bytes; a file whose pieces are larger is unpacked once instead of for every tile,
 _SHARE = 4  # and one of which a piece takes more than this part of what is free beside the program
 
@@ -309,7 +310,9 @@ class _UncertaintyOf(_PlaneOf):
 
     def write(self, y0: int, x0: int, block: NDArray[Any]) -> None:
         """Take a block of probabilities, (rows, columns, classes)."""
-        super().write(y0, x0, predictive_entropy(np.moveaxis(block, -1, 0))[..., None])
+        for top in range(0, len(block), _ROWS):
+            part = np.moveaxis(block[top : top + _ROWS], -1, 0)
+            super().write(y0 + top, x0, predictive_entropy(part)[..., None])
 
 
 @dataclass(frozen=True)

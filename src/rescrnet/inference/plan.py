@@ -92,7 +92,8 @@ class Cost:
         """Bytes for the windows that the statistics of an image of ``shape`` (Y, X) are taken from, if any are."""
         if not self.config.image_statistics:
             return 0
-        return int(_FLOAT * min(shape[0] * shape[1], SAMPLED * self.side**2) * self._blocks())
+        held = 2 * self.widths[0] / self.side**2  # channels of the windows, as they are and as squares
+        return int(_FLOAT * min(shape[0] * shape[1], SAMPLED * self.side**2) * (held + self._blocks()))
 
     def tile(self, width: int, rows: int, image_width: int) -> int:
         """Bytes for a tile of ``width`` columns rolled down ``rows`` at a time."""

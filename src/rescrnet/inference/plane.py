@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rescrnet.ensemble import Ensemble
 from rescrnet.errors import OutputError, UsageError
@@ -30,6 +31,7 @@ from rescrnet.inference.resources import Resources
 from rescrnet.inference.stream import PlaneReader, PlaneWriter, Stream, Task, Tiling, read_unit, streamable
 from rescrnet.model import SegmentationModel
 from rescrnet.nn.statistics import sample_windows, taking_statistics_of, uses_image_statistics
+from rescrnet.ops.buffers import release
 from rescrnet.wording import size
 
 TILING = "tiling"  # the first step of a streamed plane; its state: the memory it was chosen for, then the tiling
@@ -101,6 +103,7 @@ def predict_plane(
         if not all(getattr(writer, "persistent", False) for writer in (classes, probabilities) if writer is not None):
             journal.child(stream.phases[-1]).clear()
         _run(stream, resources, told)
+        release()  # its buffers are large, and the file that is made of the result takes memory, too
 
 
 def _predict_part_by_part(
@@ -185,9 +188,17 @@ def _statistics(model: SegmentationModel, image: PlaneReader, name: str) -> Iter
         return
     network = streamable(model)
     windows = sample_windows((image.shape[0], image.shape[1]), network.config.space_to_depth)
-    sample = torch.cat([model.tensor(read_unit(model, image, Region(*window), name)) for window in windows])
-    with taking_statistics_of(network, sample.to(model.device, memory_format=torch.channels_last)):
+    with taking_statistics_of(network, _sample(model, image, [Region(*window) for window in windows], name)):
         yield
+
+
+def _sample(model: SegmentationModel, image: PlaneReader, windows: list[Region], name: str) -> Tensor:
+    """(N, C, H, W) of windows of one size, scaled, on the device of the model."""
+    sizes = len(windows), model.card.in_channels, windows[0].height, windows[0].width
+    sample = torch.empty(sizes, device=model.device, memory_format=torch.channels_last)
+    for part, window in zip(sample, windows, strict=True):
+        part.copy_(model.tensor(read_unit(model, image, window, name))[0])
+    return sample
 
 
 @dataclass

@@ -21,7 +21,7 @@ from rescrnet.classes import ClassEntry, coloured
 from rescrnet.errors import DataError, OutputError, UsageError
 from rescrnet.images.npy import RawArray
 from rescrnet.images.stack import Axis, ResultFormat, Stack
-from rescrnet.locks import locked
+from rescrnet.locks import locked, remove_abandoned
 from rescrnet.outputs.png_writer import write_png
 from rescrnet.outputs.pyramid import build_pyramid, pyramid_bytes
 from rescrnet.outputs.tiff_writer import write_tiff
@@ -220,6 +220,7 @@ def check_absent(paths: Sequence[Path]) -> None:
     """Raise :class:`OutputError` where one of ``paths`` exists."""
     for path in paths:
         if path.exists():
+            remove_abandoned(path)
             raise exists_already(path)
 
 
