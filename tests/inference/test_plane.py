@@ -13,6 +13,7 @@ from rescrnet.inference.journal import MANIFEST, Journal
 from rescrnet.inference.plane import predict_plane
 from rescrnet.inference.resources import Resources, Sequential
 from rescrnet.inference.stream import Tiling
+from rescrnet.ops import buffers
 from tests.support.pictures import Canvas, Picture, model_of, picture
 
 SMALL = Tiling(tile=(32, 16), rows=5, strip=8, segment=16, block=8)
@@ -249,6 +250,13 @@ def test_results_are_of_the_types_that_writers_expect_and_all_pixels_are_counted
     predict_plane(model, Picture(picture(*SHAPE)), mask, probabilities, resources=resources, advance=done.append)
     assert (mask.dtypes, probabilities.dtypes) == ({np.dtype("uint8")}, {np.dtype("float32")})
     assert sum(done) == pytest.approx(SHAPE[0] * SHAPE[1])
+
+
+def test_what_a_streamed_prediction_computed_in_is_given_back_before_its_file_is_made(model):
+    for tiling in (None, SMALL):
+        buffers.empty(1 << 20)  # leaves one that is idle
+        predicted(model, picture(*SHAPE), tiling)
+        assert bool(buffers._idle) == (tiling is None)
 
 
 def test_hardly_more_is_read_than_the_image(model):
