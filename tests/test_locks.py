@@ -46,9 +46,7 @@ def test_a_lock_says_who_holds_it_and_is_let_go_of_when_its_holder_is_killed(tmp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_lock_left_beside_a_finished_folder_goes_when_the_folder_is_refused_unless_it_is_held(
-    tmp_path, holder
-):
+def test_a_lock_left_beside_a_finished_folder_goes_when_the_folder_is_refused_unless_it_is_held(tmp_path, holder):
     (tmp_path / "r").mkdir()
     (tmp_path / "r/result.txt").touch()
     for held in (True, False):

@@ -46,6 +46,16 @@ def test_resumed_equals_uninterrupted(cells, tmp_path, average, recalibrate):
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
+def test_resumed_equals_uninterrupted_with_two_optimisers(cells, tmp_path):
+    config = tiny(training__optimizer="muon", network__filters=6)
+    rescrnet.train(cells, tmp_path / "whole", config)
+    with pytest.raises(KeyboardInterrupt):
+        rescrnet.train(cells, tmp_path / "stopped", config, progress=StopsAt(3))
+    assert any(name.startswith("muon.") for name in load_file(tmp_path / "stopped/state.safetensors"))
+    rescrnet.resume(cells, tmp_path / "stopped", progress=ProgressReporter())
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
 def test_a_finished_run_goes_on_to_more_epochs(cells, tmp_path):
     rescrnet.train(cells, tmp_path / "whole", tiny())
     rescrnet.train(cells, tmp_path / "short", tiny(training__epochs=1))

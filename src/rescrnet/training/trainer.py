@@ -22,7 +22,7 @@ from rescrnet.scoring.counts import Counts
 from rescrnet.training.augment import class_indices
 from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.folder import PROGRESS, Row, RunFolder
-from rescrnet.training.optimizer import SCHEDULES, adam
+from rescrnet.training.optimizer import MOMENTS, SCHEDULES, optimizers
 from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
 from rescrnet.wording import count, one_line
@@ -61,11 +61,12 @@ class Trainer:
         self._loss = LOSSES[settings.loss]
         # A copy of its own: spawned processes are handed one network in memory that they share.
         network = copy.deepcopy(self.model.network)
-        optimizer = adam(network.parameters(), settings.learning_rate)
+        by_name = optimizers(network, settings.optimizer, settings.learning_rate)
         self._network = network
         # The averaged weights are validated and saved; without averaging they are the trained ones themselves.
         self._averaged = copy.deepcopy(network).to(self.fabric.device) if settings.ema_decay else network
-        self._wrapped, self._optimizer = self.fabric.setup(network, optimizer)
+        self._wrapped, *wrapped = self.fabric.setup(network, *by_name.values())
+        self._optimizers = dict(zip(by_name, wrapped, strict=True))
         self.model.network = self._averaged
         self.model.to(self.fabric.device)
 
@@ -92,17 +93,18 @@ class Trainer:
             ) from None
 
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
-        if foreign := [name for name in tensors if not name.startswith(("network.", "averaged.", "optimizer."))]:
+        prefixes = ("network.", "averaged.", *(f"{name}." for name in self._optimizers))
+        if foreign := [name for name in tensors if not name.startswith(prefixes)]:
             raise ValueError(f"unknown tensor {foreign[0]}")
         self._network.load_state_dict(_part(tensors, "network."))
         self._averaged.load_state_dict(_part(tensors, "averaged.") or _part(tensors, "network."))
-        state = self._optimizer.state_dict()
-        moments = _part(tensors, "optimizer.")
-        state["state"] = {
-            index: {key: moments[f"{index}.{key}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-            for index in range(len(state["param_groups"][0]["params"]))
-        }
-        self._optimizer.load_state_dict(state)
+        for name, optimizer in self._optimizers.items():
+            state = optimizer.state_dict()
+            state["state"] = {
+                index: {key: tensors[f"{name}.{index}.{key}"] for key in MOMENTS[name]}
+                for index in range(len(state["param_groups"][0]["params"]))
+            }
+            optimizer.load_state_dict(state)
 
     def run(self) -> None:
         """Train to the end of the last epoch, of the patience or of the time; Ctrl-C leaves the last epoch's state."""
@@ -166,7 +168,7 @@ class Trainer:
         """Train a step, in whose middle so much of the run is ``done``."""
         settings = self.config.training
         self._wrapped.train()
-        for group in self._optimizer.param_groups:
+        for group in (group for optimizer in self._optimizers.values() for group in optimizer.param_groups):
             group["lr"] = settings.learning_rate * SCHEDULES[settings.schedule](done)
         images, masks = self.fabric.to_device(self._batches.training(epoch, step))
         loss = self._loss_of(self._wrapped(images), masks)
@@ -177,9 +179,11 @@ class Trainer:
                 f"the loss became {value} in epoch {epoch}",
                 "lower training.learning_rate, or use float32",
             )
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers.values():
+            optimizer.zero_grad()
         self.fabric.backward(loss)
-        self._optimizer.step()
+        for optimizer in self._optimizers.values():
+            optimizer.step()
         self._average(((epoch - 1) * settings.steps_per_epoch) + step)
         self.progress.step(epoch, value)
         return value
@@ -260,8 +264,9 @@ class Trainer:
             modules.append(("averaged.", self._averaged))
         for prefix, module in modules:
             yield from ((prefix + name, tensor) for name, tensor in module.state_dict().items())
-        for index, moments in self._optimizer.state_dict()["state"].items():
-            yield from ((f"optimizer.{index}.{key}", tensor) for key, tensor in moments.items())
+        for name, optimizer in self._optimizers.items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                yield from ((f"{name}.{index}.{key}", tensor) for key, tensor in moments.items())
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
