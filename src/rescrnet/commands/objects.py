@@ -37,6 +37,7 @@ class Splitting(StrEnum):
 Masks = Annotated[
     list[Path], typer.Argument(help="Class masks, folders of predictions, or a dataset.", show_default=False)
 ]
+Classes = Annotated[list[str] | None, typer.Option("--class", help="Class whose objects to find, repeatable.")]
 WithBoundary = Annotated[
     bool | None, typer.Option("--with-boundary/--without-boundary", help="Objects include their boundary.")
 ]
@@ -51,9 +52,7 @@ DropEdge = Annotated[
 def objects(
     masks: Masks,
     out: Out,
-    class_: Annotated[
-        list[str] | None, typer.Option("--class", help="Class whose objects to find, repeatable.")
-    ] = None,
+    class_: Classes = None,
     images: Annotated[Path | None, typer.Option(help="The images, for intensities and pixel sizes.")] = None,
     boundary: Annotated[str | None, typer.Option(help="The class between touching objects.")] = None,
     with_boundary: WithBoundary = None,
@@ -121,8 +120,8 @@ def _find(subjects: Sequence[Subject], out: Path, options: ObjectOptions, resour
 
     with stoppable("the same command goes on"), progress(len(subjects)) as advance:
         tables = write_objects(subjects, out, options, resources=resources, advance=advance)
-    for first in dict.fromkeys(one.legend.names[0] for one in subjects if one.legend and one.legend.is_guess):
-        if not options.classes:
+    if not options.classes:
+        for first in dict.fromkeys(one.legend.names[0] for one in subjects if one.legend and one.legend.is_guess):
             echo(f"note: no class is called background, '{first}' is taken for it; --class says otherwise", err=True)
     print_counts([(table.name, len(table)) for table in tables], len(subjects))
     echo(f"tables and label images in {out}")
