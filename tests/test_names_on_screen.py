@@ -12,7 +12,7 @@ from rich.console import Console
 import rescrnet
 from rescrnet.checking.check import check, load_dataset
 from rescrnet.checking.terminal import show
-from rescrnet.cli import _print_scores
+from rescrnet.commands.evaluate import print_scores
 from rescrnet.scoring.counts import Counts
 from rescrnet.scoring.evaluate import Evaluation
 from rescrnet.training.progress import ProgressBar, ProgressReporter
@@ -62,7 +62,7 @@ def test_training_prints_them(data):
 
 def test_scores_are_printed_with_them(capsys):
     counts = Counts.of(np.full((4, 3, 3), 0.25, np.float32), np.zeros((3, 3), np.uint8))
-    _print_scores(Evaluation(CLASSES, {"[/b]": counts}, "val"))
+    print_scores(Evaluation(CLASSES, {"[/b]": counts}, "val"))
     assert all_of(capsys.readouterr().out, CLASSES[:3]) == []
 
 

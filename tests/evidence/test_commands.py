@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from rescrnet import cli, cli_evidence
+from rescrnet import cli
+from rescrnet.commands.options import resolved
 from rescrnet.config import resolve
 from rescrnet.datasets.synthetic import write_dataset
 
@@ -81,4 +82,4 @@ def test_bad_input_is_one_line_and_leaves_nothing(folder, tmp_path, monkeypatch,
 
 
 def test_the_commands_begin_with_the_preset_that_training_begins_with():
-    assert cli_evidence._resolved(None, None, None) == resolve()
+    assert resolved(None, None, None) == resolve()

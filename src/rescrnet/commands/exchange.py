@@ -1,4 +1,4 @@
-"""The commands that carry models to other programs and back. Heavy imports wait until one is called."""
+"""The commands ``import-keras``, ``export`` and ``import-bioimageio``: models to other programs and back."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated
 
 import typer
 
+from rescrnet.commands.info import print_info
+from rescrnet.commands.options import listed
 from rescrnet.errors import UsageError
 from rescrnet.terminal import echo
 
-Model = Annotated[Path, typer.Argument(help="Run folder or model file.", show_default=False)]
+OutModel = Annotated[Path, typer.Option("--out", help="New model file.", show_default=False)]
 
 
 class Format(StrEnum):
@@ -23,8 +25,22 @@ class Format(StrEnum):
     web = "web"
 
 
+def import_keras(
+    weights: Annotated[Path, typer.Argument(help="Weights or model of the authors' program, .h5.", show_default=False)],
+    out: OutModel,
+    architecture: Annotated[Path | None, typer.Option(help="The network as Keras JSON.")] = None,
+    classes: Annotated[str | None, typer.Option(help="Names of the classes in order: a,b,c.")] = None,
+    variant: Annotated[str | None, typer.Option(help="For weights alone: dense or very-dense.")] = None,
+) -> None:
+    """Turn a checkpoint of the authors' Keras program into a model."""
+    from rescrnet.exchange.keras import import_keras as convert
+
+    print_info(convert(weights, out, architecture, listed(classes) or None, variant=variant))  # type: ignore[arg-type]
+    echo(out)
+
+
 def export(
-    model: Model,
+    model: Annotated[Path, typer.Argument(help="Run folder or model file.", show_default=False)],
     format_: Annotated[Format, typer.Option("--format", help="What to write.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="New file.", show_default=False)],
     sample: Annotated[Path | None, typer.Option(help="bioimageio: an image to test and show the model on.")] = None,
@@ -61,16 +77,10 @@ def export(
 
 def import_bioimageio(
     package: Annotated[Path, typer.Argument(help="Package that rescrnet wrote, .zip.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="New model file.", show_default=False)],
+    out: OutModel,
 ) -> None:
     """Turn a bioimage.io package of this program back into a model. Nothing that it holds is run."""
     from rescrnet.exchange.bioimageio_import import import_bioimageio as convert
 
     convert(package, out)
     echo(out)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    app.command()(export)
-    app.command("import-bioimageio")(import_bioimageio)

@@ -1,22 +1,22 @@
-"""The commands ``crossval``, ``compare`` and ``curve``."""
+"""The commands ``crossval``, ``compare`` and ``curve``: how good, and how sure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from rescrnet.terminal import INTERRUPTED, echo
+from rescrnet.commands.interrupt import stoppable
+from rescrnet.commands.options import ConfigFile, Data, Preset, Set, listed, resolved
+from rescrnet.durations import parse_minutes
+from rescrnet.errors import UsageError
+from rescrnet.terminal import echo
 
-Data = Annotated[Path, typer.Argument(help="Folder of images and masks.", show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="New folder for models, scores and the page.", show_default=False)]
 Folds = Annotated[int, typer.Option(help="Parts that are tested in turn; groups of images stay whole.")]
-Preset = Annotated[str | None, typer.Option(help="standard (default), laptop, paper-em or paper-fm.")]
-ConfigFile = Annotated[Path | None, typer.Option(help="YAML file over the preset.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="key=value over both, repeatable.")]
 Margin = Annotated[float, typer.Option(help="A difference of mean IoU that does not matter.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was begun in --out.")]
 
@@ -38,14 +38,9 @@ def crossval(
     from rescrnet.evidence.crossval import crossval as run
     from rescrnet.reporting.crossval_page import write_page
 
-    seconds = _seconds(budget)
-    with _goes_on():
-        found = run(
-            data, out, _resolved(preset, config, set_), folds=folds, seeds=seeds, seconds=seconds, resume=resume
-        )
-        page = write_page(found)
-    echo(found.stats["words"]["result"])
-    echo(page)
+    seconds, settings = _seconds(budget), resolved(preset, config, set_)
+    experiment = partial(run, data, out, settings, folds=folds, seeds=seeds, seconds=seconds, resume=resume)
+    _carry_out(experiment, write_page)
 
 
 def compare(
@@ -71,25 +66,23 @@ def compare(
     from rescrnet.evidence.compare import compare as run
     from rescrnet.reporting.compare_page import write_page
 
-    seconds = _seconds(budget)
-    names = [name.strip() for name in methods.split(",") if name.strip()]
+    seconds, settings = _seconds(budget), resolved(preset, config, set_)
+    names = [name for name in listed(methods) if name]
     names += [f"{name}+crf" for name in names if crf and not name.endswith("+crf")]
-    with _goes_on():
-        found = run(
-            data,
-            out,
-            names,
-            _resolved(preset, config, set_),
-            folds=folds,
-            seeds=seeds,
-            seconds=seconds,
-            updates=updates,
-            margin=margin,
-            resume=resume,
-        )
-        page = write_page(found)
-    echo(found.stats["words"]["result"])
-    echo(page)
+    experiment = partial(
+        run,
+        data,
+        out,
+        names,
+        settings,
+        folds=folds,
+        seeds=seeds,
+        seconds=seconds,
+        updates=updates,
+        margin=margin,
+        resume=resume,
+    )
+    _carry_out(experiment, write_page)
 
 
 def curve(
@@ -109,57 +102,37 @@ def curve(
     from rescrnet.evidence.curve import curve as run
     from rescrnet.reporting.curve_page import write_page
 
-    seconds = _seconds(budget)
-    with _goes_on():
-        found = run(
-            data,
-            out,
-            _resolved(preset, config, set_),
-            sizes=_numbers(sizes) if sizes is not None else (),
-            folds=folds,
-            seeds=seeds,
-            seconds=seconds,
-            margin=margin,
-            resume=resume,
-        )
+    seconds, settings = _seconds(budget), resolved(preset, config, set_)
+    experiment = partial(
+        run,
+        data,
+        out,
+        settings,
+        sizes=_numbers(sizes) if sizes is not None else (),
+        folds=folds,
+        seeds=seeds,
+        seconds=seconds,
+        margin=margin,
+        resume=resume,
+    )
+    _carry_out(experiment, write_page)
+
+
+def _carry_out(experiment: Callable[[], Any], write_page: Callable[[Any], Path]) -> None:
+    """Carry an experiment out, draw its page, and say what it found and where the page is."""
+    with stoppable("the same command with --resume goes on"):
+        found = experiment()
         page = write_page(found)
     echo(found.stats["words"]["result"])
     echo(page)
 
 
-def _numbers(text: str) -> list[int]:
-    from rescrnet.errors import UsageError
+def _seconds(budget: str | None) -> float | None:
+    return None if budget is None else 60 * parse_minutes(budget, "--budget")
 
+
+def _numbers(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UsageError(f"--sizes {text}", "is no list of numbers", "expected such as 2,4,8") from None
-
-
-@contextmanager
-def _goes_on() -> Iterator[None]:
-    """Say after Ctrl-C that nothing is lost."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        echo("stopped; the same command with --resume goes on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _resolved(preset: str | None, config: Path | None, set_: list[str] | None) -> Any:
-    from rescrnet.config import DEFAULT_PRESET, parse_overrides, resolve
-
-    return resolve(preset or DEFAULT_PRESET, config, parse_overrides(set_ or []))
-
-
-def _seconds(budget: str | None) -> float | None:
-    from rescrnet.durations import parse_minutes
-
-    return None if budget is None else 60 * parse_minutes(budget, "--budget")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    app.command()(crossval)
-    app.command()(compare)
-    app.command()(curve)

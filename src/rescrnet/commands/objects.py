@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rescrnet.terminal import INTERRUPTED, echo
-from rescrnet.wording import count, printable
+from rescrnet.commands.interrupt import stoppable
+from rescrnet.commands.options import Out, Scratch, given, listed, memory_budget
+from rescrnet.errors import UsageError
+from rescrnet.terminal import echo
+from rescrnet.wording import count
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from rescrnet.inference.inputs import Input
     from rescrnet.inference.options import ReadOptions
     from rescrnet.inference.resources import Resources
     from rescrnet.model import SegmentationModel
-    from rescrnet.object_settings import ObjectSettings
-    from rescrnet.scoring.evaluate import Evaluation
+    from rescrnet.objects.folder import ObjectOptions
+    from rescrnet.objects.subjects import Subject
 
 
-class SplitName(StrEnum):
+class Splitting(StrEnum):
     """How touching objects are parted."""
 
     parts = "parts"
@@ -32,31 +34,36 @@ class SplitName(StrEnum):
     distance = "distance"
 
 
+Masks = Annotated[
+    list[Path], typer.Argument(help="Class masks, folders of predictions, or a dataset.", show_default=False)
+]
+Classes = Annotated[list[str] | None, typer.Option("--class", help="Class whose objects to find, repeatable.")]
+WithBoundary = Annotated[
+    bool | None, typer.Option("--with-boundary/--without-boundary", help="Objects include their boundary.")
+]
+SeedThreshold = Annotated[
+    float | None, typer.Option(help="By how much interior outweighs boundary where an object is sure.")
+]
+DropEdge = Annotated[
+    bool | None, typer.Option("--drop-edge/--keep-edge", help="Drop objects that the border of the image cuts.")
+]
+
+
 def objects(
-    masks: Annotated[
-        list[Path], typer.Argument(help="Class masks, folders of predictions, or a dataset.", show_default=False)
-    ],
-    out: Annotated[Path, typer.Option("--out", help="New folder for the results.", show_default=False)],
-    class_: Annotated[
-        list[str] | None, typer.Option("--class", help="Class whose objects to find, repeatable.")
-    ] = None,
+    masks: Masks,
+    out: Out,
+    class_: Classes = None,
     images: Annotated[Path | None, typer.Option(help="The images, for intensities and pixel sizes.")] = None,
     boundary: Annotated[str | None, typer.Option(help="The class between touching objects.")] = None,
-    with_boundary: Annotated[
-        bool | None, typer.Option("--with-boundary/--without-boundary", help="Objects include their boundary.")
-    ] = None,
-    split: Annotated[SplitName | None, typer.Option(help="How touching objects are parted.")] = None,
+    with_boundary: WithBoundary = None,
+    split: Annotated[Splitting | None, typer.Option(help="How touching objects are parted.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Least probability of a pixel of an object.")] = None,
-    seed_threshold: Annotated[
-        float | None, typer.Option(help="By how much interior outweighs boundary where an object is sure.")
-    ] = None,
+    seed_threshold: SeedThreshold = None,
     smoothing: Annotated[float | None, typer.Option(help="Sigma, pixels.")] = None,
     radius: Annotated[float | None, typer.Option(help="Of the smallest object, for --split distance, pixels.")] = None,
     smallest: Annotated[float | None, typer.Option(min=0, help="Drop objects of less pixels.")] = None,
     fill_holes: Annotated[float | None, typer.Option(min=0, help="Fill holes of up to so many pixels.")] = None,
-    drop_edge: Annotated[
-        bool | None, typer.Option("--drop-edge/--keep-edge", help="Drop objects that the border of the image cuts.")
-    ] = None,
+    drop_edge: DropEdge = None,
     um: Annotated[bool, typer.Option("--um", help="The sizes given are in µm and µm².")] = False,
     names: Annotated[str | None, typer.Option(help="Names of the classes 0, 1, …: a,b,c.")] = None,
     numbered: Annotated[bool, typer.Option("--numbered", help="The masks number objects already.")] = False,
@@ -66,32 +73,30 @@ def objects(
     format_: Annotated[str | None, typer.Option("--format", help="tiff or ome-zarr; else as the mask.")] = None,
     bits: Annotated[int | None, typer.Option(help="Of the label images, 16 or 32; else as needed.")] = None,
     memory: Annotated[str | None, typer.Option(help="The most to use, as 1GB; else half of what is free.")] = None,
-    scratch: Annotated[Path | None, typer.Option(help="Folder for large images; else beside the results.")] = None,
+    scratch: Scratch = None,
 ) -> None:
     """Number, count and measure the objects of predictions or masks: label images, objects.csv, summary.csv."""
     from rescrnet.atomic import check_free
-    from rescrnet.errors import UsageError
-    from rescrnet.inference.budget import default_budget, parse_bytes
-    from rescrnet.inference.progress import progress
     from rescrnet.inference.resources import Resources
-    from rescrnet.objects.folder import ObjectOptions, write_objects
+    from rescrnet.objects.folder import ObjectOptions
     from rescrnet.objects.subjects import find_subjects
 
     check_free(out)
-    given: dict[str, Any] = {
-        "boundary": boundary,
-        "with_boundary": with_boundary,
-        "split": split.value if split else "watershed" if boundary else None,
-        "threshold": threshold,
-        "seed_threshold": seed_threshold,
-        "smoothing": smoothing,
-        "radius": radius,
-        "smallest": smallest,
-        "fill_holes": fill_holes,
-        "drop_edge": drop_edge,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
-    if numbered and (names or class_ or {"boundary", "with_boundary", "split", "threshold"} & set(changes)):
+    changes = given(
+        {
+            "boundary": boundary,
+            "with_boundary": with_boundary,
+            "split": split.value if split else "watershed" if boundary else None,
+            "threshold": threshold,
+            "seed_threshold": seed_threshold,
+            "smoothing": smoothing,
+            "radius": radius,
+            "smallest": smallest,
+            "fill_holes": fill_holes,
+            "drop_edge": drop_edge,
+        }
+    )
+    if numbered and (names or class_ or changes.keys() & {"boundary", "with_boundary", "split", "threshold"}):
         raise UsageError("--numbered", "the masks number objects already", "leave out options about classes and splits")
     options = ObjectOptions(
         classes=tuple(class_ or ()),
@@ -104,17 +109,19 @@ def objects(
         outlines=outlines,
     )
     options.check()
-    listed = [name.strip() for name in names.split(",")] if names else []
-    subjects = find_subjects(masks, images, names=listed, numbered=numbered)
-    resources = Resources(parse_bytes(memory) if memory is not None else default_budget(), scratch=scratch)
-    try:
-        with progress(len(subjects)) as advance:
-            tables = write_objects(subjects, out, options, resources=resources, advance=advance)
-    except KeyboardInterrupt:
-        echo("stopped; the same command goes on", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    for first in dict.fromkeys(one.legend.names[0] for one in subjects if one.legend and one.legend.is_guess):
-        if not class_:
+    subjects = find_subjects(masks, images, names=listed(names), numbered=numbered)
+    _find(subjects, out, options, Resources(memory_budget(memory), scratch=scratch))
+
+
+def _find(subjects: Sequence[Subject], out: Path, options: ObjectOptions, resources: Resources) -> None:
+    """Find the objects of ``subjects`` into ``out``, and say how many they are."""
+    from rescrnet.inference.progress import progress
+    from rescrnet.objects.folder import write_objects
+
+    with stoppable("the same command goes on"), progress(len(subjects)) as advance:
+        tables = write_objects(subjects, out, options, resources=resources, advance=advance)
+    if not options.classes:
+        for first in dict.fromkeys(one.legend.names[0] for one in subjects if one.legend and one.legend.is_guess):
             echo(f"note: no class is called background, '{first}' is taken for it; --class says otherwise", err=True)
     print_counts([(table.name, len(table)) for table in tables], len(subjects))
     echo(f"tables and label images in {out}")
@@ -127,40 +134,8 @@ def print_counts(counts: list[tuple[str, int]], images: int) -> None:
         echo(f"{name}: {count(total, 'object')} in {count(images, 'image')}")
 
 
-def print_object_scores(evaluation: Evaluation, console: Console) -> None:
-    """Print how well the objects of each class agree, where there are any."""
-    from rich.table import Table
-    from rich.text import Text
-
-    if not any(counts.true or counts.predicted for counts in evaluation.object_counts.values()):
-        return
-    columns = ("true", "found", "F1", "AP", "AP to 0.9", "PQ", "split", "merged")
-    table = Table(title="objects, matched where intersection over union is at least 0.5")
-    for column in ("objects of", *columns):
-        table.add_column(column, overflow="fold")
-    for name, counts in evaluation.object_counts.items():
-        at = counts.at(0.5)
-        scores = [at["f1"], at["average_precision"], counts.mean_average_precision, at["panoptic_quality"]]
-        cells = ["–" if score is None else f"{score:.3f}" for score in scores]
-        numbers = (counts.true, counts.predicted, *cells, counts.split, counts.merged)
-        table.add_row(Text(printable(name)), *map(str, numbers))
-    console.print(table)
-
-
-def describe_objects(settings: dict[str, ObjectSettings]) -> dict[str, str]:
-    """How the objects of each class are told apart, in a line each."""
-    described = {}
-    for name, one in settings.items():
-        shown = {key: value for key, value in one.model_dump(exclude_defaults=True).items() if key != "split"}
-        parts = [one.split, *(f"{key} {value}" for key, value in shown.items())]
-        described[f"objects of {name}"] = ", ".join(parts)
-    return described
-
-
 def check_object_classes(model: SegmentationModel, classes: list[str]) -> None:
     """Raise :class:`UsageError` where the model has not all of ``classes``."""
-    from rescrnet.errors import UsageError
-
     if unknown := [name for name in classes if name not in model.classes]:
         raise UsageError(f"--object-class {unknown[0]}", "is unknown", f"expected {', '.join(model.classes)}")
 
@@ -172,7 +147,7 @@ class ObjectsOfPredictions:
     classes: tuple[str, ...]
     read: ReadOptions
     resources: Resources
-    counts: list[tuple[str, int]]
+    counts: list[tuple[str, int]] = field(default_factory=list)
     name = "objects"
 
     def run(self, folder: Path, images: list[Input]) -> None:

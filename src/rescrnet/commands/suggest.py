@@ -7,26 +7,23 @@ from typing import Annotated
 
 import typer
 
-from rescrnet.cli_members import print_ensemble
+from rescrnet.commands.models import load_model
+from rescrnet.commands.options import Augmentation, Device, Images, Model, Recursive
 from rescrnet.terminal import echo
 from rescrnet.wording import count
 
 
 def suggest(
-    model: Annotated[Path, typer.Argument(help="Run folder, model file, or folder of several.", show_default=False)],
-    inputs: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    model: Model,
+    inputs: Images,
     out: Annotated[Path, typer.Option("--out", help="New folder for suggest.csv and the page.", show_default=False)],
     number: Annotated[int, typer.Option("--count", min=1, help="Images, and regions of 64 pixels, to name.")] = 8,
-    recursive: Annotated[bool, typer.Option("--recursive", help="Sub-folders, also beside images.")] = False,
-    test_time_augmentation: Annotated[
-        bool,
-        typer.Option("--test-time-augmentation", help="Average over flips and quarter turns; takes 8 times as long."),
-    ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    recursive: Recursive = False,
+    test_time_augmentation: Augmentation = False,
+    device: Device = "auto",
 ) -> None:
     """Say which images and regions to label next: uncertain ones unlike each other, beside a random choice."""
     from rescrnet.atomic import check_free, write_folder
-    from rescrnet.ensemble import load
     from rescrnet.inference.inputs import find_inputs, join_channels
     from rescrnet.inference.progress import progress
     from rescrnet.inference.suggest import look_at, write_table
@@ -34,8 +31,7 @@ def suggest(
 
     check_free(out)
     found = find_inputs(inputs, recursive=recursive)
-    loaded = load(model, device, test_time_augmentation=test_time_augmentation)
-    print_ensemble(loaded)
+    loaded = load_model(model, device, test_time_augmentation=test_time_augmentation)
     images = join_channels(found.images, loaded.card.in_channels)
     with progress(len(images)) as advance:
         suggested = look_at(loaded, images, number, advance)
