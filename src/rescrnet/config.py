@@ -237,7 +237,7 @@ class TrainingConfig(Record):
     batch_size: PositiveInt | None = None
     """Images or patches a step; none takes all training images at once."""
     optimizer: Literal["adam", "muon"] = "adam"
-    """Adam, the paper's, or Muon for the weights of pointwise and ordinary convolutions and Adam for the rest."""
+    """Adam, the paper's, or Muon for the weights of convolutions and Adam for the rest."""
     learning_rate: float = Field(default=1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
     """Course of the learning rate: as it is, or a short warm-up, then down to nearly 0 along a cosine."""

@@ -22,12 +22,12 @@ def test_muon_takes_the_weights_of_convolutions_and_adam_all_else():
     network = ResCRNet(1, 3, space_to_depth=2)
     shared = in_order(network, "muon")
     assert sorted([*shared["optimizer"], *shared["muon"]]) == sorted(name for name, _ in network.named_parameters())
-    assert all(name.endswith(".weight") for name in shared["muon"])
     assert "blocks.1.branches.0.0.pointwise.weight" in shared["muon"]
+    assert "blocks.1.branches.2.3.depthwise" in shared["muon"]
     assert "blocks.0.branches.0.0.pointwise.weight" not in shared["muon"]  # 16×4
-    assert not any("depthwise" in name or "rows" in name or "columns" in name for name in shared["muon"])
+    assert not any("rows" in name or "columns" in name for name in shared["muon"])
     weights = dict(network.named_parameters())
-    assert sum(weights[name].numel() for name in shared["muon"]) == 28_224  # the depthwise kernels are the other half
+    assert sum(weights[name].numel() for name in shared["muon"]) > 0.9 * sum(w.numel() for w in weights.values())
 
 
 def test_adam_alone_takes_all_in_the_order_of_the_network():

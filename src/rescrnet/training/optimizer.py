@@ -79,11 +79,11 @@ MOMENTS = {"optimizer": ("step", "exp_avg", "exp_avg_sq"), "muon": ("momentum",)
 def optimizers(network: nn.Module, name: str, learning_rate: float) -> dict[str, torch.optim.Optimizer]:
     """Those that share the parameters of a network: Adam, or Muon for weights of convolutions and Adam for the rest.
 
-    Depthwise kernels, the ConvLSTMs and what is but a few numbers wide count as the rest.
+    A depthwise kernel is a matrix of its channels, so that they come to see different things. The ConvLSTMs and what is
+    but a few numbers wide count as the rest.
     """
-    layers = [module for module in network.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
-    weights = [layer.weight for layer in layers if layer.groups == 1]
-    matrices = [weight for weight in weights if min(weight.flatten(1).shape) >= _SMALLEST and name == "muon"]
+    weights = [one for one in network.parameters() if one.ndim == 4 and min(one.flatten(1).shape) >= _SMALLEST]
+    matrices = weights if name == "muon" else []
     taken = {id(weight) for weight in matrices}
     found: dict[str, torch.optim.Optimizer] = {
         "optimizer": adam((one for one in network.parameters() if id(one) not in taken), learning_rate)
