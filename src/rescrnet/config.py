@@ -275,7 +275,7 @@ _SECTIONS: dict[str, type[Record]] = {"network": _AnyNetwork, "data": DataConfig
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # Minutes on two cores; docs/training.md has what each choice was measured against.
     "standard": {
-        "network": {"space_to_depth": 2, "image_statistics": True},
+        "network": {"space_to_depth": 2, "image_statistics": True, "dropout": 0.0, "recurrent_dropout": 0.0},
         "data": {"intensity": "percentile", "patch_size": 256, "fit_scale": True, "validation_size": 512},
         "augmentation": {
             "brightness": 0.5,
@@ -288,6 +288,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 48,
             "steps_per_epoch": 30,
             "batch_size": 1,
+            "optimizer": "muon",
             "learning_rate": 3e-3,
             "schedule": "cosine",
             "ema_decay": 0.98,
@@ -315,6 +316,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 DEFAULT_PRESET = "standard"
 
+_OF_ANY_NETWORK = ("image_statistics",)
 _SCALE = (("network", "space_to_depth"), ("data", "patch_size"), ("data", "resize"))  # what data.fit_scale would choose
 
 
@@ -338,8 +340,8 @@ def resolve(
     _merge(values, PRESETS.get(preset, {}))
     network = given.get("network")
     if isinstance(network, Mapping) and network.get("architecture") in get_args(Comparator):
-        known = UNetConfig.model_fields  # what a preset says of Res-CR-Net alone is nothing to a U-Net
-        values["network"] = {key: value for key, value in values.get("network", {}).items() if key in known}
+        # The rest, the dropout too, was chosen for Res-CR-Net.
+        values["network"] = {key: value for key, value in values.get("network", {}).items() if key in _OF_ANY_NETWORK}
     if any(isinstance(given.get(section), Mapping) and key in given[section] for section, key in _SCALE):
         _merge(values, {"data": {"fit_scale": False}})
     _merge(values, given)
