@@ -109,6 +109,8 @@ static void run(task t, size others) {
     condition_tell_all(&begun);
     lock_leave(&guard);
     do_items(&t, memory[0].floats);
+    /* The others are at their last items, unless something else has their processor. */
+    for (int i = 0; i < SPINS && __atomic_load_n(&pool.working, __ATOMIC_RELAXED); i++) processor_pause();
     lock_take(&guard);
     pool.places = 0; /* whoever wakes up now is too late, and not waited for */
     while (pool.working > 0) condition_wait(&ended, &guard);
