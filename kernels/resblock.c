@@ -296,5 +296,5 @@ ENTRY(separable_backward)(const layer *l, size threads) {
     size tiles = layer_tiles(l->n, l->height, l->width), floats = backward_memory(l, largest(l));
     int one_by_one = 0;
     for (size i = 1; i < l->branches; i++) one_by_one |= reads_same(l->branch + i, l->branch + i - 1);
-    return in_turns(l, one_by_one && l->grad_input, tiles, threads, floats, backward_part);
+    return in_turns(l, one_by_one, tiles, threads, floats, backward_part);
 }

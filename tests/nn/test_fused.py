@@ -1,5 +1,7 @@
 """The compiled residual block is the residual block written in PyTorch."""
 
+import time
+
 import pytest
 import torch
 
@@ -110,15 +112,34 @@ def test_a_cut_half_gives_the_inner_part_of_the_whole(cut, given, compiled, monk
         torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_the_gradients_do_not_depend_on_the_number_of_threads():
+@pytest.mark.parametrize("case", CASES)
+def test_the_gradients_do_not_depend_on_the_number_of_threads(case):
     found, threads = [], torch.get_num_threads()
-    for count in (1, 2, 3):
+    for count in (1, 2, 3, 4):
         torch.set_num_threads(count)
-        found.append(trained("paper", torch.float32))
+        found.append(trained(case, torch.float32))
     torch.set_num_threads(threads)
     for name, tensor in found[0].items():
-        assert torch.equal(tensor, found[1][name]), name
-        assert torch.equal(tensor, found[2][name]), name
+        for other in found[1:]:
+            assert torch.equal(tensor, other[name]), name
+
+
+@pytest.mark.skipif(not hasattr(time, "thread_time"), reason="this system does not tell whose time it was")
+def test_an_image_as_small_as_a_training_patch_is_shared_among_threads():
+    block, threads = FusedConvResBlock(48, 16, [3, 5, 7], [1, 3, 5]).train(), torch.get_num_threads()
+    x = torch.randn(1, 48, 128, 128).contiguous(memory_format=torch.channels_last).requires_grad_()
+    share = []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        block(x).sum().backward()
+        all_before, own_before = time.process_time(), time.thread_time()
+        for _ in range(10):
+            block(x).sum().backward()
+        own = time.thread_time() - own_before
+        share.append(1 - own / (time.process_time() - all_before))
+    torch.set_num_threads(threads)
+    assert share[0] < 0.05
+    assert share[1] > 0.15
 
 
 def test_the_gradients_of_the_weights_do_not_depend_on_whether_the_images_is_asked_for():
