@@ -69,11 +69,13 @@ def workers(material: Material, folder: Path, count: int, seed: int = 0) -> Tall
     folder.mkdir(exist_ok=True)
     image = folder / "a.npy"
     _picture(image, 1500, 1400)
-    call = ["predict", material.run, image, "--memory", "360MB", "--format", "tiff"]
+    call = ["predict", material.run, image, "--memory", "400MB", "--format", "tiff"]
     whole = called(*call, "--out", folder / "o", within=300)
-    known = fingerprint(folder / "o")
     if whole.code:
         tally.add("alone", whole.fault or "not done at all", whole.text)
+        shutil.rmtree(folder)
+        return tally
+    known = fingerprint(folder / "o")
     for number in range(count):
         if tally.over:
             break
