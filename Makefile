@@ -32,7 +32,7 @@ format: .venv/installed-dev
 docs: .venv/installed-dev
 	$(BIN)/python -m tests.support.write_docs
 
-# Mutated files, kills, full disks, two writers, hostile names, memory: half an hour on two cores; attack.json has all of it.
+# Mutated files, kills, full disks, two writers, hostile names, memory: 23 minutes on two cores; attack.json has all of it.
 attack: .venv/installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.attack --json attack.json
 
