@@ -2,7 +2,7 @@
 
     python -m benchmarks.many_objects OUT [--memory 1GB]
 
-Draws the cells of a jittered grid with a line of one or two pixels between them, as the probabilities that a model with
+Draws the cells of a jittered grid with a line of two pixels between them, as the probabilities that a model with
 a boundary class would give, writes them as a prediction lies there, and runs the command in a process of its own.
 Prints a line and writes ``OUT/many_objects.json``.
 """

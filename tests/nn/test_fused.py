@@ -1,5 +1,6 @@
 """The compiled residual block is the residual block written in PyTorch."""
 
+import os
 import time
 
 import pytest
@@ -124,6 +125,7 @@ def test_the_gradients_do_not_depend_on_the_number_of_threads(case):
             assert torch.equal(tensor, other[name]), name
 
 
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
 @pytest.mark.skipif(not hasattr(time, "thread_time"), reason="this system does not tell whose time it was")
 def test_an_image_as_small_as_a_training_patch_is_shared_among_threads(monkeypatch):
     sizes, threads = (3, 5, 7), torch.get_num_threads()
@@ -140,7 +142,7 @@ def test_an_image_as_small_as_a_training_patch_is_shared_among_threads(monkeypat
         share.append(1 - (time.thread_time() - own_before) / (time.process_time() - all_before))
     torch.set_num_threads(threads)
     assert share[0] < 0.05
-    assert share[1] > 0.15
+    assert share[1] > share[0] + 0.05  # a half of it on an idle machine
 
 
 def test_the_gradients_of_the_weights_do_not_depend_on_whether_the_images_is_asked_for():

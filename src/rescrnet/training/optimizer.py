@@ -52,7 +52,9 @@ class Muon(torch.optim.Optimizer):
                 if weight.grad is None:
                     continue
                 state = self.state[weight]
-                momentum = state.setdefault("momentum", torch.zeros_like(weight)).lerp_(weight.grad, 1 - _MOMENTUM)
+                if not state:
+                    state["momentum"] = torch.zeros_like(weight)
+                momentum = state["momentum"].lerp_(weight.grad, 1 - _MOMENTUM)
                 update = _orthogonal(weight.grad.lerp(momentum, _MOMENTUM).flatten(1))
                 weight.sub_(group["lr"] * _SIZE * max(update.shape) ** 0.5 * update.view_as(weight))
 
