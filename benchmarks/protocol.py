@@ -1,25 +1,29 @@
 """The paper's protocol on em_vnc, seed by seed, beside the run that was recorded of the authors' network.
 
-    python benchmarks/protocol.py OUT [--seeds 0 1 2] [--precision float32 bfloat16]
+    python benchmarks/protocol.py OUT [--arms paper sum res-unet] [--seeds 0 1 2] [--precision float32 bfloat16]
+
+An arm is the protocol, or the protocol with what one of the paper's claims compares it with: ``sum`` adds the branches
+of a block instead of concatenating them, ``without-convlstm`` has no ConvLSTM block, ``small-batches`` takes a step on
+each image instead of one on all (as many passes over the images), ``res-unet`` is the residual U-Net.
 
 Each run is ``rescrnet train em_vnc --preset paper-em`` for as many epochs as the authors' network was given, and keeps
 the model of every epoch. It is scored twice. As saved: the epoch with the lowest validation loss. Recalibrated: the
 epoch that ``--set training.bn_recalibration_batches=14`` would keep, which trains the same weights, but recomputes the
 batch-norm running statistics from 14 augmented training batches before every validation. The authors' run was scored in
-both ways (``shared/parity/em_vnc_trained``). A run that is already in OUT is not trained again. Prints a table and
-writes ``OUT/protocol.json``.
+both ways (``shared/parity/em_vnc_trained``). A run that is already in OUT is not trained again, one that was cut short
+goes on. Prints a table and writes ``OUT/protocol.json``, of all arms and seeds that are asked for.
 
 The package is imported late: a child process counts as its own the memory that its parent had.
 """
 
 import argparse
 import csv
+import itertools
 import json
 import multiprocessing
 import resource
 import shutil
 import statistics
-import time
 from pathlib import Path
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
@@ -28,25 +32,37 @@ EPOCHS, BATCHES = 22, 14
 # Their names and ours. Their Dice is of the probabilities over 0.5, and so is F1.
 SCORES = {"val_tani": "tanimoto", "dice": "f1", "jaccard": "jaccard"}
 STATES = ("saved", "recalibrated")
+IMAGES, STEPS = 8, 15  # of em_vnc to train on; of an epoch
+ARMS = {
+    "paper": {},
+    "sum": {"network.merge": "sum"},
+    "without-convlstm": {"network.m": 0},
+    "small-batches": {"training.batch_size": 1, "training.steps_per_epoch": STEPS * IMAGES},
+    "res-unet": {"network.architecture": "res-unet"},
+}
 
 
-def train(folder, seed, precision):
+def train(folder, arm, seed, precision):
     """Train into ``folder``, keep the model of every epoch, and note the wall time (s) and the peak memory (GB)."""
     from rescrnet.config import resolve
     from rescrnet.training.hardware import Hardware
     from rescrnet.training.progress import ProgressReporter
-    from rescrnet.training.train import train
+    from rescrnet.training.train import resume, train
 
     class Keeping(ProgressReporter):
         def epoch(self, row, best):
             shutil.copy(folder / "last.safetensors", folder / f"epoch-{row['epoch']:02}.safetensors")
             print(f"{folder.name}, epoch {row['epoch']}: {row['seconds']:.0f} s, {row['val_tanimoto']:.4f}", flush=True)
 
-    begun = time.monotonic()
-    config = resolve("paper-em", overrides={"training.epochs": EPOCHS, "training.seed": seed})
-    train(DATA, folder, config, hardware=Hardware(precision=precision), progress=Keeping())
+    if (folder / "state.safetensors").exists():
+        resume(DATA, folder, progress=Keeping())
+    else:
+        config = resolve("paper-em", overrides={"training.epochs": EPOCHS, "training.seed": seed, **ARMS[arm]})
+        train(DATA, folder, config, hardware=Hardware(precision=precision), progress=Keeping())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    facts = {"seconds": time.monotonic() - begun, "memory": memory}
+    with (folder / "history.csv").open(encoding="utf-8") as file:
+        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    facts = {"seconds": seconds, "memory": memory}
     (folder / "usage.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -89,14 +105,16 @@ def scores(folder):
     for _, epoch in history:
         model = load(folder / f"epoch-{epoch:02}.safetensors")
         batches = BatchSampler(TrainingTensors.of(dataset.train, model), config)
-        recalibrate(model.network, (batches.calibration(index) for index in range(BATCHES)))
+        many = BATCHES * IMAGES // batches.size
+        recalibrate(model.network, (batches.calibration(index) for index in range(many)))
         epochs.append(scored(model, epoch, loss(model)))
     return {"saved": saved, "recalibrated": min(epochs, key=lambda one: one["loss"]), "epochs": epochs}
 
 
-def run(folder, seed, precision):
+def run(folder, arm, seed, precision):
     """What came of a run."""
     return {
+        "arm": arm,
         "seed": seed,
         "precision": precision,
         **json.loads((folder / "usage.json").read_text(encoding="utf-8")),
@@ -148,27 +166,31 @@ def main():
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
+    parser.add_argument("--arms", choices=ARMS, nargs="+", default=["paper"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--precision", nargs="+", default=["float32"])
     options = parser.parse_args()
-    wanted = [(precision, seed) for precision in options.precision for seed in options.seeds]
-    folders = {one: options.out / "{}-{}".format(*one) for one in wanted}
-    for (precision, seed), folder in folders.items():
+    wanted = list(itertools.product(options.arms, options.seeds, options.precision))
+    folders = {one: options.out / "{}-{}-{}".format(*one) for one in wanted}
+    for one, folder in folders.items():
         if not (folder / "usage.json").exists():
-            child = multiprocessing.get_context("spawn").Process(target=train, args=(folder, seed, precision))
+            child = multiprocessing.get_context("spawn").Process(target=train, args=(folder, *one))
             child.start()
             child.join()
             if child.exitcode != 0:
                 raise SystemExit(f"{folder}: training failed")
-    runs = [run(folder, seed, precision) for (precision, seed), folder in folders.items()]
+    runs = [run(folder, *one) for one, folder in folders.items()]
     authors = recorded()
     names = ", ".join(SCORES.values())
     print(f"| run | as saved: epoch | {names} | IoU | recalibrated: epoch | {names} | IoU | time | memory |")
     show("authors' network", authors)
     for one in runs:
-        show(f"{one['precision']}, seed {one['seed']}", one)
-    for precision in options.precision:
-        show(f"{precision}, mean", mean([one for one in runs if one["precision"] == precision]))
+        show(f"{one['arm']}, {one['precision']}, seed {one['seed']}", one)
+    for arm, precision in itertools.product(options.arms, options.precision):
+        show(
+            f"{arm}, {precision}, mean",
+            mean([one for one in runs if (one["arm"], one["precision"]) == (arm, precision)]),
+        )
     report = {"epochs": EPOCHS, "authors": authors, "runs": runs}
     (options.out / "protocol.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
