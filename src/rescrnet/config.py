@@ -265,6 +265,11 @@ class Config(Record):
     augmentation: AugmentationConfig = AugmentationConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @property
+    def calibration_batches(self) -> int:
+        """Batches that the running statistics are recomputed from before a validation; none where none are used."""
+        return 0 if self.network.image_statistics else self.training.bn_recalibration_batches
+
     def to_yaml(self) -> str:
         """The resolved configuration as YAML text that :func:`resolve` reads back."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -16,6 +16,8 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -66,7 +68,7 @@ def has_kernels(dtype: torch.dtype = torch.float32) -> bool:
 
 
 def call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
-    """Call a kernel, where :func:`has_kernels` says that there are some, with as many threads as PyTorch uses.
+    """Call a kernel, where :func:`has_kernels` says that there are some, with as many threads as PyTorch uses or used.
 
     Raises:
         MemoryError: there is too little for its intermediate results.
@@ -76,11 +78,31 @@ def call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
     if variant is None or library is None:
         raise RuntimeError(f"{name} has not been compiled here; ask has_kernels() first")
     function = getattr(library, f"{name}_{VARIANTS[variant][dtype]}")
-    code = function(*arguments, ctypes.c_ssize_t(torch.get_num_threads()))
+    code = function(*arguments, ctypes.c_ssize_t(_threads or torch.get_num_threads()))
     if code == 1:
         raise MemoryError(f"{name}: intermediate results")
     if code:
         raise RuntimeError(f"{name}: arguments beyond the bounds of the kernels")
+
+
+_threads: int | None = None  # of the kernels, where PyTorch has others
+
+
+@contextmanager
+def only_kernels_share() -> Iterator[None]:
+    """Within it PyTorch's own operations take one thread, in this whole process, and the kernels as many as before.
+
+    To share an operation on a small tensor takes longer than to do it.
+    """
+    global _threads
+    before = (_threads, torch.get_num_threads())
+    _threads = _threads or before[1]
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        _threads, threads = before
+        torch.set_num_threads(threads)
 
 
 def pointer(tensor: Tensor | None) -> ctypes.c_void_p:

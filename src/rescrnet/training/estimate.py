@@ -11,6 +11,7 @@ import torch
 from rescrnet.config import Config, ResCRNetConfig
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
+from rescrnet.training.hardware import threads_for
 
 
 @dataclass(frozen=True)
@@ -92,18 +93,19 @@ def measure(
     side = config.data.patch_size or max(1, round(max(train_pixels) ** 0.5))
     batch = settings.batch_size or len(train_pixels)
     network = build_network(channels, classes, config.network).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    _step(network, config, channels, classes, 64)  # allocates what every later step finds ready
-    _step(network, config, channels, classes, side)
-    started = time.perf_counter()
-    _step(network, config, channels, classes, side)
-    step = (time.perf_counter() - started) * batch  # one crop was measured, and time is proportional to them
-    started = time.perf_counter()
-    with torch.no_grad():
-        float(network.eval()(torch.rand(1, channels, side, side, device=device)).sum())
-    per_pixel = (time.perf_counter() - started) / side**2
+    with threads_for(network, torch.device(device), batch * side**2):
+        _step(network, config, channels, classes, 64)  # allocates what every later step finds ready
+        _step(network, config, channels, classes, side)
+        started = time.perf_counter()
+        _step(network, config, channels, classes, side)
+        step = (time.perf_counter() - started) * batch  # one crop was measured, and time is proportional to them
+        started = time.perf_counter()
+        with torch.no_grad():
+            float(network.eval()(torch.rand(1, channels, side, side, device=device)).sum())
+        per_pixel = (time.perf_counter() - started) / side**2
     largest = config.data.validation_size
     validated = sum(min(pixels, largest**2) if largest else pixels for pixels in val_pixels)
-    return Pace(step, per_pixel * (validated + settings.bn_recalibration_batches * batch * side**2))
+    return Pace(step, per_pixel * (validated + config.calibration_batches * batch * side**2))
 
 
 _BARE = 220 << 20  # of a process that has imported PyTorch and done nothing, bytes; measured with version 2.13

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from lightning_fabric import Fabric
 
 from rescrnet.errors import UsageError
 from rescrnet.model import pick_device
+from rescrnet.nn.build import Network
+from rescrnet.nn.network import ResCRNet
+from rescrnet.ops.native import has_kernels, only_kernels_share
 
 _PRECISIONS: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
     "float32": "32-true",
@@ -65,3 +70,16 @@ class Hardware:
                 f"{self.processes} processes cannot share a batch of {size} evenly",
                 "set training.batch_size to a multiple",
             )
+
+
+_SMALL = 1 << 17  # pixels of a step whose single operations are not worth a second thread
+
+
+def threads_for(network: Network, device: torch.device, pixels: int) -> AbstractContextManager[None]:
+    """Within it, steps of so many ``pixels`` take the threads that they take least time with.
+
+    Of Res-CR-Net the kernels share most of a step, and the hundreds of small operations around them are done sooner by
+    one thread: 108 to 112 ms instead of 130 to 136 for a step of ``standard`` and two threads.
+    """
+    small = pixels <= _SMALL and device.type == "cpu"
+    return only_kernels_share() if small and isinstance(network, ResCRNet) and has_kernels() else nullcontext()

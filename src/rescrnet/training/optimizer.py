@@ -1,5 +1,6 @@
 """The optimiser of the paper, one that needs fewer steps, and courses of the learning rate."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from math import cos, pi
 from typing import Any
@@ -16,7 +17,7 @@ def adam(parameters: Iterable[nn.Parameter], learning_rate: float) -> torch.opti
     Keras adds epsilon before the bias correction of the second moment, PyTorch after it. So PyTorch's epsilon is scaled
     step by step; early in training, where many gradients are as small as 1e-7, that makes a difference.
     """
-    optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, _BETA))
+    optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, _BETA), fused=True)
     optimizer.register_step_pre_hook(_scale_epsilon)
     return optimizer
 
@@ -46,29 +47,33 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Move every weight that has a gradient."""
+        """Move every weight that has a gradient; those of one shape together, for one alone is mostly calls."""
         for group in self.param_groups:
+            of_shape = defaultdict(list)
             for weight in group["params"]:
-                if weight.grad is None:
-                    continue
-                state = self.state[weight]
-                if not state:
-                    state["momentum"] = torch.zeros_like(weight)
-                momentum = state["momentum"].lerp_(weight.grad, 1 - _MOMENTUM)
-                update = _orthogonal(weight.grad.lerp(momentum, _MOMENTUM).flatten(1))
-                weight.sub_(group["lr"] * _SIZE * max(update.shape) ** 0.5 * update.view_as(weight))
+                if weight.grad is not None:
+                    of_shape[weight.flatten(1).shape].append(weight)
+            for (rows, columns), weights in of_shape.items():
+                for weight in weights:
+                    if not self.state[weight]:
+                        self.state[weight]["momentum"] = torch.zeros_like(weight)
+                    self.state[weight]["momentum"].lerp_(weight.grad, 1 - _MOMENTUM)
+                ahead = [weight.grad.lerp(self.state[weight]["momentum"], _MOMENTUM).flatten(1) for weight in weights]
+                updates = _orthogonal(torch.stack(ahead)) * (group["lr"] * _SIZE * max(rows, columns) ** 0.5)
+                for weight, update in zip(weights, updates, strict=True):
+                    weight.sub_(update.view_as(weight))
 
 
 _MOMENTUM, _SIZE = 0.95, 0.3
 
 
-def _orthogonal(matrix: Tensor) -> Tensor:
-    """Of the same singular vectors, with singular values of about 1."""
-    if matrix.shape[0] > matrix.shape[1]:
-        return _orthogonal(matrix.T).T
-    x: Tensor = matrix / matrix.norm().clamp(min=1e-12)
+def _orthogonal(matrices: Tensor) -> Tensor:
+    """(N, rows, columns), of the same singular vectors each, with singular values of about 1."""
+    if matrices.shape[1] > matrices.shape[2]:
+        return _orthogonal(matrices.mT).mT
+    x: Tensor = matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp(min=1e-12)
     for _ in range(5):
-        square = x @ x.T
+        square = x @ x.mT
         x = 3.4445 * x + (2.0315 * square @ square - 4.775 * square) @ x
     return x
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +24,7 @@ from rescrnet.scoring.counts import Counts
 from rescrnet.training.augment import class_indices
 from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.folder import PROGRESS, Row, RunFolder
+from rescrnet.training.hardware import threads_for
 from rescrnet.training.optimizer import MOMENTS, SCHEDULES, optimizers
 from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.recalibrate import recalibrate
@@ -108,6 +111,12 @@ class Trainer:
 
     def run(self) -> None:
         """Train to the end of the last epoch, of the patience or of the time; Ctrl-C leaves the last epoch's state."""
+        height, width = self._batches.crop_size
+        pixels = self._batches.size // self.fabric.world_size * height * width
+        with threads_for(self._network, self.fabric.device, pixels):
+            self._run()
+
+    def _run(self) -> None:
         settings = self.config.training
         started = time.monotonic()
         earlier = sum(row["seconds"] for row in self.history)
@@ -153,7 +162,10 @@ class Trainer:
         # Seeded anew, so that an epoch is the same whether the run came here in one go or was resumed.
         torch.manual_seed(int(np.random.SeedSequence((self.config.training.seed, epoch)).generate_state(1)[0]))
         steps = self.config.training.steps_per_epoch
-        losses = [self._step(epoch, step, done + (end - done) * (step + 0.5) / steps) for step in range(steps)]
+        losses = [
+            self._step(epoch, step, batch, done + (end - done) * (step + 0.5) / steps)
+            for step, batch in enumerate(self._batches_of(epoch))
+        ]
         row = self._validated_row(epoch, float(np.mean(losses)), started)
         if self.config.training.budget is not None:
             row[PROGRESS] = round(end, 9)
@@ -164,13 +176,23 @@ class Trainer:
             self.folder.save_state(epoch, dict(self._state()))
         self.progress.epoch(row, self._is_best(row))
 
-    def _step(self, epoch: int, step: int, done: float) -> float:
+    def _batches_of(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of every step; each is drawn while the one before is trained on."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            drawn: deque[Future[tuple[Tensor, Tensor]]] = deque()
+            for step in range(self.config.training.steps_per_epoch):
+                drawn.append(pool.submit(self._batches.training, epoch, step))
+                if step:
+                    yield drawn.popleft().result()
+            yield drawn.popleft().result()
+
+    def _step(self, epoch: int, step: int, batch: tuple[Tensor, Tensor], done: float) -> float:
         """Train a step, in whose middle so much of the run is ``done``."""
         settings = self.config.training
         self._wrapped.train()
         for group in (group for optimizer in self._optimizers.values() for group in optimizer.param_groups):
             group["lr"] = settings.learning_rate * SCHEDULES[settings.schedule](done)
-        images, masks = self.fabric.to_device(self._batches.training(epoch, step))
+        images, masks = self.fabric.to_device(batch)
         loss = self._loss_of(self._wrapped(images), masks)
         value = torch.as_tensor(self.fabric.all_reduce(loss.detach())).item()
         if not np.isfinite(value):
@@ -213,9 +235,9 @@ class Trainer:
 
     def _update_statistics(self) -> None:
         """Give the weights that are validated and saved batch-norm statistics: recomputed, or those of training."""
-        count = self.config.training.bn_recalibration_batches
-        if count:
-            batches = (self._batches.calibration(index).to(self.fabric.device) for index in range(count))
+        many = self.config.calibration_batches
+        if many:
+            batches = (self._batches.calibration(index).to(self.fabric.device) for index in range(many))
             recalibrate(self._averaged, batches)
         elif self._averaged is not self._network:
             for average, trained in zip(self._averaged.buffers(), self._network.buffers(), strict=True):
