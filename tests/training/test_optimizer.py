@@ -64,3 +64,20 @@ def test_a_weight_without_gradient_stays():
     weight = nn.Parameter(torch.ones(6, 6, 1, 1))
     Muon([weight], 1e-3).step()
     assert (weight == 1).all()
+
+
+def test_weights_of_one_shape_move_together_as_each_would_alone():
+    torch.manual_seed(0)
+    shapes = [(16, 48, 1, 1), (48, 1, 5, 5), (16, 48, 1, 1), (48, 1, 5, 5), (16, 16, 3, 1)]
+    together = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    alone = [nn.Parameter(weight.detach().clone()) for weight in together]
+    several, single = Muon(together, 1e-2), [Muon([weight], 1e-2) for weight in alone]
+    for _ in range(2):
+        for weight, other in zip(together, alone, strict=True):
+            weight.grad = torch.randn_like(weight)
+            other.grad = weight.grad.clone()
+        several.step()
+        for one in single:
+            one.step()
+    for weight, other in zip(together, alone, strict=True):
+        torch.testing.assert_close(weight, other, rtol=0, atol=1e-5)
