@@ -34,12 +34,14 @@ def test_single_keys_win_over_the_file_and_the_file_over_the_preset(tmp_path):
     assert (config.training.epochs, config.training.seed, config.training.steps_per_epoch) == (2, 5, 15)
 
 
-def test_what_the_default_preset_says_of_the_network_is_nothing_to_a_u_net():
+def test_what_the_default_preset_chose_for_res_cr_net_alone_is_nothing_to_a_u_net():
     config = resolve(overrides={"network.architecture": "res-unet"})
     assert config.network.architecture == "res-unet"
     assert config.network.image_statistics
-    assert config.training == resolve().training
-    assert resolve().network.space_to_depth == 2
+    assert config.training == resolve(overrides={"training.optimizer": "adam"}).training
+    assert (resolve().network.space_to_depth, resolve().training.optimizer) == (2, "muon")
+    asked = {"network.architecture": "res-unet", "training.optimizer": "muon"}
+    assert resolve(overrides=asked).training == resolve().training
 
 
 def test_overrides_are_read_as_yaml():

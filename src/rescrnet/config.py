@@ -321,7 +321,10 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 DEFAULT_PRESET = "standard"
 
-_OF_ANY_NETWORK = ("image_statistics",)
+_OF_RES_CR_NET = {  # what a preset chose for it alone; to a U-Net, Muon costs half of a step and gains nothing
+    "network": ("space_to_depth", "dropout", "recurrent_dropout"),
+    "training": ("optimizer",),
+}
 _SCALE = (("network", "space_to_depth"), ("data", "patch_size"), ("data", "resize"))  # what data.fit_scale would choose
 
 
@@ -345,8 +348,8 @@ def resolve(
     _merge(values, PRESETS.get(preset, {}))
     network = given.get("network")
     if isinstance(network, Mapping) and network.get("architecture") in get_args(Comparator):
-        # The rest, the dropout too, was chosen for Res-CR-Net.
-        values["network"] = {key: value for key, value in values.get("network", {}).items() if key in _OF_ANY_NETWORK}
+        for section, keys in _OF_RES_CR_NET.items():
+            values[section] = {key: value for key, value in values.get(section, {}).items() if key not in keys}
     if any(isinstance(given.get(section), Mapping) and key in given[section] for section, key in _SCALE):
         _merge(values, {"data": {"fit_scale": False}})
     _merge(values, given)
