@@ -321,7 +321,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 DEFAULT_PRESET = "standard"
 
-_OF_RES_CR_NET = {  # what a preset chose for it alone; to a U-Net, Muon costs half of a step and gains nothing
+_OF_RES_CR_NET = {  # what a preset chose for it alone; to a U-Net, Muon is a third of a step and gains nothing
     "network": ("space_to_depth", "dropout", "recurrent_dropout"),
     "training": ("optimizer",),
 }
