@@ -42,7 +42,7 @@ def test_muon_takes_the_convolutions_of_a_u_net():
 
 
 @pytest.mark.parametrize("shape", [(16, 48, 1, 1), (48, 16, 1, 1), (8, 3, 3, 3)])
-def test_an_update_goes_as_far_in_every_direction_whatever_the_gradient_and_as_far_as_adams(shape):
+def test_an_update_goes_as_far_in_every_direction_whatever_the_gradient_and_twice_as_far_as_adams(shape):
     torch.manual_seed(0)
     weight = nn.Parameter(torch.zeros(shape))
     gradient = torch.randn(shape).flatten(1)
@@ -53,8 +53,8 @@ def test_an_update_goes_as_far_in_every_direction_whatever_the_gradient_and_as_f
         weight.grad = (scale * skewed).view(shape)
         Muon([weight], 1e-3).step()
         moved = weight.detach().flatten(1) / -1e-3
-        assert 0.2 < moved.square().mean().sqrt() < 0.4
-        singular = torch.linalg.svdvals(moved) / (0.3 * max(moved.shape) ** 0.5)
+        assert 0.4 < moved.square().mean().sqrt() < 0.8
+        singular = torch.linalg.svdvals(moved) / (0.6 * max(moved.shape) ** 0.5)
         assert singular.min() > 0.3
         assert singular.max() < 1.3
         assert (moved * gradient).sum() > 0

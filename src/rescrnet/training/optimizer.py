@@ -34,8 +34,8 @@ class Muon(torch.optim.Optimizer):
 
     So all directions of a matrix are learnt at the same rate, where Adam mostly follows the few that the gradients of
     all steps share. The matrix is found as in https://kellerjordan.github.io/posts/muon/, by five steps of a
-    Newton-Schulz iteration, here in float32. The entries of an update have a root mean square of 0.3 times the learning
-    rate, about that of Adam's (Liu et al. 2025, arXiv:2502.16982), so that one rate serves both.
+    Newton-Schulz iteration, here in float32. The entries of an update have a root mean square of 0.6 times the learning
+    rate, about twice that of Adam's (Liu et al. 2025, arXiv:2502.16982), so that one rate serves both.
 
     Args:
         weights: of convolutions, (out, in, height, width), each seen as a matrix of its outputs.
@@ -64,7 +64,7 @@ class Muon(torch.optim.Optimizer):
                     weight.sub_(update.view_as(weight))
 
 
-_MOMENTUM, _SIZE = 0.95, 0.3
+_MOMENTUM, _SIZE = 0.95, 0.6
 
 
 def _orthogonal(matrices: Tensor) -> Tensor:
