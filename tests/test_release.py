@@ -1,9 +1,12 @@
 """What a release is made of, and by."""
 
 import re
+import tomllib
+from importlib.metadata import version as version_of
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.write_sbom import EXTRAS, licence, needed, sbom
 
@@ -29,3 +32,15 @@ def test_the_page_of_licences_lists_the_extras_that_users_install():
     page = (ROOT / "docs/licences.md").read_text(encoding="utf-8")
     assert f"rescrnet[{','.join(EXTRAS)}]" in page
     assert [name for name in needed() if f"| {name} |" not in page] == []
+
+
+def test_the_conda_recipe_wants_what_the_package_wants():
+    conda = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # by what names conda-forge has them
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = {"python" + project["requires-python"]}
+    for line in project["dependencies"]:
+        name, version = re.fullmatch(r"([\w-]+)(.*)", line).groups()
+        wanted.add(conda.get(name, name) + version)
+    recipe = yaml.safe_load((ROOT / "packaging/conda/recipe.yaml").read_text(encoding="utf-8"))
+    assert {line.replace(" ", "") for line in recipe["requirements"]["run"]} == wanted
+    assert recipe["context"]["version"] == project.get("version", version_of("rescrnet"))
