@@ -1,9 +1,9 @@
-"""A residual block of separable atrous convolutions through the compiled kernels.
+"""A residual block of separable atrous convolutions in few sweeps over its pixels, compiled or in PyTorch.
 
-The same numbers as :class:`rescrnet.nn.blocks.ConvResBlock` spells out in PyTorch, on a CPU, for images of float32 or
-bfloat16 and weights of float32. For the gradient nothing is stored but the input and what the first convolutions give:
-normalisation and activation are computed where they are read, and the normalised shortcut, affine in the input, follows
-from its mean and covariance.
+The same numbers as :class:`rescrnet.nn.blocks.ConvResBlock` spells out. The compiled kernels are for a CPU, for images
+of float32 or bfloat16 and weights of float32; PyTorch takes any type on any device. For the gradient nothing is stored
+but the input and what the first convolutions give: normalisation and activation are computed where they are read, and
+the normalised shortcut, affine in the input, follows from its mean and covariance.
 """
 
 from __future__ import annotations
@@ -11,14 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from types import ModuleType
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops import pixels as pixels_compiled
+from rescrnet.ops import pixels_plain
+from rescrnet.ops.pixels_plain import wide
 from rescrnet.ops.separable import NO_CUT, Affine, Cut, Separable, SeparableWeights
+from rescrnet.ops.separable_plain import PlainSeparable
 
 
 class Moments(NamedTuple):
@@ -77,12 +81,18 @@ class BlockWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """What is no weight: the dilations, whether the branches are summed, and the constants."""
+    """What is no weight: the dilations, whether the branches are summed, the constants, and what computes it."""
 
     dilations: tuple[int, ...]
     summed: bool
     eps: float
     slope: float
+    compiled: bool
+
+    @property
+    def sweeps(self) -> ModuleType:
+        """What maps and sums pixels."""
+        return pixels_compiled if self.compiled else pixels_plain
 
 
 def infer_first(
@@ -117,7 +127,8 @@ def infer_second(
     branches = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, cut, out)
     matrix, shift = _shortcut(weights, outer, settings.eps)
     n = len(x)
-    return pixel_affine(branches, torch.ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
+    scale, shift = torch.ones_like(shift).expand(n, -1), shift.expand(n, -1)
+    return settings.sweeps.pixel_affine(branches, scale, shift, (x, matrix.t().expand(n, -1, -1)))  # type: ignore[no-any-return]
 
 
 def train(
@@ -156,21 +167,21 @@ class _Block(torch.autograd.Function):
         leaves = (tensor.detach().requires_grad_() for tensor in flat)
         weights = BlockWeights.unflatten(leaves, len(settings.dilations))
         first, second = _layers(weights, settings)
-        mean, covariance = (tensor.requires_grad_() for tensor in moments(x))
+        mean, covariance = (tensor.requires_grad_() for tensor in settings.sweeps.moments(x))
         with torch.enable_grad():
             norm = Moments(mean, covariance.diagonal())
             affine = _affine(weights.norm, norm, settings.eps) if weights.norm.numel() else None
-            kernel = weights.shortcut.double()
+            kernel = wide(weights.shortcut)
             spread = ((kernel @ covariance) * kernel).sum(1)
-            outer = Moments(kernel @ mean + weights.shortcut_bias.double(), spread)
+            outer = Moments(kernel @ mean + wide(weights.shortcut_bias), spread)
             matrix, shift = _shortcut(weights, outer, settings.eps)
         y, (inner_mean, inner_variance) = first.forward_with_moments(x, affine, settings.slope)
         inner = Moments(inner_mean.requires_grad_(), inner_variance.requires_grad_())
         with torch.enable_grad():
             inner_affine = _affine(weights.inner, inner, settings.eps)
         out = second.forward(y, inner_affine, settings.slope)
-        scale = torch.ones(len(x), len(shift)) if factor is None else factor
-        pixel_affine(out, scale, shift * scale, (x, matrix.t() * scale[:, None]))
+        scale = torch.ones_like(shift).expand(len(x), -1) if factor is None else factor
+        settings.sweeps.pixel_affine(out, scale, shift * scale, (x, matrix.t() * scale[:, None]))
 
         ctx.save_for_backward(x, y, factor)
         ctx.settings, ctx.weights, ctx.layers = settings, weights, (first, second)
@@ -184,7 +195,8 @@ class _Block(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, y, factor = ctx.saved_tensors
-        slope, weights, (first, second) = ctx.settings.slope, ctx.weights, ctx.layers
+        slope, sweeps = ctx.settings.slope, ctx.settings.sweeps
+        weights, (first, second) = ctx.weights, ctx.layers
         outer, inner = ctx.outer, ctx.inner
         grad_out = gradients[0].to(x.dtype).contiguous()
         pixels = x[..., 0].numel()
@@ -197,14 +209,14 @@ class _Block(torch.autograd.Function):
             [inner.moments.mean, inner.moments.variance, weights.inner],
         )
         spread = 2 * grad_variance / pixels
-        pixel_add(grad_y, inner.affine.scale, y, spread, grad_mean / pixels - spread * inner.moments.mean)
+        sweeps.pixel_add(grad_y, inner.affine.scale, y, spread, grad_mean / pixels - spread * inner.moments.mean)
 
         # Through the first convolutions, beside them through the shortcut, and the normalisations of both.
         for_input = ctx.needs_input_grad[0] or outer.affine is not None  # the norm's own gradient comes with it
         grad_x, grad_affine, grad_first = first.backward(grad_y, x, outer.affine, slope, for_input=for_input)
         del grad_y
-        scale = torch.ones(len(x), len(outer.shift)) if factor is None else factor
-        sums, products = pixel_products(x, grad_out)
+        scale = torch.ones_like(outer.shift).expand(len(x), -1) if factor is None else factor
+        sums, products = sweeps.pixel_products(x, grad_out)
         outputs = [outer.matrix, outer.shift]
         seeds = [(products * scale[:, None]).sum(0).t(), (sums * scale).sum(0)]
         if outer.affine is not None and grad_affine is not None:
@@ -218,9 +230,9 @@ class _Block(torch.autograd.Function):
         if for_input:
             spread = (grad_covariance + grad_covariance.t()) / pixels
             n = len(x)
-            pixel_affine(
+            sweeps.pixel_affine(
                 grad_x,
-                (torch.ones(x.shape[-1]) if outer.affine is None else outer.affine.scale).expand(n, -1),
+                (x.new_ones(x.shape[-1]) if outer.affine is None else outer.affine.scale).expand(n, -1),
                 (grad_mean / pixels - spread @ outer.mean).expand(n, -1),
                 (x, spread.expand(n, -1, -1)),
                 (grad_out, outer.matrix * scale[:, :, None]),
@@ -238,24 +250,26 @@ def _gradients(outputs: list[Tensor], seeds: list[Tensor], inputs: list[Tensor])
 
 
 def _affine(norm: Tensor, moments: Moments, eps: float) -> Affine:
-    weight, bias = norm.double()
-    scale = weight / (moments.variance.double() + eps).sqrt()
-    return Affine(scale.float(), (bias - moments.mean.double() * scale).float())
+    weight, bias = wide(norm)
+    scale = weight / (wide(moments.variance) + eps).sqrt()
+    return Affine(scale.to(norm.dtype), (bias - wide(moments.mean) * scale).to(norm.dtype))
 
 
 def _shortcut(weights: BlockWeights, moments: Moments, eps: float) -> tuple[Tensor, Tensor]:
     """The normalised 1×1 convolution as one matrix (out_channels, C) and one shift."""
-    weight, bias = weights.outer.double()
-    scale = weight / (moments.variance.double() + eps).sqrt()
-    shift = (weights.shortcut_bias.double() - moments.mean.double()) * scale + bias
-    return (weights.shortcut.double() * scale[:, None]).float(), shift.float()
+    weight, bias = wide(weights.outer)
+    scale = weight / (wide(moments.variance) + eps).sqrt()
+    shift = (wide(weights.shortcut_bias) - wide(moments.mean)) * scale + bias
+    dtype = weights.shortcut.dtype
+    return (wide(weights.shortcut) * scale[:, None]).to(dtype), shift.to(dtype)
 
 
 def _layers(weights: BlockWeights, settings: BlockSettings) -> tuple[Separable, Separable]:
     def layer(own: SeparableWeights, *, shared: bool, summed: bool) -> Separable:
         depthwise = tuple(kernel.detach().contiguous() for kernel in own.depthwise)
         pointwise, bias = own.pointwise.detach().contiguous(), own.bias.detach().contiguous()
-        return Separable(depthwise, pointwise, bias, settings.dilations, shared, summed)
+        kind = Separable if settings.compiled else PlainSeparable
+        return kind(depthwise, pointwise, bias, settings.dilations, shared, summed)
 
     first = layer(weights.first, shared=True, summed=False)
     return first, layer(weights.second, shared=False, summed=settings.summed)
