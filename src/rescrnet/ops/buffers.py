@@ -27,7 +27,7 @@ _lock = threading.RLock()
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """A contiguous tensor with any content, like ``torch.empty``, in memory used before where there is some."""
     size = math.prod(shape) * dtype.itemsize
-    if size < _LARGE:
+    if size < _LARGE or torch.compiler.is_compiling():
         return torch.empty(shape, dtype=dtype)
     block = _take(size)
     array = np.frombuffer(block, np.uint8, size)

@@ -81,8 +81,11 @@ class PlainSeparable(Separable):
             own = None if affine is None else Affine(*(self._read(index, tensor) for tensor in affine))
             for chunk in _chunks(source, len(self.depthwise[index]) // 2, self.dilations[index]):
                 inner = chunk.depthwise(chunk.split(source, affine=own, slope=slope), kernel)
-                mixed = _product(inner, pointwise.t(), self.bias[index])
-                chunk.join(mixed, target, add=self.summed and index > 0)
+                add = self.summed and index > 0
+                room = None if add else chunk.in_a_row(target)
+                mixed = _product(inner, pointwise.t(), self.bias[index], room)
+                if room is None:
+                    chunk.join(mixed, target, add=add)
         if result is out or cut == NO_CUT:
             return result
         inside = cut.crop(result.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -207,6 +210,13 @@ class _Chunk:
             else:
                 pixels.copy_(part)
 
+    def in_a_row(self, out: Tensor) -> Tensor | None:
+        """What :meth:`join` writes to, (pixels, C), if that can be seen so: without dilation, in whole lines."""
+        lines = out[self.images, slice(*self.lines)]
+        whole = lines.stride(1) == lines.shape[2] * lines.stride(2)
+        several = len(lines) > 1 and lines.stride(0) != lines.shape[1] * lines.stride(1)
+        return lines.flatten(0, 2) if self.dilation == 1 and whole and not several else None
+
     def _pairs(self, x: Tensor, phases: Tensor, before: int, halo: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Views of the same pixels in x (N, H, W, C) and in phases (n, phases, h, before + w + after, C)."""
         _, height, width, channels = x.shape
@@ -283,14 +293,14 @@ def _chunks(x: Tensor, reach: int, dilation: int) -> Iterator[_Chunk]:
                 yield chunk(image, count, phases[first : first + some], y0, min(shape[0], y0 + lines))
 
 
-def _product(pixels: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(n, h, w, C) times (C, F), plus (F) → (n, h, w, F)."""
-    out = empty_with(pixels, *pixels.shape[:-1], matrix.shape[1])
-    flat = pixels.flatten(0, 2), matrix
+def _product(pixels: Tensor, matrix: Tensor, bias: Tensor | None = None, room: Tensor | None = None) -> Tensor:
+    """(n, h, w, C) times (C, F), plus (F) → (n, h, w, F), or in its room, (pixels, F)."""
+    out = empty_with(pixels, *pixels.shape[:-1], matrix.shape[1]) if room is None else room
+    flat, into = pixels.flatten(0, 2), out.flatten(0, -2)
     if bias is None:
-        torch.mm(*flat, out=out.flatten(0, 2))
+        torch.mm(flat, matrix, out=into)
     else:
-        torch.addmm(bias, *flat, out=out.flatten(0, 2))
+        torch.addmm(bias, flat, matrix, out=into)
     return out
 
 
