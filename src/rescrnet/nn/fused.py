@@ -28,7 +28,10 @@ class FusedConvResBlock(ConvResBlock):
         if self._sweeps_fit(x) and all(norm.training for norm in self._norms()):
             return self._train(x)
         if self._infers_in_sweeps(x):
-            return self.drop_channels(self.second(self.first(x), x))
+            settings = self._settings(compiled=self.infers_compiled(x))
+            weights = self.block_weights(compiled=settings.compiled)
+            result = resblock.infer(self._pixels(x, settings), weights, settings, self._running())
+            return self.drop_channels(result.permute(0, 3, 1, 2))
         return super().forward(x)
 
     def first(self, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
@@ -41,8 +44,8 @@ class FusedConvResBlock(ConvResBlock):
         else:
             settings = self._settings(compiled=self.infers_compiled(x))
             pixels, weights = self._pixels(x, settings), self.block_weights(compiled=settings.compiled)
-            running = _running([] if self.norm is None else [self.norm], weights.norm)
-            result = resblock.infer_first(pixels, weights, settings, running, cut, _in_type_of(pixels, out))
+            into = _in_type_of(pixels, out)
+            result = resblock.infer_first(pixels, weights, settings, self._running()[0], cut, into)
             result = result.permute(0, 3, 1, 2)
         return _written(result, out)
 
@@ -53,10 +56,8 @@ class FusedConvResBlock(ConvResBlock):
         else:
             settings = self._settings(compiled=self.infers_compiled(x))
             pixels, weights = self._pixels(y, settings), self.block_weights(compiled=settings.compiled)
-            norms = [branch.norm for branch in self.branch_list], [self.shortcut.norm]
-            running = _running(norms[0], weights.norm), _running(norms[1], weights.norm)
             shortcut, into = self._rows(x, settings), _in_type_of(pixels, out)
-            result = resblock.infer_second(pixels, shortcut, weights, settings, running, cut, into)
+            result = resblock.infer_second(pixels, shortcut, weights, settings, self._running()[1:], cut, into)
             result = result.permute(0, 3, 1, 2)
         return _written(result, out)
 
@@ -84,6 +85,17 @@ class FusedConvResBlock(ConvResBlock):
 
     def _settings(self, *, compiled: bool) -> BlockSettings:
         return BlockSettings(self.dilations, self.merge == "sum", self.shortcut.norm.eps, SLOPE, compiled)
+
+    def _running(self) -> tuple[Moments, Moments, Moments]:
+        """The running statistics before, within and after the branches."""
+        like = self.shortcut.convolution.weight
+        places = [] if self.norm is None else [self.norm], [branch.norm for branch in self.branch_list]
+
+        def side_by_side(norms: Sequence[nn.BatchNorm2d]) -> Moments:
+            pairs = [torch.stack([cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]) for norm in norms]
+            return Moments(*torch.cat([like.new_empty(2, 0), *pairs], 1))
+
+        return side_by_side(places[0]), side_by_side(places[1]), side_by_side([self.shortcut.norm])
 
     def _norms(self) -> list[nn.BatchNorm2d]:
         norms = [self.norm, *(branch.norm for branch in self.branch_list), self.shortcut.norm]
@@ -162,11 +174,6 @@ def _separable(layers: Sequence[SeparableConv2d], spare: int = 0) -> SeparableWe
 def _scales(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> Tensor:
     """γ and β of normalisations side by side, (2, C); (2, 0) of none."""
     return torch.cat([like.new_empty(2, 0), *(torch.stack([norm.weight, norm.bias]) for norm in norms)], 1)
-
-
-def _running(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> Moments:
-    pairs = [torch.stack([cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]) for norm in norms]
-    return Moments(*torch.cat([like.new_empty(2, 0), *pairs], 1))
 
 
 @torch.no_grad()

@@ -95,6 +95,16 @@ class BlockSettings:
         return pixels_compiled if self.compiled else pixels_plain
 
 
+def infer(x: Tensor, weights: BlockWeights, settings: BlockSettings, norms: tuple[Moments, Moments, Moments]) -> Tensor:
+    """The block with the running statistics ``norms``, without gradient: (N, H, W, C) → (N, H, W, out_channels)."""
+    before, inner, outer = norms
+    layers = _layers(weights, settings, x)
+    y = layers[0].forward(
+        x, _affine(weights.norm, before, settings.eps) if weights.norm.numel() else None, settings.slope
+    )
+    return _infer_second(y, x, weights, settings, (inner, outer), layers[1])
+
+
 def infer_first(
     x: Tensor,
     weights: BlockWeights,
@@ -122,8 +132,20 @@ def infer_second(
 
     ``running`` are the statistics of the normalisations in and after the branches.
     """
+    return _infer_second(y, x, weights, settings, running, _layers(weights, settings)[1], cut, out)
+
+
+def _infer_second(
+    y: Tensor,
+    x: Tensor,
+    weights: BlockWeights,
+    settings: BlockSettings,
+    running: tuple[Moments, Moments],
+    second: Separable,
+    cut: Cut = NO_CUT,
+    out: Tensor | None = None,
+) -> Tensor:
     inner, outer = running
-    _, second = _layers(weights, settings)
     branches = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, cut, out)
     matrix, shift = _shortcut(weights, outer, settings.eps)
     n = len(x)
@@ -166,7 +188,7 @@ class _Block(torch.autograd.Function):
         # What lies between the sweeps over pixels is small, and autograd knows its gradient: it is kept as a graph.
         leaves = (tensor.detach().requires_grad_() for tensor in flat)
         weights = BlockWeights.unflatten(leaves, len(settings.dilations))
-        first, second = _layers(weights, settings)
+        first, second = _layers(weights, settings, x)
         mean, covariance = (tensor.requires_grad_() for tensor in settings.sweeps.moments(x))
         with torch.enable_grad():
             norm = Moments(mean, covariance.diagonal())
@@ -209,7 +231,7 @@ class _Block(torch.autograd.Function):
             [inner.moments.mean, inner.moments.variance, weights.inner],
         )
         spread = 2 * grad_variance / pixels
-        sweeps.pixel_add(grad_y, inner.affine.scale, y, spread, grad_mean / pixels - spread * inner.moments.mean)
+        second.add(grad_y, inner.affine.scale, y, spread, grad_mean / pixels - spread * inner.moments.mean)
 
         # Through the first convolutions, beside them through the shortcut, and the normalisations of both.
         for_input = ctx.needs_input_grad[0] or outer.affine is not None  # the norm's own gradient comes with it
@@ -264,12 +286,16 @@ def _shortcut(weights: BlockWeights, moments: Moments, eps: float) -> tuple[Tens
     return (wide(weights.shortcut) * scale[:, None]).to(dtype), shift.to(dtype)
 
 
-def _layers(weights: BlockWeights, settings: BlockSettings) -> tuple[Separable, Separable]:
+def _layers(weights: BlockWeights, settings: BlockSettings, whole: Tensor | None = None) -> tuple[Separable, Separable]:
+    """The convolutions, the second of which read all that the first make of the ``whole`` images, or parts of it."""
+
     def layer(own: SeparableWeights, *, shared: bool, summed: bool) -> Separable:
         depthwise = tuple(kernel.detach().contiguous() for kernel in own.depthwise)
-        pointwise, bias = own.pointwise.detach().contiguous(), own.bias.detach().contiguous()
-        kind = Separable if settings.compiled else PlainSeparable
-        return kind(depthwise, pointwise, bias, settings.dilations, shared, summed)
+        arguments = depthwise, own.pointwise.detach().contiguous(), own.bias.detach().contiguous()
+        if settings.compiled:
+            return Separable(*arguments, settings.dilations, shared, summed)
+        between = None if whole is None else (len(whole), whole.shape[1], whole.shape[2])
+        return PlainSeparable(*arguments, settings.dilations, shared, summed, between)
 
     first = layer(weights.first, shared=True, summed=False)
     return first, layer(weights.second, shared=False, summed=settings.summed)

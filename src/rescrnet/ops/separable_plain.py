@@ -9,7 +9,7 @@ used again, and what comes before the convolution is computed on the way into it
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_weight
 
 from rescrnet.ops.buffers import empty_with
-from rescrnet.ops.pixels_plain import affine_gradient, moments
+from rescrnet.ops.pixels_plain import affine_gradient, moments, pixel_add
 from rescrnet.ops.separable import NO_CUT, Affine, Cut, Separable, SeparableWeights
 
 _CHUNK = 3 << 18  # numbers that are taken at a time on a CPU
@@ -68,24 +68,36 @@ class _SeparableConv2d(torch.autograd.Function):
         return grad_x, weights.depthwise[0], weights.pointwise, weights.bias, None
 
 
+@dataclass(frozen=True)
 class PlainSeparable(Separable):
-    """A :class:`Separable` without compiled kernels."""
+    """A :class:`Separable` without compiled kernels.
+
+    Attributes:
+        between: (N, H, W) of images whose result of the first convolutions of a block stays in phases until the second
+            have read it: one row of numbers, the phases of the first branch, (N, phases, h, w, F), then of the next.
+    """
+
+    between: tuple[int, int, int] | None = None
 
     def forward(
         self, x: Tensor, affine: Affine | None, slope: float, cut: Cut = NO_CUT, out: Tensor | None = None
     ) -> Tensor:
         """See :meth:`Separable.forward`."""
-        result = out if out is not None and cut == NO_CUT else empty_with(x, *x.shape[:-1], self.out_channels)
+        shape = self.between or x.shape[:-1]
+        phased = self.between is not None and self.shared
+        size = (sum(self._sizes()),) if phased else (*shape, self.out_channels)
+        result = out if out is not None and cut == NO_CUT else empty_with(x, *size)
         for index, source, target in self._parts(x, result):
-            kernel, pointwise = _kernel(self.depthwise[index]), self.pointwise[index].t()
-            own = None if affine is None else Affine(*(self._read(index, tensor) for tensor in affine))
-            for chunk in _chunks(source, len(self.depthwise[index]) // 2, self.dilations[index]):
+            kernel, pointwise = _kernel(self.depthwise[index]), self.pointwise[index]
+            own = self._own(index, affine)
+            for chunk in _chunks(source, shape, len(kernel[0, 0]) // 2, self.dilations[index]):
                 inner = chunk.depthwise(chunk.split(source, affine=own, slope=slope), kernel)
-                add = self.summed and index > 0
-                room = None if add else chunk.in_a_row(target)
-                mixed = _product(inner, pointwise.t(), self.bias[index], room)
+                room = chunk.of_phases(target) if phased else None
+                mixed = _product(inner, pointwise, self.bias[index], room)
                 if room is None:
-                    chunk.join(mixed, target, add=add)
+                    chunk.join(mixed, target, add=self.summed and index > 0)
+                else:
+                    chunk.clear(room, chunk.lines[0])
         if result is out or cut == NO_CUT:
             return result
         inside = cut.crop(result.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -95,9 +107,10 @@ class PlainSeparable(Separable):
         self, x: Tensor, affine: Affine | None, slope: float
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """See :meth:`Separable.forward_with_moments`."""
-        result = self.forward(x, affine, slope)
-        mean, covariance = moments(result)
-        return result, (mean, covariance.diagonal())
+        result, pixels = self.forward(x, affine, slope), x[..., 0].numel()
+        parts = (self._written(index, result) for index in range(len(self.depthwise)))
+        means, covariances = zip(*(moments(part.flatten(0, -4), pixels) for part in parts), strict=True)
+        return result, (torch.cat(means), torch.cat([covariance.diagonal() for covariance in covariances]))
 
     def backward(
         self,
@@ -118,9 +131,10 @@ class PlainSeparable(Separable):
         )
         for index, source, grad in self._parts(x, grad_out):
             kernel, pointwise = _kernel(self.depthwise[index]), self.pointwise[index].t()
-            own = None if affine is None else Affine(*(self._read(index, tensor) for tensor in affine))
-            scale = None if factor is None else self._written(index, factor)
-            for chunk in _chunks(source, len(self.depthwise[index]) // 2, self.dilations[index]):
+            own, scale = self._own(index, affine), None
+            if factor is not None:
+                scale = factor if self.summed else factor.chunk(len(self.depthwise), -1)[index]
+            for chunk in _chunks(source, self.between or x.shape[:-1], len(kernel[0, 0]) // 2, self.dilations[index]):
                 phases = chunk.split(source, affine=own, slope=slope, spare=True)
                 grad_mixed = chunk.split(grad, factor=scale, spare=True)
                 inner, inside = chunk.depthwise(phases, kernel), chunk.inside(grad_mixed).flatten(0, 2)
@@ -133,19 +147,60 @@ class PlainSeparable(Separable):
                     chunk.join(grad_phases, self._read(index, grad_x), add=self.shared and index > 0, spare=True)
         if grad_x is None:
             return None, None, weights
-        return grad_x, None if affine is None else Affine(*affine_gradient(grad_x, x, *affine, slope)), weights
+        return grad_x, None if affine is None else self._affine_gradient(grad_x, x, affine, slope), weights
+
+    def add(self, grad: Tensor, scale: Tensor, x: Tensor, factor: Tensor, shift: Tensor) -> None:
+        """See :meth:`Separable.add`."""
+        every = zip(*(tensor.chunk(len(self.depthwise)) for tensor in (scale, factor, shift)), strict=True)
+        for index, (scale, factor, shift) in enumerate(every):
+            own = (self._read(index, tensor).flatten(0, -4) for tensor in (grad, x))
+            pixel_add(next(own), scale, next(own), factor, shift)
+
+    def _affine_gradient(self, grad: Tensor, x: Tensor, affine: Affine, slope: float) -> Affine:
+        if self.shared:
+            return Affine(*affine_gradient(grad, x, *affine, slope))
+        found = []
+        for index in range(len(self.depthwise)):
+            images = (self._read(index, tensor).flatten(0, -4) for tensor in (grad, x))
+            own = self._own(index, affine)
+            assert own is not None
+            found.append(affine_gradient(next(images), next(images), *own, slope))
+        return Affine(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _parts(self, read: Tensor, written: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
         for index in range(len(self.depthwise)):
             yield index, self._read(index, read), self._written(index, written)
 
     def _read(self, branch: int, x: Tensor) -> Tensor:
-        """The channels that a branch reads."""
-        return x if self.shared else x.chunk(len(self.depthwise), -1)[branch]
+        """What a branch reads."""
+        return x if self.shared else self._part(branch, x, phased=self.between is not None)
 
     def _written(self, branch: int, x: Tensor) -> Tensor:
-        """The channels that a branch writes."""
-        return x if self.summed else x.chunk(len(self.depthwise), -1)[branch]
+        """What a branch writes."""
+        return x if self.summed else self._part(branch, x, phased=self.between is not None and self.shared)
+
+    def _own(self, branch: int, affine: Affine | None) -> Affine | None:
+        """The factors of the channels that a branch reads."""
+        if affine is None or self.shared:
+            return affine
+        return Affine(*(tensor.chunk(len(self.depthwise))[branch] for tensor in affine))
+
+    def _part(self, branch: int, x: Tensor, *, phased: bool) -> Tensor:
+        """A branch's channels of (N, H, W, C), or its phases, (N, phases, h, w, C)."""
+        if not phased or self.between is None:
+            return x.chunk(len(self.depthwise), -1)[branch]
+        images, height, width = self.between
+        d = self.dilations[branch]
+        size = (images, -1, -(-height // d), -(-width // d), self.pointwise.shape[2 if self.shared else 1])
+        return torch.split(x, self._sizes())[branch].view(size)
+
+    def _sizes(self) -> list[int]:
+        """Of the branches' phases."""
+        if self.between is None:
+            return []
+        images, height, width = self.between
+        pixels = [min(d, height) * min(d, width) * -(-height // d) * -(-width // d) for d in self.dilations]
+        return [images * count * self.pointwise.shape[2 if self.shared else 1] for count in pixels]
 
 
 @dataclass(frozen=True)
@@ -154,17 +209,19 @@ class _Chunk:
 
     Attributes:
         images: of the batch.
+        first: number of the first phase.
         phases: row and column of the first pixel of each.
         lines: of the phases that are convolved, the first and the one after the last.
         halo: lines before and after these that are read as well; without, they are all lines, and zeros beyond.
-        shape: height and width of the largest phase.
+        size: height and width of the images.
     """
 
     images: slice
+    first: int
     phases: tuple[tuple[int, int], ...]
     lines: tuple[int, int]
     halo: int
-    shape: tuple[int, int]
+    size: tuple[int, int]
     dilation: int
     reach: int
 
@@ -180,12 +237,12 @@ class _Chunk:
         """The phases of x (N, H, W, C), ``leaky(affine(x))``, or x times ``factor`` (N, C): (n·phases, h, w, C).
 
         Where a phase, or the halo, has no pixel, there are zeros. For the gradient of the weights, a column before and
-        some after the phase are ``spare``: zeros, too.
+        some after the phase are ``spare``: zeros, too. What is in phases already, (N, phases, h, w, C), stays so.
         """
-        start, (height, width) = self.lines[0] - self.halo, self.shape
+        start, (height, width) = self.lines[0] - self.halo, self._extent(0, 0)
         before, after = self._spare(spare)
         channels = x.shape[-1]
-        size = (self._images(x), len(self.phases), self.lines[1] + self.halo - start, before + width + after, channels)
+        size = (self._count(x), len(self.phases), self.lines[1] + self.halo - start, before + width + after, channels)
         margin = self.reach * channels if spare else 0
         memory = empty_with(x, math.prod(size) + 2 * margin)
         memory[:margin] = memory[len(memory) - margin :] = 0
@@ -199,43 +256,65 @@ class _Chunk:
                 torch.mul(pixels, factor[self.images, None, None], out=part)
             else:
                 part.copy_(pixels)
-        return (phases if affine is None else F.leaky_relu_(phases, slope)).flatten(0, 1)
+        if affine is not None:
+            F.leaky_relu_(phases, slope)
+        if x.dim() == 5:
+            self.clear(phases, start, before)
+        return phases.flatten(0, 1)
 
     def join(self, phases: Tensor, out: Tensor, *, add: bool, spare: bool = False) -> None:
         """The inverse of :meth:`split`: these phases' pixels of ``out`` (N, H, W, C), to which they may be added."""
-        phases = phases.view(self._images(out), len(self.phases), *phases.shape[1:])
+        phases = phases.view(self._count(out), len(self.phases), *phases.shape[1:])
         for pixels, part in self._pairs(out, phases, self._spare(spare)[0], 0):
             if add:
                 pixels.add_(part)
             else:
                 pixels.copy_(part)
+            if out.dim() == 5:
+                self.clear(pixels, self.lines[0])
 
-    def in_a_row(self, out: Tensor) -> Tensor | None:
-        """What :meth:`join` writes to, (pixels, C), if that can be seen so: without dilation, in whole lines."""
-        lines = out[self.images, slice(*self.lines)]
-        whole = lines.stride(1) == lines.shape[2] * lines.stride(2)
-        several = len(lines) > 1 and lines.stride(0) != lines.shape[1] * lines.stride(1)
-        return lines.flatten(0, 2) if self.dilation == 1 and whole and not several else None
+    def of_phases(self, x: Tensor, halo: int = 0) -> Tensor:
+        """The view of what is in phases, (N, phases, h, w, C), that belongs to this."""
+        lines = slice(max(0, self.lines[0] - halo), self.lines[1] + halo)
+        return x[self.images, self.first : self.first + len(self.phases), lines]
+
+    def clear(self, phases: Tensor, start: int, before: int = 0) -> None:
+        """Zeros where a phase of (n, phases, h, w, C), whose lines begin with ``start``, has no pixel."""
+        height, width = self._extent(0, 0)
+        for index, phase in enumerate(self.phases):
+            lines, columns = self._extent(*phase)
+            if lines < height:
+                phases[:, index, lines - start :] = 0
+            if columns < width:
+                phases[:, index, :, before + columns :] = 0
 
     def _pairs(self, x: Tensor, phases: Tensor, before: int, halo: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Views of the same pixels in x (N, H, W, C) and in phases (n, phases, h, before + w + after, C)."""
-        _, height, width, channels = x.shape
         start, d = self.lines[0] - halo, self.dilation
         first = max(0, start)
+        if x.dim() == 5:
+            own = self.of_phases(x, halo)
+            yield own, phases[:, :, first - start : first - start + own.shape[2], before : before + own.shape[3]]
+            return
         along = (x.stride(0), x.stride(1) * d, x.stride(2) * d, 1)
         origin = x.storage_offset() + self.images.start * x.stride(0) + first * along[1]
         across = (phases.stride(0), *phases.stride()[2:])
         corner = phases.storage_offset() + (first - start) * across[1] + before * across[2]
         for index, (row, column) in enumerate(self.phases):
-            lines = min(-(-(height - row) // d), self.lines[1] + halo) - first
-            size = (len(phases), lines, -(-(width - column) // d), channels)
-            if lines > 0:
+            height, width = self._extent(row, column)
+            size = (len(phases), min(height, self.lines[1] + halo) - first, width, x.shape[-1])
+            if size[1] > 0:
                 yield (
                     x.as_strided(size, along, origin + row * x.stride(1) + column * x.stride(2)),
                     phases.as_strided(size, across, corner + index * phases.stride(1)),
                 )
 
-    def _images(self, x: Tensor) -> int:
+    def _extent(self, row: int, column: int) -> tuple[int, int]:
+        """Height and width of the phase that begins there; that of (0, 0) is the largest."""
+        height, width = self.size
+        return -(-(height - row) // self.dilation), -(-(width - column) // self.dilation)
+
+    def _count(self, x: Tensor) -> int:
         return len(range(*self.images.indices(len(x))))
 
     def depthwise(self, phases: Tensor, kernel: Tensor) -> Tensor:
@@ -269,34 +348,35 @@ class _Chunk:
         return (1, max(2, self.reach) - 1) if spare else (0, 0)
 
 
-def _chunks(x: Tensor, reach: int, dilation: int) -> Iterator[_Chunk]:
-    """Parts of the batch x (N, H, W, C), which together make it up."""
-    images, height, width, channels = x.shape
+def _chunks(x: Tensor, shape: Sequence[int], reach: int, dilation: int) -> Iterator[_Chunk]:
+    """Parts of a batch x of a shape (N, H, W), which together make it up."""
+    images, height, width = shape
     phases = tuple((row, column) for row in range(min(dilation, height)) for column in range(min(dilation, width)))
-    shape = -(-height // dilation), -(-width // dilation)
-    size = shape[0] * shape[1]
+    high = -(-height // dilation)
+    size = high * -(-width // dilation)
 
-    def chunk(first: int, count: int, some: tuple[tuple[int, int], ...], y0: int = 0, y1: int = shape[0]) -> _Chunk:
-        halo = reach if y1 - y0 < shape[0] else 0
-        return _Chunk(slice(first, first + count), some, (y0, y1), halo, shape, dilation, reach)
+    def chunk(image: int, count: int, first: int, last: int, y0: int = 0, y1: int = high) -> _Chunk:
+        halo = reach if y1 - y0 < high else 0
+        of = slice(image, image + count)
+        return _Chunk(of, first, phases[first:last], (y0, y1), halo, (height, width), dilation, reach)
 
     if x.device.type != "cpu":  # where a call costs more than the memory that it saves
-        yield chunk(0, images, phases)
+        yield chunk(0, images, 0, len(phases))
         return
-    pixels = max(1, _CHUNK // channels)
+    pixels = max(1, _CHUNK // x.shape[-1])
     together, some = max(1, pixels // (size * len(phases))), max(1, pixels // size)
-    lines = -(-shape[0] // max(1, round(size / pixels)))
+    lines = -(-high // max(1, round(size / pixels)))
     for image in range(0, images, together):
         count = min(together, images - image)
         for first in range(0, len(phases), some):
-            for y0 in range(0, shape[0], lines):
-                yield chunk(image, count, phases[first : first + some], y0, min(shape[0], y0 + lines))
+            for y0 in range(0, high, lines):
+                yield chunk(image, count, first, first + some, y0, min(high, y0 + lines))
 
 
-def _product(pixels: Tensor, matrix: Tensor, bias: Tensor | None = None, room: Tensor | None = None) -> Tensor:
-    """(n, h, w, C) times (C, F), plus (F) → (n, h, w, F), or in its room, (pixels, F)."""
-    out = empty_with(pixels, *pixels.shape[:-1], matrix.shape[1]) if room is None else room
-    flat, into = pixels.flatten(0, 2), out.flatten(0, -2)
+def _product(pixels: Tensor, matrix: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """(n, h, w, C) times (C, F), plus (F) → (n, h, w, F)."""
+    out = empty_with(pixels, *pixels.shape[:-1], matrix.shape[1]) if out is None else out
+    flat, into = pixels.flatten(0, 2), out.view(-1, matrix.shape[1])
     if bias is None:
         torch.mm(flat, matrix, out=into)
     else:
