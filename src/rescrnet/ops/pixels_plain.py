@@ -30,16 +30,14 @@ def pixel_products(a: Tensor, b: Tensor, pivot: Tensor | None = None) -> tuple[T
     return sums, products
 
 
-def moments(x: Tensor, pixels: int | None = None) -> tuple[Tensor, Tensor]:
-    """See :func:`rescrnet.ops.pixels.moments`. All but ``pixels`` of the pixels are zero and do not count."""
-    pivot = x[0, x.shape[1] // 2].mean(0)
-    sums, products = (each.sum(0) for each in pixel_products(x, x, pivot))
-    pivot = wide(pivot)
-    if pixels is None:
-        pixels = x[..., 0].numel()
-    spare = x[..., 0].numel() - pixels
-    centre = (sums + spare * pivot) / pixels
-    return pivot + centre, (products - spare * torch.outer(pivot, pivot)) / pixels - torch.outer(centre, centre)
+def moments(x: Tensor, pixels: int | None = None, pivot: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """See :func:`rescrnet.ops.pixels.moments`. All but ``pixels`` of the pixels are ``pivot`` and do not count."""
+    if pivot is None:
+        pivot = x[0, x.shape[1] // 2].mean(0)
+    pixels = x[..., 0].numel() if pixels is None else pixels
+    sums, products = pixel_products(x, x, pivot)
+    centre = sums.sum(0) / pixels
+    return wide(pivot) + centre, products.sum(0) / pixels - torch.outer(centre, centre)
 
 
 def pixel_affine(out: Tensor, scale: Tensor, shift: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:

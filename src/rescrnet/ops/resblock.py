@@ -8,11 +8,12 @@ the normalised shortcut, affine in the input, follows from its mean and covarian
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from itertools import islice
 from types import ModuleType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,20 @@ from rescrnet.ops import pixels_plain
 from rescrnet.ops.pixels_plain import wide
 from rescrnet.ops.separable import NO_CUT, Affine, Cut, Separable, SeparableWeights
 from rescrnet.ops.separable_plain import PlainSeparable
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _without_autocast(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """The same, computed in the type of the images, whatever is cast around it."""
+
+    @wraps(function)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with torch.autocast("cpu", enabled=False):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 class Moments(NamedTuple):
@@ -95,6 +110,7 @@ class BlockSettings:
         return pixels_compiled if self.compiled else pixels_plain
 
 
+@_without_autocast
 def infer(x: Tensor, weights: BlockWeights, settings: BlockSettings, norms: tuple[Moments, Moments, Moments]) -> Tensor:
     """The block with the running statistics ``norms``, without gradient: (N, H, W, C) → (N, H, W, out_channels)."""
     before, inner, outer = norms
@@ -105,6 +121,7 @@ def infer(x: Tensor, weights: BlockWeights, settings: BlockSettings, norms: tupl
     return _infer_second(y, x, weights, settings, (inner, outer), layers[1])
 
 
+@_without_autocast
 def infer_first(
     x: Tensor,
     weights: BlockWeights,
@@ -119,6 +136,7 @@ def infer_first(
     return first.forward(x, affine, settings.slope, cut, out)
 
 
+@_without_autocast
 def infer_second(
     y: Tensor,
     x: Tensor,
@@ -153,6 +171,7 @@ def _infer_second(
     return settings.sweeps.pixel_affine(branches, scale, shift, (x, matrix.t().expand(n, -1, -1)))  # type: ignore[no-any-return]
 
 
+@_without_autocast
 def train(
     x: Tensor, weights: BlockWeights, settings: BlockSettings, factor: Tensor | None = None
 ) -> tuple[Tensor, BlockMoments]:
@@ -215,6 +234,7 @@ class _Block(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @_without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, y, factor = ctx.saved_tensors
         slope, sweeps = ctx.settings.slope, ctx.settings.sweeps

@@ -92,12 +92,9 @@ class PlainSeparable(Separable):
             own = self._own(index, affine)
             for chunk in _chunks(source, shape, len(kernel[0, 0]) // 2, self.dilations[index]):
                 inner = chunk.depthwise(chunk.split(source, affine=own, slope=slope), kernel)
-                room = chunk.of_phases(target) if phased else None
-                mixed = _product(inner, pointwise, self.bias[index], room)
-                if room is None:
+                mixed = _product(inner, pointwise, self.bias[index], chunk.of_phases(target) if phased else None)
+                if not phased:
                     chunk.join(mixed, target, add=self.summed and index > 0)
-                else:
-                    chunk.clear(room, chunk.lines[0])
         if result is out or cut == NO_CUT:
             return result
         inside = cut.crop(result.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -107,10 +104,16 @@ class PlainSeparable(Separable):
         self, x: Tensor, affine: Affine | None, slope: float
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """See :meth:`Separable.forward_with_moments`."""
-        result, pixels = self.forward(x, affine, slope), x[..., 0].numel()
-        parts = (self._written(index, result) for index in range(len(self.depthwise)))
-        means, covariances = zip(*(moments(part.flatten(0, -4), pixels) for part in parts), strict=True)
-        return result, (torch.cat(means), torch.cat([covariance.diagonal() for covariance in covariances]))
+        result, found = self.forward(x, affine, slope), []
+        for index, dilation in enumerate(self.dilations):
+            part, pivot = self._written(index, result), None
+            if self.between is not None:  # what lies beyond the image is not to count
+                pivot = part[0, 0, part.shape[2] // 2].mean(0)
+                _whole(self.between, 0, dilation).clear(part, 0, value=pivot)
+            mean, covariance = moments(part.flatten(0, -4), x[..., 0].numel(), pivot)
+            found.append((mean, covariance.diagonal()))
+        mean, variance = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return result, (mean, variance)
 
     def backward(
         self,
@@ -278,15 +281,15 @@ class _Chunk:
         lines = slice(max(0, self.lines[0] - halo), self.lines[1] + halo)
         return x[self.images, self.first : self.first + len(self.phases), lines]
 
-    def clear(self, phases: Tensor, start: int, before: int = 0) -> None:
-        """Zeros where a phase of (n, phases, h, w, C), whose lines begin with ``start``, has no pixel."""
+    def clear(self, phases: Tensor, start: int, before: int = 0, value: Tensor | float = 0) -> None:
+        """A value where a phase of (n, phases, h, w, C), whose lines begin with ``start``, has no pixel."""
         height, width = self._extent(0, 0)
         for index, phase in enumerate(self.phases):
             lines, columns = self._extent(*phase)
             if lines < height:
-                phases[:, index, lines - start :] = 0
+                phases[:, index, lines - start :] = value
             if columns < width:
-                phases[:, index, :, before + columns :] = 0
+                phases[:, index, :, before + columns :] = value
 
     def _pairs(self, x: Tensor, phases: Tensor, before: int, halo: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Views of the same pixels in x (N, H, W, C) and in phases (n, phases, h, before + w + after, C)."""
@@ -297,7 +300,7 @@ class _Chunk:
             yield own, phases[:, :, first - start : first - start + own.shape[2], before : before + own.shape[3]]
             return
         along = (x.stride(0), x.stride(1) * d, x.stride(2) * d, 1)
-        origin = x.storage_offset() + self.images.start * x.stride(0) + first * along[1]
+        origin = x.storage_offset() + (self.images.start or 0) * x.stride(0) + first * along[1]
         across = (phases.stride(0), *phases.stride()[2:])
         corner = phases.storage_offset() + (first - start) * across[1] + before * across[2]
         for index, (row, column) in enumerate(self.phases):
@@ -348,29 +351,31 @@ class _Chunk:
         return (1, max(2, self.reach) - 1) if spare else (0, 0)
 
 
-def _chunks(x: Tensor, shape: Sequence[int], reach: int, dilation: int) -> Iterator[_Chunk]:
-    """Parts of a batch x of a shape (N, H, W), which together make it up."""
+def _whole(shape: Sequence[int], reach: int, dilation: int) -> _Chunk:
+    """A batch of a shape (N, H, W)."""
     images, height, width = shape
     phases = tuple((row, column) for row in range(min(dilation, height)) for column in range(min(dilation, width)))
-    high = -(-height // dilation)
-    size = high * -(-width // dilation)
+    return _Chunk(slice(images), 0, phases, (0, -(-height // dilation)), 0, (height, width), dilation, reach)
 
-    def chunk(image: int, count: int, first: int, last: int, y0: int = 0, y1: int = high) -> _Chunk:
-        halo = reach if y1 - y0 < high else 0
-        of = slice(image, image + count)
-        return _Chunk(of, first, phases[first:last], (y0, y1), halo, (height, width), dilation, reach)
 
+def _chunks(x: Tensor, shape: Sequence[int], reach: int, dilation: int) -> Iterator[_Chunk]:
+    """Parts of a batch x of a shape (N, H, W), which together make it up."""
+    whole = _whole(shape, reach, dilation)
     if x.device.type != "cpu":  # where a call costs more than the memory that it saves
-        yield chunk(0, images, 0, len(phases))
+        yield whole
         return
+    images, phases, high = shape[0], whole.phases, whole.lines[1]
+    size = high * -(-shape[2] // dilation)
     pixels = max(1, _CHUNK // x.shape[-1])
     together, some = max(1, pixels // (size * len(phases))), max(1, pixels // size)
     lines = -(-high // max(1, round(size / pixels)))
     for image in range(0, images, together):
-        count = min(together, images - image)
+        of = slice(image, min(images, image + together))
         for first in range(0, len(phases), some):
             for y0 in range(0, high, lines):
-                yield chunk(image, count, first, first + some, y0, min(high, y0 + lines))
+                halo = reach if lines < high else 0
+                part = phases[first : first + some], (y0, min(high, y0 + lines)), halo
+                yield _Chunk(of, first, *part, whole.size, dilation, reach)
 
 
 def _product(pixels: Tensor, matrix: Tensor, bias: Tensor | None = None, out: Tensor | None = None) -> Tensor:
