@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rescrnet.ops import convlstm_plain
 from rescrnet.ops.convlstm import continue_convlstm, convlstm
 from rescrnet.ops.convlstm_plain import convlstm_scan
 from rescrnet.ops.convlstm_weights import ScanWeights
@@ -41,7 +42,8 @@ def step_by_step(inputs, recurrent, dropout):
 
 @pytest.mark.parametrize("dropout", [False, True])
 @pytest.mark.parametrize("shape", [{}, {"steps": 1}, {"length": 1}, {"steps": 130, "images": 1}, {"directions": 1}])
-def test_the_gradient_is_that_of_a_graph_of_every_step(dropout, shape):
+def test_the_gradient_is_that_of_a_graph_of_every_step(dropout, shape, monkeypatch):
+    monkeypatch.setattr(convlstm_plain, "_BLOCK", 1 << 10)  # several steps, and several times several
     inputs, recurrent, factors = arguments(dropout=dropout, **shape)
     results = []
     for states in (convlstm_scan(inputs, recurrent, factors), step_by_step(inputs, recurrent, factors)):

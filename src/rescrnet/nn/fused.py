@@ -18,17 +18,20 @@ from rescrnet.ops.separable import NO_CUT, Cut, SeparableWeights, within_bounds
 
 
 class FusedConvResBlock(ConvResBlock):
-    """A :class:`ConvResBlock` whose numbers the compiled kernels give, to rounding, where there are some that fit.
+    """A :class:`ConvResBlock` computed in few sweeps over its pixels, to rounding: compiled where that fits, or plain.
 
     Streamed prediction runs it in two halves, each on a tile of its own, with :meth:`first` and :meth:`second`.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, in, H, W) → (N, out_channels, H, W); channels last in memory where the kernels run."""
-        if self.trains_compiled(x):
+        """(N, in, H, W) → (N, out_channels, H, W); channels last in memory where it is computed in sweeps."""
+        if self._sweeps_fit(x) and all(norm.training for norm in self._norms()):
             return self._train(x)
-        if self.infers_compiled(x):
-            return self.drop_channels(self.second(self.first(x), x))
+        if self._infers_in_sweeps(x):
+            settings = self._settings(compiled=self.infers_compiled(x))
+            weights = self.block_weights(compiled=settings.compiled)
+            result = resblock.infer(self._pixels(x, settings), weights, settings, self._running())
+            return self.drop_channels(result.permute(0, 3, 1, 2))
         return super().forward(x)
 
     def first(self, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
@@ -36,23 +39,25 @@ class FusedConvResBlock(ConvResBlock):
 
         The result is smaller by what is ``cut``, and written to ``out`` where that is given (channels last).
         """
-        if not self.infers_compiled(x):
+        if not self._infers_in_sweeps(x):
             result = cut.crop(self.first_convolutions(x))
         else:
-            running = _running([] if self.norm is None else [self.norm])
-            into = _in_kernels_type(out)
-            result = resblock.infer_first(_pixels(x), self.kernel_weights(), self._settings(), running, cut, into)
+            settings = self._settings(compiled=self.infers_compiled(x))
+            pixels, weights = self._pixels(x, settings), self.block_weights(compiled=settings.compiled)
+            into = _in_type_of(pixels, out)
+            result = resblock.infer_first(pixels, weights, settings, self._running()[0], cut, into)
             result = result.permute(0, 3, 1, 2)
         return _written(result, out)
 
     def second(self, y: Tensor, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
         """The block, from what :meth:`first` gave, (N, inner_channels, H, W), and x at the pixels that are not cut."""
-        if not self.infers_compiled(x):
+        if not self._infers_in_sweeps(x):
             result = self.shortcut(x) + cut.crop(self.second_convolutions(y))
         else:
-            weights, settings, into = self.kernel_weights(), self._settings(), _in_kernels_type(out)
-            running = _running([branch.norm for branch in self.branch_list]), _running([self.shortcut.norm])
-            result = resblock.infer_second(_pixels(y), _rows(x), weights, settings, running, cut, into)
+            settings = self._settings(compiled=self.infers_compiled(x))
+            pixels, weights = self._pixels(y, settings), self.block_weights(compiled=settings.compiled)
+            shortcut, into = self._rows(x, settings), _in_type_of(pixels, out)
+            result = resblock.infer_second(pixels, shortcut, weights, settings, self._running()[1:], cut, into)
             result = result.permute(0, 3, 1, 2)
         return _written(result, out)
 
@@ -62,37 +67,54 @@ class FusedConvResBlock(ConvResBlock):
 
     def infers_compiled(self, x: Tensor) -> bool:
         """Whether the kernels can compute x with the running statistics, for which they know no gradient."""
-        needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters()))
-        return self._kernels_fit(x) and not needs_gradient and not any(norm.training for norm in self._norms())
+        return self._kernels_fit(x) and self._infers_in_sweeps(x)
 
-    def kernel_weights(self) -> BlockWeights:
-        """The weights as the kernels read them: channels last, and zeros for channels that fill up the input's."""
-        spare = -self.shortcut.convolution.in_channels % VECTOR
+    def block_weights(self, *, compiled: bool) -> BlockWeights:
+        """The weights, channels last; for the kernels with zeros for channels that fill up the input's."""
+        spare = -self.shortcut.convolution.in_channels % VECTOR if compiled else 0
         branches, shortcut = self.branch_list, self.shortcut.convolution
         return BlockWeights(
-            norm=_scales([] if self.norm is None else [self.norm]),
+            norm=_scales([] if self.norm is None else [self.norm], shortcut.weight),
             first=_separable([branch.first for branch in branches], spare),
-            inner=_scales([branch.norm for branch in branches]),
+            inner=_scales([branch.norm for branch in branches], shortcut.weight),
             second=_separable([branch.second for branch in branches]),
             shortcut=F.pad(shortcut.weight.flatten(1), (0, spare)),
             shortcut_bias=cast(Tensor, shortcut.bias),
-            outer=_scales([self.shortcut.norm]),
+            outer=_scales([self.shortcut.norm], shortcut.weight),
         )
 
-    def _settings(self) -> BlockSettings:
-        return BlockSettings(self.dilations, self.merge == "sum", self.shortcut.norm.eps, SLOPE)
+    def _settings(self, *, compiled: bool) -> BlockSettings:
+        return BlockSettings(self.dilations, self.merge == "sum", self.shortcut.norm.eps, SLOPE, compiled)
+
+    def _running(self) -> tuple[Moments, Moments, Moments]:
+        """The running statistics before, within and after the branches."""
+        like = self.shortcut.convolution.weight
+        places = [] if self.norm is None else [self.norm], [branch.norm for branch in self.branch_list]
+
+        def side_by_side(norms: Sequence[nn.BatchNorm2d]) -> Moments:
+            pairs = [torch.stack([cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]) for norm in norms]
+            return Moments(*torch.cat([like.new_empty(2, 0), *pairs], 1))
+
+        return side_by_side(places[0]), side_by_side(places[1]), side_by_side([self.shortcut.norm])
 
     def _norms(self) -> list[nn.BatchNorm2d]:
         norms = [self.norm, *(branch.norm for branch in self.branch_list), self.shortcut.norm]
         return [norm for norm in norms if norm is not None]
+
+    def _sweeps_fit(self, x: Tensor) -> bool:
+        mixed = x.device.type != "cpu" and torch.is_autocast_enabled(x.device.type)
+        return x.numel() > 0 and not mixed and not torch.compiler.is_compiling()
+
+    def _infers_in_sweeps(self, x: Tensor) -> bool:
+        needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters()))
+        return self._sweeps_fit(x) and not needs_gradient and not any(norm.training for norm in self._norms())
 
     def _kernels_fit(self, x: Tensor) -> bool:
         return (
             x.device.type == "cpu"
             and next(self.parameters()).dtype == torch.float32
             and self.filters % VECTOR == 0
-            and x.numel() > 0
-            and not torch.compiler.is_compiling()
+            and self._sweeps_fit(x)
             and has_kernels()
             and within_bounds([branch.first.depthwise.shape[-1] for branch in self.branch_list], self.dilations)
             and (x.dtype == torch.float32 or x.dtype == _precision())
@@ -100,7 +122,9 @@ class FusedConvResBlock(ConvResBlock):
 
     def _train(self, x: Tensor) -> Tensor:
         factors, count = self.dropout_factors(len(x)), x[:, 0].numel()
-        out, moments = resblock.train(_pixels(x), self.kernel_weights(), self._settings(), factors)
+        settings = self._settings(compiled=self.trains_compiled(x))
+        weights = self.block_weights(compiled=settings.compiled)
+        out, moments = resblock.train(self._pixels(x, settings), weights, settings, factors)
         if self.norm is not None:
             _update(self.norm, *moments.norm, count)
         inner = zip(*(torch.split(tensor, self.filters) for tensor in moments.inner), strict=True)
@@ -109,6 +133,19 @@ class FusedConvResBlock(ConvResBlock):
         _update(self.shortcut.norm, *moments.outer, count)
         return out.permute(0, 3, 1, 2)
 
+    def _pixels(self, x: Tensor, settings: BlockSettings) -> Tensor:
+        """(N, C, H, W) → (N, H, W, C'), contiguous; for the kernels with zeros as channels up to the next VECTOR."""
+        dtype = _precision() if settings.compiled else self.shortcut.convolution.weight.dtype
+        pixels, spare = x.permute(0, 2, 3, 1).to(dtype), -x.shape[1] % VECTOR if settings.compiled else 0
+        return (F.pad(pixels, (0, spare)) if spare else pixels).contiguous()
+
+    def _rows(self, x: Tensor, settings: BlockSettings) -> Tensor:
+        """As :meth:`_pixels`, but a part of a larger image is not copied if its rows are contiguous."""
+        pixels = x.permute(0, 2, 3, 1)
+        same = pixels.dtype == (_precision() if settings.compiled else self.shortcut.convolution.weight.dtype)
+        usable = same and x.shape[1] % VECTOR == 0 and pixels.stride()[2:] == (x.shape[1], 1)
+        return pixels if usable else self._pixels(x, settings)
+
 
 def _precision() -> torch.dtype:
     """Of the images. Float32 under autocast too, if the kernels have no bfloat16: PyTorch's is several times slower."""
@@ -116,22 +153,9 @@ def _precision() -> torch.dtype:
     return torch.bfloat16 if mixed and has_kernels(torch.bfloat16) else torch.float32
 
 
-def _pixels(x: Tensor) -> Tensor:
-    """(N, C, H, W) → (N, H, W, C'), contiguous, with zeros as channels up to the next multiple of VECTOR."""
-    pixels, spare = x.permute(0, 2, 3, 1).to(_precision()), -x.shape[1] % VECTOR
-    return (F.pad(pixels, (0, spare)) if spare else pixels).contiguous()
-
-
-def _rows(x: Tensor) -> Tensor:
-    """As :func:`_pixels`, but a part of a larger image is not copied if its rows are contiguous."""
-    pixels = x.permute(0, 2, 3, 1).to(_precision())
-    usable = x.shape[1] % VECTOR == 0 and pixels.stride()[2:] == (x.shape[1], 1)
-    return pixels if usable else _pixels(x)
-
-
-def _in_kernels_type(out: Tensor | None) -> Tensor | None:
-    """Where the kernels write, (N, H, W, C), if it is of their type."""
-    return None if out is None or out.dtype != _precision() else out.permute(0, 2, 3, 1)
+def _in_type_of(pixels: Tensor, out: Tensor | None) -> Tensor | None:
+    """Where the result is written, (N, H, W, C), if it is of the type of the images."""
+    return None if out is None or out.dtype != pixels.dtype else out.permute(0, 2, 3, 1)
 
 
 def _written(result: Tensor, out: Tensor | None) -> Tensor:
@@ -147,14 +171,9 @@ def _separable(layers: Sequence[SeparableConv2d], spare: int = 0) -> SeparableWe
     )
 
 
-def _scales(norms: Sequence[nn.BatchNorm2d]) -> Tensor:
+def _scales(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> Tensor:
     """γ and β of normalisations side by side, (2, C); (2, 0) of none."""
-    return torch.cat([torch.empty(2, 0), *(torch.stack([norm.weight, norm.bias]) for norm in norms)], 1)
-
-
-def _running(norms: Sequence[nn.BatchNorm2d]) -> Moments:
-    pairs = [torch.stack([cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)]) for norm in norms]
-    return Moments(*torch.cat([torch.empty(2, 0), *pairs], 1))
+    return torch.cat([like.new_empty(2, 0), *(torch.stack([norm.weight, norm.bias]) for norm in norms)], 1)
 
 
 @torch.no_grad()

@@ -27,7 +27,7 @@ _lock = threading.RLock()
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """A contiguous tensor with any content, like ``torch.empty``, in memory used before where there is some."""
     size = math.prod(shape) * dtype.itemsize
-    if size < _LARGE:
+    if size < _LARGE or torch.compiler.is_compiling():
         return torch.empty(shape, dtype=dtype)
     block = _take(size)
     array = np.frombuffer(block, np.uint8, size)
@@ -36,10 +36,9 @@ def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.from_numpy(array).view(dtype).view(shape)
 
 
-def empty_like(pixels: Tensor, channels: int) -> Tensor:
-    """As :func:`empty`, of the type and on the device of ``pixels`` (N, H, W, C), but with this number of channels."""
-    shape = (*pixels.shape[:-1], channels)
-    return empty(*shape, dtype=pixels.dtype) if pixels.device.type == "cpu" else pixels.new_empty(shape)
+def empty_with(x: Tensor, *shape: int) -> Tensor:
+    """As :func:`empty`, of the type and on the device of ``x``."""
+    return empty(*shape, dtype=x.dtype) if x.device.type == "cpu" else x.new_empty(shape)
 
 
 def _take(size: int) -> mmap.mmap:

@@ -8,14 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rescrnet.ops.buffers import empty_with
 from rescrnet.ops.convlstm_weights import ScanWeights
+
+_BLOCK = 1 << 18  # numbers of the gates of the steps whose derivatives are taken together
 
 
 def convlstm(x: Tensor, weights: ScanWeights, dropout: Tensor | None) -> Tensor:
     """See :func:`rescrnet.ops.convlstm.convlstm`."""
     n, classes, _, width = x.shape
-    inputs = _inputs(x, weights)
-    inputs = torch.stack([inputs[:, 0], inputs[:, 1].flip(0)], dim=1)
+    lines = x.permute(2, 1, 0, 3)
+    inputs = _inputs(torch.stack([lines, lines.flip(0)], 1), weights)
     hidden = convlstm_scan(inputs, weights.recurrent.flatten(2), dropout)
     hidden = hidden.reshape(len(hidden), 2, -1, classes, n, width).sum(2)
     return (hidden[:, 0] + hidden[:, 1].flip(0)).permute(2, 1, 0, 3)
@@ -24,20 +27,21 @@ def convlstm(x: Tensor, weights: ScanWeights, dropout: Tensor | None) -> Tensor:
 def continue_convlstm(x: Tensor, weights: ScanWeights, state: Tensor, *, upwards: bool) -> tuple[Tensor, Tensor]:
     """See :func:`rescrnet.ops.convlstm.continue_convlstm`."""
     n, classes, height, width = x.shape
-    inputs = _inputs(x, weights)
-    inputs = inputs.flip(0) if upwards else inputs
+    lines = x.permute(2, 1, 0, 3)
+    inputs = _inputs((lines.flip(0) if upwards else lines).unsqueeze(1), weights)
     states, cells, _ = convlstm_steps(inputs, weights.recurrent.flatten(2), None, (state[:1], state[1:]))
     out = states.reshape(height, -1, classes, n, width).sum(1)
     out = out.flip(0) if upwards else out
     return out.permute(2, 1, 0, 3), torch.cat([states[-1], cells[-1]])
 
 
-def _inputs(x: Tensor, weights: ScanWeights) -> Tensor:
-    """The line's part of the pre-activations, (H, D, 4·S, N, W)."""
-    n, _, height, width = x.shape
-    kernel = weights.input.flatten(0, 1).transpose(1, 2).unsqueeze(2)
-    inputs = F.conv2d(x, kernel, weights.bias.flatten(), padding=(0, 1))
-    return inputs.reshape(n, len(weights.bias), -1, height, width).permute(3, 1, 2, 0, 4)
+def _inputs(lines: Tensor, weights: ScanWeights) -> Tensor:
+    """The part of the pre-activations that follows from lines (T, D, K, N, L), (T, D, 4·S, N, L)."""
+    steps, _, _, images, length = lines.shape
+    taps = _taps(lines, None).squeeze(2).flatten(3).flatten(0, 1)  # (T·D, 3·K, N·L)
+    matrix, bias = weights.input.flatten(2), weights.bias.unsqueeze(2)
+    inputs = torch.baddbmm(bias.repeat(steps, 1, 1), matrix.repeat(steps, 1, 1), taps)
+    return inputs.view(steps, *bias.shape[:2], images, length)
 
 
 def convlstm_scan(inputs: Tensor, recurrent: Tensor, dropout: Tensor | None = None) -> Tensor:
@@ -69,25 +73,25 @@ def convlstm_steps(
     # The hard sigmoids' factor and summand are taken into what is multiplied: a step only clips.
     factor = inputs.new_tensor([0.2, 0.2, 0.2, 1]).repeat_interleave(channels)
     summand = inputs.new_tensor([0.5, 0.5, 0.5, 0]).repeat_interleave(channels)
-    activations = torch.addcmul(summand[:, None, None], inputs, factor[:, None, None]).contiguous()
+    activations = empty_with(inputs, *inputs.shape)
+    torch.addcmul(summand[:, None, None], inputs, factor[:, None, None], out=activations)
     weight = _grouped_by_state(recurrent * factor[:, None], dropout)
-    groups = len(weight) // directions
-    states = inputs.new_empty(steps, directions, channels, images, length)
-    cells = torch.empty_like(states)
-    taps = inputs.new_zeros(directions, groups, 3, channels, images, length)
-    cell = torch.zeros_like(taps[:, 0, 0])
+    states, cells = (empty_with(inputs, steps, directions, channels, images, length) for _ in range(2))
+    cell = torch.zeros_like(states[0]) if before is None else before[1]
+    taps, tanh_cell = _StepTaps(cell, dropout), torch.empty_like(cell)
     if before is not None:
-        hidden, cell = before
-        _write_taps(taps, hidden, dropout)
-    matrix = taps.view(len(weight), 3 * channels, -1)
-    for gate, state, next_cell in zip(activations, states, cells, strict=True):
-        gate.view(*weight.shape[:2], -1).baddbmm_(weight, matrix)
-        gate[:, : 3 * channels].clamp_(0, 1)
-        i, f, o, g = gate.chunk(4, dim=1)
+        taps.write(before[0])
+    # Views of all steps at once: hundreds of steps of few pixels each spend more on making views than on numbers.
+    products = activations.view(steps, *weight.shape[:2], -1)
+    sigmoids, parts = activations[:, :, : 3 * channels], activations.chunk(4, dim=2)
+    of_steps = (x.unbind(0) for x in (products, sigmoids, *parts, states, cells))
+    for product, sigmoid, i, f, o, g, state, next_cell in zip(*of_steps, strict=True):
+        product.baddbmm_(weight, taps.matrix)
+        sigmoid.clamp_(0, 1)
         g.tanh_()
         cell = torch.mul(f, cell, out=next_cell).addcmul_(i, g)
-        torch.mul(o, cell.tanh(), out=state)
-        _write_taps(taps, state, dropout)
+        torch.mul(o, torch.tanh(cell, out=tanh_cell), out=state)
+        taps.write(state)
     return states, cells, activations
 
 
@@ -98,18 +102,37 @@ def _grouped_by_state(recurrent: Tensor, dropout: Tensor | None) -> Tensor:
     return recurrent.reshape(directions * groups, gates // groups, taps)
 
 
-def _write_taps(taps: Tensor, hidden: Tensor, dropout: Tensor | None) -> None:
-    """As :func:`_recurrent_taps`, of one step, into (D, G, 3, S, N, L), whose ends of lines are zero."""
-    before, here, after = taps.unbind(2)
-    if dropout is None:
-        here.copy_(hidden.unsqueeze(1))
-    else:
-        torch.mul(hidden.unsqueeze(1), dropout, out=here)
-    before[..., 1:] = here[..., :-1]
-    after[..., :-1] = here[..., 1:]
+class _StepTaps:
+    """What the gates read of the states of one step, or its gradient: (D, G, 3, S, N, L), the same memory every step.
+
+    With dropout each gate reads a state of its own, G = 4, else G = 1. Beyond the ends of the lines there are zeros.
+    """
+
+    def __init__(self, hidden: Tensor, dropout: Tensor | None) -> None:
+        directions, channels, *line = hidden.shape
+        self.dropout, groups = dropout, 1 if dropout is None else 4
+        taps = hidden.new_zeros(directions, groups, 3, channels, *line)
+        self.matrix = taps.view(directions * groups, 3 * channels, -1)
+        before, self.here, after = taps.unbind(2)
+        self.shifted = (before[..., 1:], self.here[..., :-1]), (after[..., :-1], self.here[..., 1:])
+
+    def write(self, hidden: Tensor) -> None:
+        """As :func:`_taps`, of the states of one step (D, S, N, L)."""
+        if self.dropout is None:
+            self.here.copy_(hidden.unsqueeze(1))
+        else:
+            torch.mul(hidden.unsqueeze(1), self.dropout, out=self.here)
+        for there, here in self.shifted:
+            there.copy_(here)
+
+    def gather(self, out: Tensor) -> None:
+        """From their gradient that of the states, (D, S, N, L); writes over the former."""
+        for there, here in self.shifted:
+            here += there
+        torch.sum(self.here if self.dropout is None else self.here.mul_(self.dropout), 1, out=out)
 
 
-def _recurrent_taps(hidden: Tensor, dropout: Tensor | None) -> Tensor:
+def _taps(hidden: Tensor, dropout: Tensor | None) -> Tensor:
     """States (T, D, S, N, L) → what the gates read of them, (T, D, G, 3·S, N, L)."""
     states = hidden.unsqueeze(2) if dropout is None else hidden.unsqueeze(2) * dropout
     padded = F.pad(states, (1, 1))
@@ -129,47 +152,55 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         (grad_states,) = gradients
         recurrent, dropout, states, cells, activations = ctx.saved_tensors
-        steps, directions, gates, images, length = activations.shape
-        i, f, o, g = activations.chunk(4, dim=2)
-        tanh_cells = torch.tanh(cells)
-        # The derivative of every step by its pre-activations, except for what comes from the steps after it.
-        slope = 0.2 * ((activations > 0) & (activations < 1)).to(activations.dtype)
-        earlier = torch.cat([torch.zeros_like(cells[:1]), cells[:-1]])
-        derivative = torch.cat([g, earlier, tanh_cells, i * (1 - g * g)], dim=2)
-        derivative[:, :, : 3 * gates // 4] *= slope[:, :, : 3 * gates // 4]
-        to_cell = o * (1 - tanh_cells * tanh_cells)
-
+        steps, _, gates, images, length = activations.shape
+        channels = gates // 4
         transposed = _grouped_by_state(recurrent, dropout).transpose(1, 2).contiguous()
-        grad_inputs = torch.empty_like(activations)
-        grad_hidden = grad_cell = torch.zeros_like(cells[0])
-        for step in range(steps - 1, -1, -1):
-            grad_hidden = grad_hidden + grad_states[step]
-            grad_cell = torch.addcmul(grad_cell, grad_hidden, to_cell[step])
-            z = grad_inputs[step]
-            torch.mul(torch.cat([grad_cell, grad_cell, grad_hidden, grad_cell], dim=1), derivative[step], out=z)
-            grad_cell = grad_cell * f[step]
-            grad_taps = torch.bmm(transposed, z.reshape(len(transposed), -1, images * length))
-            grad_hidden = _taps_gradient(grad_taps.reshape(directions, -1, 3, gates // 4, images, length), dropout)
-        return grad_inputs, _recurrent_gradient(grad_inputs, states, dropout), None
+        grad_inputs = empty_with(activations, *activations.shape)
+        grad_recurrent = torch.zeros_like(transposed.transpose(1, 2))
+        grad_hidden, grad_cell = torch.zeros_like(cells[0]), torch.zeros_like(cells[0])
+        grad_taps = _StepTaps(grad_hidden, dropout)
+        block = max(1, _BLOCK // activations[0].numel())
+        for first in range((steps - 1) // block * block, -1, -block):
+            part = slice(first, first + block)
+            derivative, to_cell = _derivatives(activations[part], cells, first)
+            z = grad_inputs[part]
+            to_input, to_output, to_candidate = _by_gradient(derivative)
+            z_input, z_output, z_candidate = _by_gradient(z)
+            products = z.view(len(z), len(transposed), -1, images * length)
+            forget = activations[part, :, channels : 2 * channels]
+            known = grad_states[part], to_cell, to_input, to_output, to_candidate, forget
+            of_steps = *known, z_input, z_output, z_candidate, products
+            for step in zip(*(reversed(x.unbind(0)) for x in of_steps), strict=True):
+                grad_state, cell_slope, input_slope, output_slope, candidate_slope, f, zif, zo, zg, product = step
+                grad_hidden += grad_state
+                grad_cell.addcmul_(grad_hidden, cell_slope)
+                torch.mul(grad_cell.unsqueeze(1), input_slope, out=zif)
+                torch.mul(grad_hidden, output_slope, out=zo)
+                torch.mul(grad_cell, candidate_slope, out=zg)
+                grad_cell *= f
+                torch.bmm(transposed, product, out=grad_taps.matrix)
+                grad_taps.gather(grad_hidden)
+            earlier = states[max(0, first - 1) : first + len(z) - 1]
+            taps = _taps(earlier, dropout).flatten(1, 2).permute(1, 2, 0, 3, 4).flatten(2)  # (D·G, 3·S, T·N·L)
+            later = products[len(z) - len(earlier) :].transpose(0, 1).transpose(1, 2).flatten(2)
+            grad_recurrent.baddbmm_(later, taps.transpose(1, 2))
+        return grad_inputs, grad_recurrent.reshape(recurrent.shape), None
 
 
-def _taps_gradient(taps: Tensor, dropout: Tensor | None) -> Tensor:
-    """The gradient of :func:`_recurrent_taps`: (D, G, 3, S, N, L) → (D, S, N, L). Writes over ``taps``."""
-    before, here, after = taps.unbind(2)
-    here[..., :-1] += before[..., 1:]
-    here[..., 1:] += after[..., :-1]
-    return here.squeeze(1) if dropout is None else (here * dropout).sum(1)
+def _derivatives(activations: Tensor, cells: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """The derivative of some steps by their pre-activations, except for what comes from the steps after; and h by c."""
+    i, _, o, g = activations.chunk(4, dim=2)
+    tanh_cells = torch.tanh(cells[first : first + len(activations)])
+    earlier = cells[max(0, first - 1) : first + len(activations) - 1]
+    if first == 0:
+        earlier = torch.cat([torch.zeros_like(cells[:1]), earlier])
+    derivative = torch.cat([g, earlier, tanh_cells, i * (1 - g * g)], dim=2)
+    sigmoids = activations[:, :, : 3 * i.shape[2]]
+    derivative[:, :, : 3 * i.shape[2]] *= 0.2 * ((sigmoids > 0) & (sigmoids < 1)).to(i.dtype)
+    return derivative, o * (1 - tanh_cells * tanh_cells)
 
 
-def _recurrent_gradient(grad_inputs: Tensor, states: Tensor, dropout: Tensor | None, chunk: int = 64) -> Tensor:
-    """The gradient of the recurrent weights, (D, 4·S, 3·S), summed over all steps, a chunk of them at a time."""
-    _, directions, gates, _, _ = grad_inputs.shape
-    groups = 1 if dropout is None else 4
-    earlier = torch.cat([torch.zeros_like(states[:1]), states[:-1]])
-    total = states.new_zeros(directions * groups, gates // groups, 3 * gates // 4)
-    for start in range(0, len(states), chunk):
-        taps = _recurrent_taps(earlier[start : start + chunk], dropout).flatten(1, 2)  # (T, D·G, 3·S, N, L)
-        z = grad_inputs[start : start + chunk].reshape(len(taps), len(total), gates // groups, *taps.shape[-2:])
-        z, taps = (x.permute(1, 2, 0, 3, 4).flatten(2) for x in (z, taps))
-        total.baddbmm_(z, taps.transpose(1, 2))
-    return total.reshape(directions, gates, -1)
+def _by_gradient(gates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(T, D, 4·S, N, L) → the gates i and f, (T, D, 2, S, N, L), then o, then g, (T, D, S, N, L) each."""
+    every: Tensor = gates.unflatten(2, (4, -1))  # type: ignore[no-untyped-call]
+    return every[:, :, :2], every[:, :, 2], every[:, :, 3]

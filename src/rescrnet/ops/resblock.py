@@ -1,24 +1,43 @@
-"""A residual block of separable atrous convolutions through the compiled kernels.
+"""A residual block of separable atrous convolutions in few sweeps over its pixels, compiled or in PyTorch.
 
-The same numbers as :class:`rescrnet.nn.blocks.ConvResBlock` spells out in PyTorch, on a CPU, for images of float32 or
-bfloat16 and weights of float32. For the gradient nothing is stored but the input and what the first convolutions give:
-normalisation and activation are computed where they are read, and the normalised shortcut, affine in the input, follows
-from its mean and covariance.
+The same numbers as :class:`rescrnet.nn.blocks.ConvResBlock` spells out. The compiled kernels are for a CPU, for images
+of float32 or bfloat16 and weights of float32; PyTorch takes any type on any device. For the gradient nothing is stored
+but the input and what the first convolutions give: normalisation and activation are computed where they are read, and
+the normalised shortcut, affine in the input, follows from its mean and covariance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import wraps
 from itertools import islice
-from typing import Any, NamedTuple, Self
+from types import ModuleType
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rescrnet.ops.pixels import moments, pixel_add, pixel_affine, pixel_products
+from rescrnet.ops import pixels as pixels_compiled
+from rescrnet.ops import pixels_plain
+from rescrnet.ops.pixels_plain import wide
 from rescrnet.ops.separable import NO_CUT, Affine, Cut, Separable, SeparableWeights
+from rescrnet.ops.separable_plain import PlainSeparable
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _without_autocast(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """The same, computed in the type of the images, whatever is cast around it."""
+
+    @wraps(function)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with torch.autocast("cpu", enabled=False):
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 class Moments(NamedTuple):
@@ -77,14 +96,32 @@ class BlockWeights(NamedTuple):
 
 @dataclass(frozen=True)
 class BlockSettings:
-    """What is no weight: the dilations, whether the branches are summed, and the constants."""
+    """What is no weight: the dilations, whether the branches are summed, the constants, and what computes it."""
 
     dilations: tuple[int, ...]
     summed: bool
     eps: float
     slope: float
+    compiled: bool
+
+    @property
+    def sweeps(self) -> ModuleType:
+        """What maps and sums pixels."""
+        return pixels_compiled if self.compiled else pixels_plain
 
 
+@_without_autocast
+def infer(x: Tensor, weights: BlockWeights, settings: BlockSettings, norms: tuple[Moments, Moments, Moments]) -> Tensor:
+    """The block with the running statistics ``norms``, without gradient: (N, H, W, C) → (N, H, W, out_channels)."""
+    before, inner, outer = norms
+    layers = _layers(weights, settings, x)
+    y = layers[0].forward(
+        x, _affine(weights.norm, before, settings.eps) if weights.norm.numel() else None, settings.slope
+    )
+    return _infer_second(y, x, weights, settings, (inner, outer), layers[1])
+
+
+@_without_autocast
 def infer_first(
     x: Tensor,
     weights: BlockWeights,
@@ -99,6 +136,7 @@ def infer_first(
     return first.forward(x, affine, settings.slope, cut, out)
 
 
+@_without_autocast
 def infer_second(
     y: Tensor,
     x: Tensor,
@@ -112,14 +150,28 @@ def infer_second(
 
     ``running`` are the statistics of the normalisations in and after the branches.
     """
+    return _infer_second(y, x, weights, settings, running, _layers(weights, settings)[1], cut, out)
+
+
+def _infer_second(
+    y: Tensor,
+    x: Tensor,
+    weights: BlockWeights,
+    settings: BlockSettings,
+    running: tuple[Moments, Moments],
+    second: Separable,
+    cut: Cut = NO_CUT,
+    out: Tensor | None = None,
+) -> Tensor:
     inner, outer = running
-    _, second = _layers(weights, settings)
     branches = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, cut, out)
     matrix, shift = _shortcut(weights, outer, settings.eps)
     n = len(x)
-    return pixel_affine(branches, torch.ones(n, len(shift)), shift.expand(n, -1), (x, matrix.t().expand(n, -1, -1)))
+    scale, shift = torch.ones_like(shift).expand(n, -1), shift.expand(n, -1)
+    return settings.sweeps.pixel_affine(branches, scale, shift, (x, matrix.t().expand(n, -1, -1)))  # type: ignore[no-any-return]
 
 
+@_without_autocast
 def train(
     x: Tensor, weights: BlockWeights, settings: BlockSettings, factor: Tensor | None = None
 ) -> tuple[Tensor, BlockMoments]:
@@ -155,22 +207,22 @@ class _Block(torch.autograd.Function):
         # What lies between the sweeps over pixels is small, and autograd knows its gradient: it is kept as a graph.
         leaves = (tensor.detach().requires_grad_() for tensor in flat)
         weights = BlockWeights.unflatten(leaves, len(settings.dilations))
-        first, second = _layers(weights, settings)
-        mean, covariance = (tensor.requires_grad_() for tensor in moments(x))
+        first, second = _layers(weights, settings, x)
+        mean, covariance = (tensor.requires_grad_() for tensor in settings.sweeps.moments(x))
         with torch.enable_grad():
             norm = Moments(mean, covariance.diagonal())
             affine = _affine(weights.norm, norm, settings.eps) if weights.norm.numel() else None
-            kernel = weights.shortcut.double()
+            kernel = wide(weights.shortcut)
             spread = ((kernel @ covariance) * kernel).sum(1)
-            outer = Moments(kernel @ mean + weights.shortcut_bias.double(), spread)
+            outer = Moments(kernel @ mean + wide(weights.shortcut_bias), spread)
             matrix, shift = _shortcut(weights, outer, settings.eps)
         y, (inner_mean, inner_variance) = first.forward_with_moments(x, affine, settings.slope)
         inner = Moments(inner_mean.requires_grad_(), inner_variance.requires_grad_())
         with torch.enable_grad():
             inner_affine = _affine(weights.inner, inner, settings.eps)
         out = second.forward(y, inner_affine, settings.slope)
-        scale = torch.ones(len(x), len(shift)) if factor is None else factor
-        pixel_affine(out, scale, shift * scale, (x, matrix.t() * scale[:, None]))
+        scale = torch.ones_like(shift).expand(len(x), -1) if factor is None else factor
+        settings.sweeps.pixel_affine(out, scale, shift * scale, (x, matrix.t() * scale[:, None]))
 
         ctx.save_for_backward(x, y, factor)
         ctx.settings, ctx.weights, ctx.layers = settings, weights, (first, second)
@@ -182,9 +234,11 @@ class _Block(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @_without_autocast
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         x, y, factor = ctx.saved_tensors
-        slope, weights, (first, second) = ctx.settings.slope, ctx.weights, ctx.layers
+        slope, sweeps = ctx.settings.slope, ctx.settings.sweeps
+        weights, (first, second) = ctx.weights, ctx.layers
         outer, inner = ctx.outer, ctx.inner
         grad_out = gradients[0].to(x.dtype).contiguous()
         pixels = x[..., 0].numel()
@@ -197,14 +251,14 @@ class _Block(torch.autograd.Function):
             [inner.moments.mean, inner.moments.variance, weights.inner],
         )
         spread = 2 * grad_variance / pixels
-        pixel_add(grad_y, inner.affine.scale, y, spread, grad_mean / pixels - spread * inner.moments.mean)
+        second.add(grad_y, inner.affine.scale, y, spread, grad_mean / pixels - spread * inner.moments.mean)
 
         # Through the first convolutions, beside them through the shortcut, and the normalisations of both.
         for_input = ctx.needs_input_grad[0] or outer.affine is not None  # the norm's own gradient comes with it
         grad_x, grad_affine, grad_first = first.backward(grad_y, x, outer.affine, slope, for_input=for_input)
         del grad_y
-        scale = torch.ones(len(x), len(outer.shift)) if factor is None else factor
-        sums, products = pixel_products(x, grad_out)
+        scale = torch.ones_like(outer.shift).expand(len(x), -1) if factor is None else factor
+        sums, products = sweeps.pixel_products(x, grad_out)
         outputs = [outer.matrix, outer.shift]
         seeds = [(products * scale[:, None]).sum(0).t(), (sums * scale).sum(0)]
         if outer.affine is not None and grad_affine is not None:
@@ -218,9 +272,9 @@ class _Block(torch.autograd.Function):
         if for_input:
             spread = (grad_covariance + grad_covariance.t()) / pixels
             n = len(x)
-            pixel_affine(
+            sweeps.pixel_affine(
                 grad_x,
-                (torch.ones(x.shape[-1]) if outer.affine is None else outer.affine.scale).expand(n, -1),
+                (x.new_ones(x.shape[-1]) if outer.affine is None else outer.affine.scale).expand(n, -1),
                 (grad_mean / pixels - spread @ outer.mean).expand(n, -1),
                 (x, spread.expand(n, -1, -1)),
                 (grad_out, outer.matrix * scale[:, :, None]),
@@ -238,24 +292,30 @@ def _gradients(outputs: list[Tensor], seeds: list[Tensor], inputs: list[Tensor])
 
 
 def _affine(norm: Tensor, moments: Moments, eps: float) -> Affine:
-    weight, bias = norm.double()
-    scale = weight / (moments.variance.double() + eps).sqrt()
-    return Affine(scale.float(), (bias - moments.mean.double() * scale).float())
+    weight, bias = wide(norm)
+    scale = weight / (wide(moments.variance) + eps).sqrt()
+    return Affine(scale.to(norm.dtype), (bias - wide(moments.mean) * scale).to(norm.dtype))
 
 
 def _shortcut(weights: BlockWeights, moments: Moments, eps: float) -> tuple[Tensor, Tensor]:
     """The normalised 1×1 convolution as one matrix (out_channels, C) and one shift."""
-    weight, bias = weights.outer.double()
-    scale = weight / (moments.variance.double() + eps).sqrt()
-    shift = (weights.shortcut_bias.double() - moments.mean.double()) * scale + bias
-    return (weights.shortcut.double() * scale[:, None]).float(), shift.float()
+    weight, bias = wide(weights.outer)
+    scale = weight / (wide(moments.variance) + eps).sqrt()
+    shift = (wide(weights.shortcut_bias) - wide(moments.mean)) * scale + bias
+    dtype = weights.shortcut.dtype
+    return (wide(weights.shortcut) * scale[:, None]).to(dtype), shift.to(dtype)
 
 
-def _layers(weights: BlockWeights, settings: BlockSettings) -> tuple[Separable, Separable]:
+def _layers(weights: BlockWeights, settings: BlockSettings, whole: Tensor | None = None) -> tuple[Separable, Separable]:
+    """The convolutions, the second of which read all that the first make of the ``whole`` images, or parts of it."""
+
     def layer(own: SeparableWeights, *, shared: bool, summed: bool) -> Separable:
         depthwise = tuple(kernel.detach().contiguous() for kernel in own.depthwise)
-        pointwise, bias = own.pointwise.detach().contiguous(), own.bias.detach().contiguous()
-        return Separable(depthwise, pointwise, bias, settings.dilations, shared, summed)
+        arguments = depthwise, own.pointwise.detach().contiguous(), own.bias.detach().contiguous()
+        if settings.compiled:
+            return Separable(*arguments, settings.dilations, shared, summed)
+        between = None if whole is None else (len(whole), whole.shape[1], whole.shape[2])
+        return PlainSeparable(*arguments, settings.dilations, shared, summed, between)
 
     first = layer(weights.first, shared=True, summed=False)
     return first, layer(weights.second, shared=False, summed=settings.summed)

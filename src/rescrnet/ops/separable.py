@@ -17,6 +17,7 @@ from torch import Tensor
 
 from rescrnet.ops.buffers import empty
 from rescrnet.ops.native import call, pointer
+from rescrnet.ops.pixels import pixel_add
 
 LARGEST_KERNEL, LARGEST_REACH = 63, 4096  # of kernels/base.h
 _PARTS = 32  # parts in which sums over pixels are made, whoever computes them
@@ -171,6 +172,10 @@ class Separable:
             return None, None, grad_weights
         grad_shift, grad_scale = sums.sum(0)
         return grad_x, Affine(grad_scale, grad_shift), grad_weights
+
+    def add(self, grad: Tensor, scale: Tensor, x: Tensor, factor: Tensor, shift: Tensor) -> None:
+        """``scale · grad + factor · x + shift`` of every channel, in place, of what :meth:`backward` gave and read."""
+        pixel_add(grad, scale, x, factor, shift)
 
     def _branches(self, *gradients: tuple[Tensor, ...] | Tensor) -> ctypes.Array[_Branch]:
         count, channels, filters = self.pointwise.shape
