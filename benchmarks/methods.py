@@ -28,6 +28,7 @@ from rescrnet.errors import RescrnetError, RescrnetWarning
 from rescrnet.evidence.budget import Budget
 from rescrnet.evidence.folds import Labelled
 from rescrnet.evidence.methods import find_methods
+from rescrnet.evidence.results import BOUNDS
 from rescrnet.evidence.statistics import interval
 from rescrnet.evidence.units import Unit, read_result, run_unit, without_nan
 from rescrnet.locks import locked
@@ -135,7 +136,7 @@ def described(results):
     of_images = {
         key: {stem: np.mean([r.scores[stem].image[key] for r in results]) for stem in results[0].scores} for key in keys
     }
-    intervals = {key: interval(list(values.values())) for key, values in of_images.items()}
+    intervals = {key: interval(list(values.values()), bounds=BOUNDS[key]) for key, values in of_images.items()}
     costs = ("seconds", "cpu_seconds", "peak_memory", "parameters", "updates", "predict_seconds")
     return {
         "seeds": [result.unit.seed for result in results],

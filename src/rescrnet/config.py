@@ -321,10 +321,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 DEFAULT_PRESET = "standard"
 
-_OF_RES_CR_NET = {  # what a preset chose for it alone; to a U-Net, Muon is a third of a step and gains nothing
-    "network": ("space_to_depth", "dropout", "recurrent_dropout"),
-    "training": ("optimizer",),
-}
+_OF_RES_CR_NET = ("space_to_depth", "dropout", "recurrent_dropout")  # what a preset chose for it alone
 _SCALE = (("network", "space_to_depth"), ("data", "patch_size"), ("data", "resize"))  # what data.fit_scale would choose
 
 
@@ -348,8 +345,8 @@ def resolve(
     _merge(values, PRESETS.get(preset, {}))
     network = given.get("network")
     if isinstance(network, Mapping) and network.get("architecture") in get_args(Comparator):
-        for section, keys in _OF_RES_CR_NET.items():
-            values[section] = {key: value for key, value in values.get(section, {}).items() if key not in keys}
+        settings = values.get("network", {}).items()
+        values["network"] = {key: value for key, value in settings if key not in _OF_RES_CR_NET}
     if any(isinstance(given.get(section), Mapping) and key in given[section] for section, key in _SCALE):
         _merge(values, {"data": {"fit_scale": False}})
     _merge(values, given)

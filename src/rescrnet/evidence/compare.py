@@ -17,7 +17,7 @@ from rescrnet.evidence.methods import Method, find_methods
 from rescrnet.evidence.outcome import described, statistics_of, write_json, write_text
 from rescrnet.evidence.plan import Plan, fix_plan
 from rescrnet.evidence.progress import ExperimentBar, ExperimentProgress
-from rescrnet.evidence.results import Table, ledger_csv, to_csv
+from rescrnet.evidence.results import BOUNDS, Table, ledger_csv, to_csv
 from rescrnet.evidence.statistics import Difference, corrected_difference, decide, holm, interval, share_tested
 from rescrnet.evidence.units import Result, Unit
 from rescrnet.evidence.words import compare_words
@@ -160,7 +160,9 @@ def _differences(plan: Plan, tables: Mapping[str, Table]) -> dict[str, Any]:
         own, other = tables[name].values(plan.metric), tables[first].values(plan.metric)
         values = {stem: own[stem] - other[stem] for stem in own}
         groups = [tables[name].groups[stem] for stem in values]
-        described_images[name] = {**described(interval(list(values.values()), groups), values), "folds": folds}
+        least, most = BOUNDS[plan.metric]
+        found = interval(list(values.values()), groups, bounds=(least - most, most - least))
+        described_images[name] = {**described(found, values), "folds": folds}
     verdicts = decide(tested, margin=plan.margin)
     adjusted = dict(zip(tested, holm([one.p_different for one in tested.values()]), strict=True))
     return {
