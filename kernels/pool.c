@@ -42,7 +42,7 @@ static struct {
 
 static float *room_for(size floats, void **block) {
     size bytes = plus(times(floats, sizeof(float)), 64);
-    /* Zeros, for what fills up a vector is computed with, too, and what was there before may be denormal: 4 times slower. */
+    /* Zeros: what fills up a vector is computed with, too, and with denormal rubbish that takes four times as long. */
     *block = bytes < TOO_LARGE ? calloc(1, (size_t)bytes) : NULL;
     return *block ? (float *)(((uintptr_t)*block + 63) / 64 * 64) : NULL;
 }
