@@ -89,7 +89,7 @@ class PlainSeparable(Separable):
         result = out if out is not None and cut == NO_CUT else empty_with(x, *size)
         for index, source, target in self._parts(x, result):
             kernel, pointwise = _kernel(self.depthwise[index]), self.pointwise[index]
-            own = self._own(index, affine)
+            own = affine and self._own(index, affine)
             for chunk in _chunks(source, shape, len(kernel[0, 0]) // 2, self.dilations[index]):
                 inner = chunk.depthwise(chunk.split(source, affine=own, slope=slope), kernel)
                 mixed = _product(inner, pointwise, self.bias[index], chunk.of_phases(target) if phased else None)
@@ -134,7 +134,7 @@ class PlainSeparable(Separable):
         )
         for index, source, grad in self._parts(x, grad_out):
             kernel, pointwise = _kernel(self.depthwise[index]), self.pointwise[index].t()
-            own, scale = self._own(index, affine), None
+            own, scale = affine and self._own(index, affine), None
             if factor is not None:
                 scale = factor if self.summed else factor.chunk(len(self.depthwise), -1)[index]
             for chunk in _chunks(source, self.between or x.shape[:-1], len(kernel[0, 0]) // 2, self.dilations[index]):
@@ -165,9 +165,7 @@ class PlainSeparable(Separable):
         found = []
         for index in range(len(self.depthwise)):
             images = (self._read(index, tensor).flatten(0, -4) for tensor in (grad, x))
-            own = self._own(index, affine)
-            assert own is not None
-            found.append(affine_gradient(next(images), next(images), *own, slope))
+            found.append(affine_gradient(next(images), next(images), *self._own(index, affine), slope))
         return Affine(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _parts(self, read: Tensor, written: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -182,9 +180,9 @@ class PlainSeparable(Separable):
         """What a branch writes."""
         return x if self.summed else self._part(branch, x, phased=self.between is not None and self.shared)
 
-    def _own(self, branch: int, affine: Affine | None) -> Affine | None:
+    def _own(self, branch: int, affine: Affine) -> Affine:
         """The factors of the channels that a branch reads."""
-        if affine is None or self.shared:
+        if self.shared:
             return affine
         return Affine(*(tensor.chunk(len(self.depthwise))[branch] for tensor in affine))
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -179,12 +178,12 @@ class Trainer:
     def _batches_of(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Of every step; each is drawn while the one before is trained on."""
         with ThreadPoolExecutor(max_workers=1) as pool:
-            drawn: deque[Future[tuple[Tensor, Tensor]]] = deque()
-            for step in range(self.config.training.steps_per_epoch):
-                drawn.append(pool.submit(self._batches.training, epoch, step))
-                if step:
-                    yield drawn.popleft().result()
-            yield drawn.popleft().result()
+            ahead = pool.submit(self._batches.training, epoch, 0)
+            for step in range(1, self.config.training.steps_per_epoch):
+                batch = ahead.result()
+                ahead = pool.submit(self._batches.training, epoch, step)
+                yield batch
+            yield ahead.result()
 
     def _step(self, epoch: int, step: int, batch: tuple[Tensor, Tensor], done: float) -> float:
         """Train a step, in whose middle so much of the run is ``done``."""
