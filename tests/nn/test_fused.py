@@ -11,6 +11,7 @@ from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.ops.native import has_kernels
 from rescrnet.ops.separable import Affine, Cut, Separable
+from tests.support.weights import draw_weights
 
 pytestmark = pytest.mark.skipif(not has_kernels(), reason="no compiler")
 
@@ -29,13 +30,7 @@ CASES = {
 def block_of(case, dtype, kind=FusedConvResBlock):
     arguments, options, _ = CASES[case]
     block = kind(*arguments, dropout=0.3, **options).to(dtype)
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in block.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 + (parameter.ndim == 1) * 0.5)
-        for name, buffer in block.named_buffers():
-            if "running" in name:
-                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    draw_weights(block)
     return block
 
 

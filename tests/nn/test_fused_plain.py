@@ -7,6 +7,7 @@ from rescrnet.nn.blocks import ConvResBlock
 from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.ops import pixels_plain, separable_plain
 from rescrnet.ops.separable import Cut
+from tests.support.weights import draw_weights
 
 CASES = {
     "paper": ((48, 16, [3, 5, 7], [1, 3, 5]), {}, (2, 30, 43)),
@@ -34,14 +35,8 @@ def parts(request, monkeypatch):
 
 def block_of(case, kind, dtype=torch.float64):
     arguments, options, _ = CASES[case]
-    generator = torch.Generator().manual_seed(3)
     block = kind(*arguments, dropout=0.3, **options).to(dtype)
-    with torch.no_grad():
-        for parameter in block.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3 + (parameter.ndim == 1) * 0.5)
-        for name, buffer in block.named_buffers():
-            if "running" in name:
-                buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+    draw_weights(block)
     return block
 
 
