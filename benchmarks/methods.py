@@ -192,6 +192,7 @@ def plot(path, set_name, methods):
     axes.set_xticks([], minor=True)
     axes.spines[["top", "right"]].set_visible(False)
     if ticks:
+        axes.set_xlim(ticks[0] / 1.5, ticks[-1] * 1.5)  # or a single time would fill the axis
         axes.legend(frameon=False)
     write_atomically(path, lambda partial: figure.savefig(partial, format="svg"), durable=False)
 
