@@ -42,8 +42,7 @@ static struct {
 
 static float *room_for(size floats, void **block) {
     size bytes = plus(times(floats, sizeof(float)), 64);
-    /* Zeros: what fills up a vector is computed with, too, and with denormal rubbish that takes four times as long. */
-    *block = bytes < TOO_LARGE ? calloc(1, (size_t)bytes) : NULL;
+    *block = bytes < TOO_LARGE ? malloc((size_t)bytes) : NULL;
     return *block ? (float *)(((uintptr_t)*block + 63) / 64 * 64) : NULL;
 }
 
@@ -56,12 +55,19 @@ static int has_room(size thread, size floats) {
     return memory[thread].floats != NULL;
 }
 
+/* What fills up a vector is rubbish of earlier tasks and is computed with, too; denormal rubbish must not slow that. */
+static void do_item(const task *t, size item, float *room) {
+    uint64_t before = denormals_as_zero();
+    if (t->teamwork) t->teamwork(t->context, (pool_member){item, t->count});
+    else t->work(t->context, item, room);
+    denormals_as(before);
+}
+
 static void do_items(const task *t, float *room) {
     for (;;) {
         size item = __atomic_fetch_add(&pool.next, 1, __ATOMIC_RELAXED);
         if (item >= t->count) return;
-        if (t->teamwork) t->teamwork(t->context, (pool_member){item, t->count});
-        else t->work(t->context, item, room);
+        do_item(t, item, room);
     }
 }
 
@@ -119,31 +125,33 @@ static void run(task t, size others) {
 }
 
 int pool_share(size count, size threads, size floats, pool_work *work, const void *context) {
+    task t = {.work = work, .context = context, .count = count};
     threads = MAX(MIN(MIN(threads, count), MOST_THREADS), 1);
     if (!lock_try(&owner)) {
         void *block;
         float *room = room_for(floats, &block);
         if (!room) return OUT_OF_MEMORY;
-        for (size item = 0; item < count; item++) work(context, item, room);
+        for (size item = 0; item < count; item++) do_item(&t, item, room);
         free(block);
         return DONE;
     }
     threads = available(threads);
     int enough = 1;
     for (size thread = 0; thread < threads; thread++) enough &= has_room(thread, floats);
-    if (enough) run((task){.work = work, .context = context, .count = count}, threads - 1);
+    if (enough) run(t, threads - 1);
     lock_leave(&owner);
     return enough ? DONE : OUT_OF_MEMORY;
 }
 
 void pool_together(size threads, pool_teamwork *work, const void *context) {
+    task t = {.teamwork = work, .context = context, .count = 1};
     threads = MAX(MIN(threads, MOST_THREADS), 1);
     if (threads == 1 || !lock_try(&owner)) {
-        work(context, (pool_member){0, 1});
+        do_item(&t, 0, NULL);
         return;
     }
-    threads = available(threads);
-    run((task){.teamwork = work, .context = context, .count = threads}, threads - 1);
+    t.count = available(threads);
+    run(t, t.count - 1);
     lock_leave(&owner);
 }
 

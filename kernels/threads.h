@@ -2,6 +2,8 @@
 #ifndef THREADS_H
 #define THREADS_H
 
+#include <stdint.h>
+
 #ifdef _WIN32
 #define WIN32_LEAN_AND_MEAN
 #include <windows.h>
@@ -58,6 +60,30 @@ static inline void processor_pause(void) {
     __builtin_ia32_pause();
 #elif defined __aarch64__
     __asm__ volatile("yield");
+#endif
+}
+
+/* In this thread numbers too small for all their digits become 0, with which a processor is up to a hundred times faster.
+ * Returns how it was, for `denormals_as`. */
+static inline uint64_t denormals_as_zero(void) {
+    uint64_t before = 0;
+#if defined __x86_64__
+    enum { FLUSH_TO_ZERO = 0x8000, DENORMALS_ARE_ZERO = 0x40 };
+    before = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr((unsigned)before | FLUSH_TO_ZERO | DENORMALS_ARE_ZERO);
+#elif defined __aarch64__
+    enum { FLUSH_TO_ZERO = 1 << 24 };
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before | FLUSH_TO_ZERO));
+#endif
+    return before;
+}
+
+static inline void denormals_as(uint64_t before) {
+#if defined __x86_64__
+    __builtin_ia32_ldmxcsr((unsigned)before);
+#elif defined __aarch64__
+    __asm__ volatile("msr fpcr, %0" : : "r"(before));
 #endif
 }
 

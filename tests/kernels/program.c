@@ -271,6 +271,19 @@ static void test_pixels(size images, size height, size width, size channels, siz
     free(products), free(sum), free(product), free(own_sum), free(own_product), free(mapped), free(out);
 }
 
+/* What has too few digits is 0 within the kernels, and as before outside of them. */
+static void test_denormals(void) {
+    enum { PIXELS = 3, CHANNELS = 16 };
+    volatile float denormal = 0x1p-130f; /* its upper half is one of bfloat16, and the lower one 0 */
+    float ones[CHANNELS], none[CHANNELS] = {0}, x[PIXELS * CHANNELS], out[PIXELS * CHANNELS] = {0};
+    for (int i = 0; i < CHANNELS; i++) ones[i] = 1;
+    for (int i = 0; i < PIXELS * CHANNELS; i++) x[i] = denormal;
+    case_name = "denormals";
+    expect("the sum is refused", now->add(out, x, ones, ones, none, PIXELS, CHANNELS, 1) == DONE);
+    for (int i = 0; i < PIXELS * CHANNELS; i++) expect("a denormal is left", out[i] == 0);
+    expect("denormals are 0 for the caller, too", denormal * 0.5f > 0);
+}
+
 /* The scan's weights as the reference reads them, in double precision and one after the other: x, input, bias, recurrent. */
 typedef struct {
     size x, input, bias, recurrent;
@@ -432,6 +445,7 @@ int main(int count, char **words) {
         test_pixels(2, 9, 31, 48, 32, 1);
         test_pixels(1, 40, 57, 16, 64, 3);
         test_pixels(3, 1, 1, 16, 16, 1);
+        test_denormals();
         if (now->scan_forward) {
             test_scan(2, 2, 3, 1, 5, 7, 0, 1), test_scan(2, 1, 2, 2, 4, 33, 1, 4), test_scan(1, 1, 4, 1, 3, 21, 0, 3);
             test_scan(2, 1, 1, 1, 1, 1, 1, 2), test_scan(1, 2, 3, 1, 3, 16, 1, 1);
