@@ -38,7 +38,7 @@ def test_what_the_default_preset_chose_for_res_cr_net_alone_is_nothing_to_a_u_ne
     config = resolve(overrides={"network.architecture": "res-unet"})
     assert config.network.architecture == "res-unet"
     assert config.network.image_statistics
-    assert config.training == resolve().training
+    assert config.training == resolve().training.model_copy(update={"start": "none"})
     assert resolve().network.space_to_depth == 2
 
 

@@ -38,7 +38,7 @@ def test_more_memory_wastes_less(network):
     tilings = [choose_tiling(network, (8192, 8192), memory) for memory in (GB // 2, GB, 2 * GB, 4 * GB)]
     wastes = [cost.waste(tiling.tile[1], tiling.rows, 8192) for tiling in tilings]
     assert wastes == sorted(wastes, reverse=True)
-    assert wastes[1] < 1.4
+    assert wastes[1] < (1.4 if cost.compiled else 1.6)
 
 
 def test_tiles_are_about_equal(network):

@@ -4,10 +4,15 @@ import pytest
 import torch
 
 import rescrnet
+from rescrnet.classes import ClassEntry, MaskDeclaration
 from rescrnet.errors import UsageError
+from rescrnet.intensity import IntensityScaling
+from rescrnet.model import ModelCard, SegmentationModel
 from rescrnet.training.progress import ProgressReporter
+from rescrnet.training.start import PRETRAINED, pretrained, start_from
 from tests.support.configs import tiny
 
+MASKS = MaskDeclaration(classes=[ClassEntry(name=name, value=index) for index, name in enumerate("ab")])
 HARDLY = {"training__epochs": 1, "training__steps_per_epoch": 1, "training__learning_rate": 1e-9}
 
 
@@ -67,3 +72,86 @@ def test_a_resumed_run_ends_as_one_that_was_not_stopped(cells, first, tmp_path):
     parts = rescrnet.resume(cells, tmp_path / "parts", epochs=3, progress=ProgressReporter())
     for name, tensor in whole.network.state_dict().items():
         assert torch.equal(tensor, parts.network.state_dict()[name]), name
+
+
+def untrained(channels, **settings):
+    network = rescrnet.configure("standard", overrides=settings).network
+    scaling = IntensityScaling(offset=(0,) * channels, scale=(1,) * channels)
+    return SegmentationModel.untrained(
+        ModelCard(network=network, in_channels=channels, masks=MASKS, intensity=scaling), "independent"
+    )
+
+
+def features(model, x):
+    network = model.network.eval()
+    with torch.no_grad():
+        return network.features(x.contiguous(memory_format=torch.channels_last))
+
+
+def test_the_weights_of_the_package_are_those_of_the_blocks_of_standard_and_small():
+    config = rescrnet.configure("standard")
+    start = pretrained(config)
+    model = untrained(1)
+    digest = start_from(model, start)
+    names = [name for name, _ in model.network.named_parameters() if not name.startswith("head.")]
+    assert names
+    for name in names:
+        assert torch.equal(model.network.state_dict()[name], start.network.state_dict()[name]), name
+    assert len(digest) >= 32
+    assert (PRETRAINED / "micrographs.safetensors").stat().st_size < 300_000
+
+
+def test_a_colour_image_starts_as_its_grey_mean():
+    grey, colour = untrained(1), untrained(3)
+    for model in (grey, colour):
+        start_from(model, pretrained(rescrnet.configure("standard")))
+    x = torch.rand(1, 3, 40, 36)
+    torch.testing.assert_close(features(colour, x), features(grey, x.mean(1, keepdim=True)), rtol=1e-3, atol=1e-4)
+
+
+def test_larger_squares_start_as_the_network_on_the_smaller_image():
+    small, large = untrained(1), untrained(1, **{"network.space_to_depth": 4})
+    for model in (small, large):
+        start_from(model, pretrained(rescrnet.configure("standard")))
+    x = torch.rand(1, 1, 64, 72)
+    smaller = torch.nn.functional.avg_pool2d(x, 2)
+    torch.testing.assert_close(features(large, x), features(small, smaller), rtol=1e-3, atol=1e-4)
+
+
+def test_at_full_resolution_all_but_the_first_block_starts_from_them():
+    model, start = untrained(1, **{"network.space_to_depth": 1}), pretrained(rescrnet.configure("standard"))
+    before = {name: tensor.clone() for name, tensor in model.network.state_dict().items()}
+    start_from(model, start)
+    after = model.network.state_dict()
+    stem = "blocks.0.shortcut.0.weight"
+    assert torch.equal(after[stem], before[stem])
+    block = "blocks.1.shortcut.0.weight"
+    assert torch.equal(after[block], start.network.state_dict()[block])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("n", 4), ("filters", 8), ("dilations", [1, 2, 3]), ("architecture", "dense")]
+)
+def test_other_blocks_start_at_random_and_say_so(key, value):
+    config = rescrnet.configure("standard", overrides={f"network.{key}": value})
+    assert config.training.start == "none"
+    assert pretrained(config) is None
+    with pytest.raises(UsageError, match=r"training\.start: the weights 'micrographs' are not of these blocks"):
+        pretrained(rescrnet.configure("standard", overrides={f"network.{key}": value, "training.start": "micrographs"}))
+
+
+def test_comparators_and_the_presets_of_the_paper_start_at_random():
+    assert pretrained(rescrnet.configure("standard", overrides={"network.architecture": "res-unet"})) is None
+    for preset in ("laptop", "paper-em", "paper-fm"):
+        assert rescrnet.configure(preset).training.start == "none"
+
+
+def test_a_run_records_what_it_started_from_and_a_model_goes_before_it(cells, tmp_path):
+    config = rescrnet.configure("standard", overrides={"training.epochs": 1, "training.steps_per_epoch": 1})
+    first = rescrnet.train(cells, tmp_path / "first", config, progress=ProgressReporter())
+    assert first.card.trained.config.training.start == "micrographs"
+    ours = first.card.trained.started_from
+    assert ours is not None
+    second = rescrnet.train(cells, tmp_path / "second", config, start=first, progress=ProgressReporter())
+    assert second.card.trained.config.training.start == "none"
+    assert second.card.trained.started_from not in (None, ours)

@@ -22,7 +22,8 @@ BLOCK = 64  # side of a block on disk: 16 kB of a channel, a multiple of every p
 _STRIP, _SEGMENT = 128, 4096
 _TILE_HEIGHT = 8192  # tiles this high waste little above and below, and are done again in a minute after a kill
 # Measured peaks as multiples of what the formulas below count, without and with compiled kernels, and some to spare.
-_WHOLE, _WORK = (1.4, 1.0), (6.5, 0.15)
+_WHOLE, _WORK = (1.15, 1.0), (1.0, 0.15)
+_BESIDES = (100_000_000, 0)  # bytes that PyTorch's convolutions take besides, whatever the size; measured 80 MB
 _AGAIN = (1.0, 0.4)  # part of the work that is done again on the rows around those that are computed
 _WHOLE_SCAN, _SCAN = 32, 2
 _UNET = 50  # channels; measured 33 and 24
@@ -82,7 +83,8 @@ class Cost:
     def whole(self, shape: tuple[int, int]) -> int:
         """Bytes for a whole image of ``shape`` (Y, X)."""
         states = self.config.lstm_filters * self.classes * (self.config.m > 0)
-        return int(_FLOAT * shape[0] * shape[1] * max(self._blocks(), _WHOLE_SCAN * states))
+        pixels = shape[0] * shape[1]
+        return int(_FLOAT * pixels * max(self._blocks(), _WHOLE_SCAN * states)) + _BESIDES[self.compiled]
 
     def _blocks(self) -> float:
         """Channels of a pixel of the image that the blocks hold at once."""
@@ -93,7 +95,8 @@ class Cost:
         if not self.config.image_statistics:
             return 0
         held = 2 * self.widths[0] / self.side**2  # channels of the windows, as they are and as squares
-        return int(_FLOAT * min(shape[0] * shape[1], SAMPLED * self.side**2) * (held + self._blocks()))
+        pixels = min(shape[0] * shape[1], SAMPLED * self.side**2)
+        return int(_FLOAT * pixels * (held + self._blocks())) + _BESIDES[self.compiled]
 
     def tile(self, width: int, rows: int, image_width: int) -> int:
         """Bytes for a tile of ``width`` columns rolled down ``rows`` at a time."""
@@ -105,7 +108,8 @@ class Cost:
             maps = self._states(index) * self.widths[index] + self._inner(index)
             kept += maps * (reach + rows) * across
             work = max(work, self.block(index) * (rows + reach) * across)
-        return int(_FLOAT * (kept + self.widths[-1] * rows * width + _WORK[self.compiled] * work))
+        held = kept + self.widths[-1] * rows * width + _WORK[self.compiled] * work
+        return int(_FLOAT * held) + _BESIDES[self.compiled]
 
     def _states(self, index: int) -> int:
         """How many maps are there for block ``index`` and those after it."""

@@ -36,7 +36,7 @@ from rescrnet.training.hardware import Hardware
 from rescrnet.training.processes import check_main_starts_again, stop_if_trial
 from rescrnet.training.progress import ProgressBar, ProgressReporter
 from rescrnet.training.scale import fitted, masks_of
-from rescrnet.training.start import start_from, with_network_of
+from rescrnet.training.start import pretrained, start_from, with_network_of
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
 from rescrnet.wording import as_text
@@ -86,7 +86,7 @@ def train(
         if start is not None:
             config = with_network_of(start, config)
         job = _new_job(data, folder, config, val, hardware, max_minutes, progress)
-        return _launch(fabric, replace(job, start=start))
+        return _launch(fabric, replace(job, start=start or pretrained(job.config)))
 
 
 def _new_job(
