@@ -14,9 +14,11 @@ from rescrnet.evidence.budget import Budget
 from rescrnet.evidence.compare import compare
 from rescrnet.evidence.folds import read_labelled
 from rescrnet.evidence.methods import METHODS, Task, find_methods, predict
+from rescrnet.evidence.networks import config_of, default_config
 from rescrnet.evidence.progress import ExperimentProgress
 from rescrnet.reporting.compare_page import write_page
 from rescrnet.scoring.image_scores import ImageScores
+from rescrnet.training.start import pretrained
 from tests.support.configs import SMALLEST
 
 USERS = '''
@@ -291,3 +293,10 @@ def test_a_random_field_that_is_missing_is_one_line(monkeypatch):
         find_methods(["forest+crf"])
     with pytest.raises(UsageError, match=r"--methods x\+crf: is unknown"):
         find_methods(["x+crf"])
+
+
+@pytest.mark.parametrize(("network", "start"), [("res-cr-net", "micrographs"), ("dense", "none"), ("unet", "none")])
+def test_only_the_network_that_was_asked_for_has_a_head_start(network, start):
+    config = config_of(default_config(), network, seed=1, budget=Budget(seconds=60))
+    assert config.training.start == start
+    assert (pretrained(config) is None) == (start == "none")

@@ -237,3 +237,12 @@ def test_an_experiment_that_is_not_finished_is_no_model(tmp_path):
 def test_the_methods_say_what_a_step_saw(found, patch, batch, said):
     config = rescrnet.configure("laptop", overrides={"data.patch_size": patch, "training.batch_size": batch})
     assert said in crossval_methods(found.plan, config, "a network")
+
+
+def test_the_methods_say_what_moved_the_weights_and_what_they_started_from(found):
+    ours = crossval_methods(found.plan, rescrnet.configure("standard"), "a network")
+    assert "Muon for the weights of convolutions and Adam for the others, at a learning rate of 0.003" in ours
+    assert "started from weights of the program" in ours
+    older = crossval_methods(found.plan, rescrnet.configure("laptop"), "a network")
+    assert "a step, Adam at a learning rate of 0.003 and" in older
+    assert "started" not in older

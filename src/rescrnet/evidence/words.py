@@ -48,12 +48,13 @@ def crossval_methods(plan: Plan, config: Config, name: str) -> str:
         per_step = f"{several}{size} from all training images"
     else:
         per_step = f"one {one}{size}" if training.batch_size == 1 else f"{training.batch_size} {several}{size}"
+    optimizer = f"{_OPTIMIZERS[training.optimizer]} at a learning rate of {training.learning_rate:g}"
     return (
         f"The images were divided into {plan.folds} folds; images of one animal, stack or larger image, copies, and "
         f"views of one place stayed in one fold. For each fold, {count(len(plan.seeds), 'model')} ({name}, rescrnet "
         f"{plan.rescrnet}, preset {config.preset}, {_seeds(plan)}) were trained on all other folds {time}, with "
-        f"{per_step} a step, Adam at a learning rate of {training.learning_rate:g} and the "
-        f"loss {training.loss}. No epoch was chosen: the last weights predicted the "
+        f"{per_step} a step, {optimizer} and the loss {training.loss}. "
+        f"{_STARTS[training.start]}No epoch was chosen: the last weights predicted the "
         "fold, so that no test image had a part in training. Scores were computed for each image, averaged over the "
         "models, then over the images; a class that the reference of an image does not hold has no score there. "
         "Intervals of 95 % are from a studentised bootstrap over independent groups of images (4,000 resamples); in "
@@ -61,6 +62,11 @@ def crossval_methods(plan: Plan, config: Config, name: str) -> str:
     )
 
 
+_OPTIMIZERS = {"adam": "Adam", "muon": "Muon for the weights of convolutions and Adam for the others,"}
+_STARTS = {
+    "none": "",
+    "micrographs": "The convolutional blocks started from weights of the program, learnt from other micrographs. ",
+}
 _NAMES = {"res-cr-net": "Res-CR-Net", "res-unet": "a residual U-Net", "unet": "a U-Net"}
 
 
