@@ -15,7 +15,7 @@ from rescrnet.tensors import digest
 from rescrnet.wording import channels
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-"""A model for each value of training.start but none; pretraining/README.md has how they were made."""
+"""A model for each value of training.start but none, and how they were made."""
 _STEM = "blocks.0."
 
 
