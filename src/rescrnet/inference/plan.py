@@ -23,7 +23,7 @@ _STRIP, _SEGMENT = 128, 4096
 _TILE_HEIGHT = 8192  # tiles this high waste little above and below, and are done again in a minute after a kill
 # Measured peaks as multiples of what the formulas below count, without and with compiled kernels, and some to spare.
 _WHOLE, _WORK = (1.15, 1.0), (1.0, 0.15)
-_BESIDES = (100_000_000, 0)  # bytes that PyTorch's convolutions take besides, whatever the size; measured 80 MB
+_BESIDES = (85_000_000, 0)  # bytes that PyTorch's convolutions take besides, whatever the size; measured 80 MB
 _AGAIN = (1.0, 0.4)  # part of the work that is done again on the rows around those that are computed
 _WHOLE_SCAN, _SCAN = 32, 2
 _UNET = 50  # channels; measured 33 and 24
