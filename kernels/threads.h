@@ -1,4 +1,4 @@
-/* Threads, locks and conditions of the system: POSIX or Windows. */
+/* Threads, locks and conditions of the system, POSIX or Windows, and how a thread takes denormal numbers. */
 #ifndef THREADS_H
 #define THREADS_H
 

@@ -3,8 +3,7 @@
 One network learns to tell the classes of all :data:`SETS` apart, each set with classes of its own, from their
 training images alone. Each image is made grey, stretched by its own percentiles, and there twice, as it is and
 negative, for what is dark in one kind of microscope is bright in another. Its blocks are what the package holds;
-the README.md beside them has the licences of the images. Ten minutes on one core; on the same machine with as many
-threads the same weights.
+the README.md beside them has the licences of the images. Twelve minutes on one core.
 """
 
 import argparse

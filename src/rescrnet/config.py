@@ -252,8 +252,8 @@ class TrainingConfig(Record):
     start: Literal["none", "micrographs"] = "none"
     """What the blocks of Res-CR-Net start from: values drawn at random, or weights that come with the package, learnt
     from micrographs; what makes classes of their features is drawn at random in either case. A preset's choice is off
-    where a key that sets the blocks (architecture, n, filters, kernel_sizes, dilations or merge) is given, and without
-    effect on comparators. Not in the paper."""
+    where a key that sets the blocks (architecture, n, filters, kernel_sizes, dilations or merge) is given. Not in the
+    paper."""
     shared_initialization: bool = False
     """Start all kernels of one shape from the same random values, as the authors' network does; Res-CR-Net only."""
     patience: PositiveInt | None = None
@@ -327,8 +327,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 DEFAULT_PRESET = "standard"
 
+BLOCKS = {"architecture", "n", "filters", "kernel_sizes", "dilations", "merge"}
+"""The keys of network that say what its blocks are, for which training.start was learnt."""
 _OF_RES_CR_NET = ("space_to_depth", "dropout", "recurrent_dropout")  # what a preset chose for it alone
-_BLOCKS = ("architecture", "n", "filters", "kernel_sizes", "dilations", "merge")  # what training.start was learnt for
 _SCALE = (("network", "space_to_depth"), ("data", "patch_size"), ("data", "resize"))  # what data.fit_scale would choose
 
 
@@ -356,7 +357,7 @@ def resolve(
         values["network"] = {key: value for key, value in settings if key not in _OF_RES_CR_NET}
     if any(isinstance(given.get(section), Mapping) and key in given[section] for section, key in _SCALE):
         _merge(values, {"data": {"fit_scale": False}})
-    if isinstance(network, Mapping) and not network.keys().isdisjoint(_BLOCKS):
+    if isinstance(network, Mapping) and not BLOCKS.isdisjoint(network):
         _merge(values, {"training": {"start": "none"}})
     _merge(values, given)
     return validate(Config, values, where)

@@ -130,7 +130,7 @@ def test_at_full_resolution_all_but_the_first_block_starts_from_them():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("n", 4), ("filters", 8), ("dilations", [1, 2, 3]), ("architecture", "dense")]
+    ("key", "value"), [("n", 4), ("filters", 8), ("dilations", [1, 2, 3]), ("architecture", "unet")]
 )
 def test_other_blocks_start_at_random_and_say_so(key, value):
     config = rescrnet.configure("standard", overrides={f"network.{key}": value})
@@ -138,6 +138,22 @@ def test_other_blocks_start_at_random_and_say_so(key, value):
     assert pretrained(config) is None
     with pytest.raises(UsageError, match=r"training\.start: the weights 'micrographs' are not of these blocks"):
         pretrained(rescrnet.configure("standard", overrides={f"network.{key}": value, "training.start": "micrographs"}))
+
+
+def test_a_model_goes_on_where_only_its_head_is_another():
+    start = pretrained(rescrnet.configure("standard"))
+    card = untrained(1).card.model_copy(update={"masks": start.card.masks})  # its classes, but ConvLSTMs after them
+    model = SegmentationModel.untrained(card, "independent")
+    start_from(model, start)
+    block = "blocks.1.shortcut.0.weight"
+    assert torch.equal(model.network.state_dict()[block], start.network.state_dict()[block])
+
+
+def test_a_u_net_of_grey_images_is_refused_for_colour():
+    pytest.importorskip("monai")
+    grey, colour = (untrained(channels, **{"network.architecture": "unet"}) for channels in (1, 3))
+    with pytest.raises(UsageError, match="--from: the model sees grey, these images have RGB"):
+        start_from(colour, grey)
 
 
 def test_comparators_and_the_presets_of_the_paper_start_at_random():

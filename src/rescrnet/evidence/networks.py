@@ -57,9 +57,7 @@ def config_of(config: Config, architecture: str, seed: int, budget: Budget) -> C
         known = UNetConfig.model_fields if architecture in get_args(Comparator) else ResCRNetConfig.model_fields
         shared = {key: value for key, value in values["network"].items() if key in known}
         values["network"] = {**shared, "architecture": architecture}
-        settings = settings.model_copy(
-            update={"start": "none"}
-        )  # which is of the blocks of the network that was asked for
+        settings = settings.model_copy(update={"start": "none"})  # it was learnt for other blocks
     return validate(Config, {**values, "training": settings.model_dump()}, f"method '{architecture}'")
 
 

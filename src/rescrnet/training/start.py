@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rescrnet.config import Config, NetworkConfig, ResCRNetConfig
+from rescrnet.config import BLOCKS, Config, ResCRNetConfig
 from rescrnet.errors import UsageError
 from rescrnet.model import ModelCard, SegmentationModel, load
 from rescrnet.nn.build import Members
@@ -32,14 +32,14 @@ def with_network_of(start: SegmentationModel, config: Config) -> Config:
 
 
 def pretrained(config: Config) -> SegmentationModel | None:
-    """The model that ``training.start`` names; none where it names none, and for comparators.
+    """The model that ``training.start`` names; none where it names none.
 
     Raises :class:`UsageError` where its blocks are not those of the network that is to be trained.
     """
-    if config.training.start == "none" or not isinstance(config.network, ResCRNetConfig):
+    if config.training.start == "none":
         return None
     start = load(PRETRAINED / f"{config.training.start}.safetensors")
-    if _blocks(start.card.network) != _blocks(config.network):
+    if start.card.network.model_dump(include=BLOCKS) != config.network.model_dump(include=BLOCKS):
         raise UsageError(
             "training.start",
             f"the weights '{config.training.start}' are not of these blocks",
@@ -48,18 +48,13 @@ def pretrained(config: Config) -> SegmentationModel | None:
     return start
 
 
-def _blocks(config: NetworkConfig) -> dict[str, object]:
-    """What the weights of the blocks depend on, and what they were learnt for."""
-    return config.model_dump(include={"architecture", "n", "filters", "kernel_sizes", "dilations", "merge"})
-
-
 @torch.no_grad()
 def start_from(model: SegmentationModel, start: SegmentationModel) -> str:
     """Give ``model`` the weights of ``start``: all of them where the classes are the same, else all but the last part.
 
     What maps features to classes, and the ConvLSTMs that scan classes, start anew where the classes differ in name,
-    number or order. From a model of grey images each channel of others gets its share of the weights, and so does each
-    pixel of larger squares: the network starts as that of the channels' mean, and of the smaller image.
+    number or order. From a Res-CR-Net of grey images each channel of others gets its share of the weights, and so does
+    each pixel of larger squares: the network starts as that of the channels' mean, and of the smaller image.
 
     Returns:
         What the weights were, for the record: a digest.
@@ -67,7 +62,8 @@ def start_from(model: SegmentationModel, start: SegmentationModel) -> str:
     Raises:
         UsageError: the images have other channels.
     """
-    if start.card.in_channels not in (1, model.card.in_channels):
+    shares_out = start.card.in_channels == 1 and isinstance(start.card.network, ResCRNetConfig)
+    if start.card.in_channels != model.card.in_channels and not shares_out:
         raise UsageError(
             "--from",
             f"the model sees {channels(start.card.in_channels)}, these images have {channels(model.card.in_channels)}",
@@ -77,14 +73,14 @@ def start_from(model: SegmentationModel, start: SegmentationModel) -> str:
     own = model.network.state_dict()
     alike = start.classes == model.classes
     fitting = _for_more_channels(weights, own, model.card, start.card)
-    kept = {name: tensor for name, tensor in fitting.items() if alike or _sees(name, tensor, own.get(name))}
+    # What has to do with classes lies in the head; of a U-Net its shape tells.
+    kept = {
+        name: tensor
+        for name, tensor in fitting.items()
+        if name in own and tensor.shape == own[name].shape and (alike or not name.startswith("head."))
+    }
     model.network.load_state_dict({**own, **kept})
     return digest({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, {})
-
-
-def _sees(name: str, weight: Tensor, own: Tensor | None) -> bool:
-    """Whether a weight has to do with images, not with classes; those of a U-Net tell by their shape alone."""
-    return own is not None and not name.startswith("head.") and weight.shape == own.shape
 
 
 def _for_more_channels(
@@ -97,11 +93,11 @@ def _for_more_channels(
     if left:
         return weights
     # Of each channel of the squares, in the order of space_to_depth, which one of the start it has its weights from.
-    side, channels = start.network.space_to_depth, start.in_channels
-    source = torch.arange(channels * side**2).view(channels, side, side)
+    side, seen = start.network.space_to_depth, start.in_channels
+    source = torch.arange(seen * side**2).view(seen, side, side)
     source = source.repeat_interleave(finer, 1).repeat_interleave(finer, 2)
-    source = source.repeat(card.in_channels // channels, 1, 1).flatten()
-    share = channels * side**2 / len(source)
+    source = source.repeat(card.in_channels // seen, 1, 1).flatten()
+    share = seen * side**2 / len(source)
 
     def shared_out(name: str, weight: Tensor) -> Tensor:
         if not name.startswith(_STEM) or weight.shape == own[name].shape:
