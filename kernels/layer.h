@@ -56,12 +56,12 @@ static int layer_fits(const layer *l) {
     return 1;
 }
 
-/* From a pixel of the input, or of the gradient of a result of the same size, what belongs to a branch. */
-INLINE const element *input_line(const layer *l, const branch *b, size image, size y, size x) {
-    return l->x + ((image * l->height + y) * l->width + x) * l->channels + b->in;
+/* From a pixel of the input on, and a channel; and of the gradient of a result of the same size. */
+INLINE const element *input_line(const layer *l, size channel, size image, size y, size x) {
+    return l->x + ((image * l->height + y) * l->width + x) * l->channels + channel;
 }
-INLINE const element *gradient_line(const layer *l, const branch *b, size image, size y, size x) {
-    return l->grad_result + ((image * l->height + y) * l->width + x) * l->out_channels + b->out;
+INLINE const element *gradient_line(const layer *l, size channel, size image, size y, size x) {
+    return l->grad_result + ((image * l->height + y) * l->width + x) * l->out_channels + channel;
 }
 
 /* A line that is fetched into the cache while others are worked on. */
@@ -79,25 +79,26 @@ INLINE void prefetch(line_ahead line, size width, int to_write) {
             else __builtin_prefetch(line.pixels + p * line.stride + c, 0, 2);
 }
 
-/* Pixels [from, from + count) of a line of the input, activated, zero beyond the border. */
-static void activated_line(const layer *l, const branch *b, size image, size y, size from, size count, size pitch,
-                           float *line) {
+/* Pixels [from, from + count) of a line of the input, activated, zero beyond the border: channels [in, in + channels).
+ * Those `dilation` apart are paired. */
+static void activated_line(const layer *l, size in, size channels, size dilation, size image, size y, size from,
+                           size count, size pitch, float *line) {
     size before = MIN(MAX(-from, 0), count), after = MAX(MIN(l->width - from, count), before);
     if (y < 0 || y >= l->height) before = after = 0;
     size stride = l->channels;
     float slope = l->slope;
-    for (size g = 0; g < b->channels / LANES; g++) {
+    for (size g = 0; g < channels / LANES; g++) {
         float *to = line + g * pitch * LANES;
-        const element *x = input_line(l, b, image, y, from) + g * LANES;
+        const element *x = input_line(l, in + g * LANES, image, y, from);
         memset(to, 0, 4 * LANES * before);
         if (l->scale) {
-            vector scale = load(l->scale + b->in + g * LANES), shift = load(l->shift + b->in + g * LANES);
+            vector scale = load(l->scale + in + g * LANES), shift = load(l->shift + in + g * LANES);
             for (size p = before; p < after; p++)
                 store(to + p * LANES, leaky(scale * read(x + p * stride) + shift, slope));
         } else
             for (size p = before; p < after; p++) store(to + p * LANES, read(x + p * stride));
         memset(to + after * LANES, 0, 4 * LANES * (count - after));
-        pair_up(to, count, b->dilation);
+        pair_up(to, count, dilation);
     }
 }
 

@@ -46,6 +46,7 @@ INLINE vector add_product(vector sum, vector a, vector b) {
 }
 INLINE vector same_pair(pair_bits bits) { return (vector)vdupq_n_s32(bits); }
 #endif
+INLINE void write_past(element *to, vector value) { write(to, value); } /* half a cache line */
 INLINE vector first_of_pairs(vector pairs) { return (vector)((int_vector)pairs & 0xffff); }
 /* The same factor for all lanes. */
 INLINE vector add_scaled(vector sum, vector a, const float *factor) {
@@ -56,6 +57,7 @@ enum { STEP = 1 };
 typedef float element;
 INLINE vector read(const element *from) { return load(from); }
 INLINE void write(element *to, vector value) { store(to, value); }
+INLINE void write_past(element *to, vector value) { stream(to, value); }
 INLINE vector pair(vector first, vector second) { return first; }
 INLINE vector first_of_pairs(vector pairs) { return pairs; }
 INLINE vector add_product(vector sum, vector a, vector b) { return sum + a * b; }
@@ -74,13 +76,13 @@ static void pair_up(float *vectors, size count, size apart) {
     for (; i < count; i++) store(vectors + i * LANES, pair(load(vectors + i * LANES), (vector){0}));
 }
 
-/* Rows of a matrix, backwards if asked for, each STEP of them paired; the last may be alone. */
-static const float *pair_rows(const float *rows, size count, size columns, int backwards, float *to) {
+/* Rows of a matrix, `stride` apart, backwards if asked for, each STEP of them paired; the last may be alone. */
+static const float *pair_rows(const float *rows, size count, size stride, size columns, int backwards, float *to) {
     for (size r = 0; r < count; r += STEP)
         for (size c = 0; c < columns; c += LANES) {
-            const float *first = rows + (backwards ? count - 1 - r : r) * columns + c;
+            const float *first = rows + (backwards ? count - 1 - r : r) * stride + c;
             vector second = {0};
-            if (r + 1 < count) second = load(backwards ? first - columns : first + columns);
+            if (r + 1 < count) second = load(backwards ? first - stride : first + stride);
             store(to + r / STEP * columns + c, pair(load(first), second));
         }
     return to;

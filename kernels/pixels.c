@@ -133,8 +133,8 @@ static void affine_row(const affine *a, size row, float *memory) {
     const float *paired_x = a->matrix_x + n * matrix_x_size;
     const float *paired_y = a->y ? a->matrix_y + n * matrix_y_size : NULL;
     if (STEP > 1) {
-        paired_x = pair_rows(paired_x, x_channels, channels, 0, memory);
-        if (a->y) paired_y = pair_rows(paired_y, y_channels, channels, 0, memory + matrix_x_size);
+        paired_x = pair_rows(paired_x, x_channels, channels, channels, 0, memory);
+        if (a->y) paired_y = pair_rows(paired_y, y_channels, channels, channels, 0, memory + matrix_x_size);
     }
     for (size c = 0; c < channels;) {
         int three = c + 3 * LANES <= channels;

@@ -5,10 +5,11 @@
 
 #include "pairs.h"
 
-/* result[x] = weight · line[x] + bias, added to what is there if asked for, and summed as the `sums` of a layer.
- * The line is overwritten. */
+/* result[x] = weight · line[x] + bias, added to what is there or written past the caches if asked for, and summed as the
+ * `sums` of a layer. The line is overwritten. */
 static void pointwise_line(float *line, size pitch, size channels, const float *weight, const float *bias, size filters,
-                           element *result, size stride, size width, int add, double *sums, size sums_stride) {
+                           element *result, size stride, size width, int add, int past, double *sums,
+                           size sums_stride) {
     enum { APART = LANES / STEP };
     for (size g = 0; STEP > 1 && g < channels / LANES; g++)
         for (size x = 0; x < width; x++) {
@@ -42,7 +43,8 @@ static void pointwise_line(float *line, size pitch, size channels, const float *
                 for (int v = 0; v < WIDE && x + p < width; v++) {
                     element *to = result + (x + p) * stride + f + v * LANES;
                     if (add) sum[p][v] += read(to);
-                    write(to, sum[p][v]);
+                    if (past) write_past(to, sum[p][v]);
+                    else write(to, sum[p][v]);
                     total[v] += sum[p][v] - pivot[v];
                     squares[v] += (sum[p][v] - pivot[v]) * (sum[p][v] - pivot[v]);
                 }

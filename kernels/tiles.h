@@ -4,7 +4,7 @@
 
 #include "vector.h"
 
-enum { TILE_ROWS = 136, TILE_COLUMNS = 224 };
+enum { TILE_ROWS = 136, TILE_COLUMNS = 128 };
 
 typedef struct {
     size image, y0, y1, x0, x1;

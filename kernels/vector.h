@@ -39,6 +39,22 @@ INLINE vector keep_in_register(const float *from) {
     return value;
 }
 INLINE void store(float *to, vector value) { *(vector *)to = value; }
+/* The same past the caches, for what they cannot hold until it is read; else a cache line is read to be written. `to` is
+ * aligned; `streamed` comes before another thread reads. */
+INLINE void stream(float *to, vector value) {
+#if defined __AVX512F__
+    _mm512_stream_ps(to, (__m512)value);
+#elif defined __AVX__
+    _mm256_stream_ps(to, (__m256)value);
+#else
+    store(to, value);
+#endif
+}
+INLINE void streamed(void) {
+#if defined __AVX__
+    _mm_sfence();
+#endif
+}
 INLINE vector choose(int_vector which, vector yes, vector no) {
     return (vector)(((int_vector)yes & which) | ((int_vector)no & ~which));
 }

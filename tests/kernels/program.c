@@ -61,6 +61,13 @@ static void *bytes(size count) {
     if (!memory) printf("no memory for the test\n"), exit(2);
     return memory;
 }
+/* An image of a result. A large one begins with a cache line, as those of PyTorch do, and so may be written past the
+ * caches; a small one ends with its memory, so that writing beyond it is noticed. */
+static void *result_image(size count, void **memory) {
+    size large = count >= 1 << 20 ? 64 : 0;
+    *memory = bytes((now->pairs ? 2 : 4) * count + large);
+    return large ? (void *)(((uintptr_t)*memory + 63) / 64 * 64) : *memory;
+}
 static float *drawn(size count) {
     float *values = bytes(4 * count);
     for (size i = 0; i < count; i++) values[i] = draw();
@@ -158,7 +165,8 @@ static void test_layer(const shape *s) {
     l.out_height = s->height - 2 * cut, l.out_width = s->width - 2 * cut, l.top = l.left = reach - cut;
     size results = s->n * l.out_height * l.out_width;
     double *expected = zeros_of_double(results * l.out_channels), *sums = zeros_of_double(s->parts * 4 * l.out_channels);
-    l.result = bytes((now->pairs ? 2 : 4) * results * l.out_channels);
+    void *result, *grad_input;
+    l.result = result_image(results * l.out_channels, &result);
     l.sums = sums;
     expect("forward is refused", now->forward(&l, 3) == DONE);
     reference_forward(&l, x, expected);
@@ -179,7 +187,7 @@ static void test_layer(const shape *s) {
     if (!s->added) compare("sums", l.out_channels, mean, means);
 
     l.out_height = s->height, l.out_width = s->width;
-    l.grad_input = bytes((now->pairs ? 2 : 4) * pixels * l.channels);
+    l.grad_input = result_image(pixels * l.channels, &grad_input);
     l.affine_sums = zeros_of_double(s->parts * 2 * l.channels);
     expect("backward is refused", now->backward(&l, 3) == DONE);
     double *grad_x = zeros_of_double(pixels * l.channels);
@@ -201,7 +209,7 @@ static void test_layer(const shape *s) {
         free(b[i].grad_depthwise), free(b[i].grad_pointwise), free(b[i].grad_bias);
     }
     free((void *)l.x), free((void *)l.grad_result), free((void *)l.scale), free((void *)l.shift), free((void *)l.factor);
-    free(l.result), free(l.grad_input), free(l.affine_sums);
+    free(result), free(grad_input), free(l.affine_sums);
     free(x), free(grad), free(expected), free(sums), free(mean), free(means), free(grad_x);
 }
 
@@ -217,15 +225,19 @@ static void test_layers(void) {
             case_name = name;
             test_layer(&s);
         }
-    for (int kind = 0; kind < 8; kind++) {
+    /* In few tiles each branch is worked on for itself, in eight all together, in as many as there are images here. */
+    for (int kind = 0; kind < 16; kind++) {
         shape s = {2, 11, 23, 32, 16, 3, {3, 5, 7}, {1, 3, 5}, 3, 2, kind & 1, kind >> 1 & 1, kind >> 2 & 1, kind & 1};
-        case_name = "three branches";
+        if (kind >> 3) s.n = 9, s.height = 7, s.width = 13, s.cut = (size)(kind & 3);
+        case_name = kind >> 3 ? "three branches together" : "three branches";
         test_layer(&s);
     }
     static const shape large[] = {{1, 3, 470, 16, 16, 2, {3, 7}, {2, 1}, 4, 0, 1, 0, 1, 0},
                                   {1, 140, 5, 48, 32, 1, {5}, {4}, 2, 1, 1, 0, 1, 1},
-                                  {1, 6, 6, 16, 16, 1, {3}, {4096}, 1, 0, 1, 0, 0, 0}};
-    for (int i = 0; i < 3; i++) case_name = "several tiles, or a reach beyond the image", test_layer(large + i);
+                                  {1, 6, 6, 16, 16, 1, {3}, {4096}, 1, 0, 1, 0, 0, 0},
+                                  {9, 4, 4, 16, 16, 3, {1, 3, 3}, {1, 4096, 1}, 3, 0, 1, 0, 1, 0},
+                                  {1, 512, 512, 16, 16, 2, {1, 1}, {1, 1}, 5, 0, 1, 1, 1, 0}};
+    for (int i = 0; i < 5; i++) case_name = "several tiles, a reach beyond the image, or an image beyond the caches", test_layer(large + i);
 }
 
 static void test_pixels(size images, size height, size width, size channels, size others, size parts) {
