@@ -24,6 +24,9 @@ INLINE vector read(const element *from) {
 INLINE void write(element *to, vector value) {
     _mm256_storeu_si256((__m256i_u *)to, (__m256i)_mm512_cvtneps_pbh((__m512)value));
 }
+INLINE vector as_written(vector value) {
+    return (vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)value)), 16);
+}
 INLINE vector pair(vector first, vector second) {
     const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
                                            5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
@@ -37,6 +40,7 @@ INLINE vector same_pair(pair_bits bits) { return (vector)_mm512_set1_epi32(bits)
 INLINE vector read(const element *from) { return (vector)vshll_n_u16(vld1_u16(from), 16); }
 INLINE uint16x4_t rounded(vector value) { return vreinterpret_u16_bf16(vcvt_bf16_f32((float32x4_t)value)); }
 INLINE void write(element *to, vector value) { vst1_u16(to, rounded(value)); }
+INLINE vector as_written(vector value) { return (vector)vshll_n_u16(rounded(value), 16); }
 INLINE vector pair(vector first, vector second) {
     uint16x4_t a = rounded(first), b = rounded(second);
     return (vector)vcombine_u16(vzip1_u16(a, b), vzip2_u16(a, b));
@@ -58,6 +62,7 @@ typedef float element;
 INLINE vector read(const element *from) { return load(from); }
 INLINE void write(element *to, vector value) { store(to, value); }
 INLINE void write_past(element *to, vector value) { stream(to, value); }
+INLINE vector as_written(vector value) { return value; }
 INLINE vector pair(vector first, vector second) { return first; }
 INLINE vector first_of_pairs(vector pairs) { return pairs; }
 INLINE vector add_product(vector sum, vector a, vector b) { return sum + a * b; }

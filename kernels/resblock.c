@@ -297,7 +297,7 @@ static void write_gradient_line(const layer *l, const float *line, size pitch, s
                 if (add) grad += read(to + place);
                 if (activated) {
                     vector value = read(x + place);
-                    grad = choose(scale[v] * value + shift[v] > 0, grad, grad * l->slope);
+                    grad = as_written(choose(scale[v] * value + shift[v] > 0, grad, grad * l->slope));
                     total[v] += grad;
                     product[v] += grad * value;
                 }
