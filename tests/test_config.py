@@ -37,7 +37,7 @@ def test_single_keys_win_over_the_file_and_the_file_over_the_preset(tmp_path):
 def test_what_the_default_preset_chose_for_res_cr_net_alone_is_nothing_to_a_u_net():
     config = resolve(overrides={"network.architecture": "res-unet"})
     assert config.network.architecture == "res-unet"
-    assert config.network.image_statistics
+    assert config.network.image_statistics == 0.5
     assert config.training == resolve().training.model_copy(update={"start": "none"})
     assert resolve().network.space_to_depth == 2
 

@@ -27,6 +27,7 @@ from rescrnet.records import Record
 from rescrnet.wording import one_line
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Weight = Annotated[float, Field(ge=0, le=1)]
 
 
 def _odd(value: int) -> int:
@@ -101,9 +102,10 @@ class ResCRNetConfig(_AnyNetwork):
     """Side of the squares of pixels whose values become channels of one pixel before the first block; after the last
     one the projection to classes makes squares of pixels again. The blocks then compute on so many times fewer rows and
     columns and see so many times farther. Not in the paper; 1 is the paper's network."""
-    image_statistics: bool = False
-    """Normalise each image that is predicted with its own mean and variance in every layer, as training does with each
-    batch, instead of stored ones. Those of a large image are taken from 16 windows of it. Not in the paper."""
+    image_statistics: Weight = 0.0
+    """How far an image that is predicted is normalised with its own mean and variance in every layer, as training does
+    with each batch: with 1 altogether, with 0 by stored ones, in between by the mean of both weighted so. Those of a
+    large image are taken from 16 windows of it. ``true`` is 1, ``false`` 0. Not in the paper."""
     lstm_filters: Filters = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Share = 0.1
@@ -148,7 +150,7 @@ class UNetConfig(_AnyNetwork):
     architecture: Comparator
     dropout: Share = 0.05
     """Share of channels dropped after each convolution."""
-    image_statistics: bool = False
+    image_statistics: Weight = 0.0
     """As with Res-CR-Net; those of all of an image."""
 
 
@@ -285,7 +287,7 @@ _SECTIONS: dict[str, type[Record]] = {"network": _AnyNetwork, "data": DataConfig
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # Minutes on two cores; docs/training.md has what each choice was measured against.
     "standard": {
-        "network": {"space_to_depth": 2, "image_statistics": True, "dropout": 0.0, "recurrent_dropout": 0.0},
+        "network": {"space_to_depth": 2, "image_statistics": 0.5, "dropout": 0.0, "recurrent_dropout": 0.0},
         "data": {"intensity": "percentile", "patch_size": 256, "fit_scale": True, "validation_size": 512},
         "augmentation": {
             "brightness": 0.5,

@@ -21,6 +21,7 @@ NETWORKS = {
     "RGB, even number of classes": {"channels": 3, "classes": 4},
     "squares of pixels": {"channels": 3, "space_to_depth": 2},
     "statistics of the image": {"image_statistics": True, "space_to_depth": 2, "merge": "sum"},
+    "half of them": {"image_statistics": 0.5, "space_to_depth": 2},
     "blocks of their own": {"filters": [2, 4], "kernel_sizes": [[3], [5, 7]], "dilations": [[2], [1, 3]]},
 }
 

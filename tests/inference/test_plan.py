@@ -68,7 +68,7 @@ def test_a_model_that_resizes_needs_the_memory_of_the_resized_image_and_of_the_i
 
 
 def test_the_windows_for_the_statistics_of_the_image_must_fit_into_the_memory():
-    network = ResCRNet(1, 3, space_to_depth=2, image_statistics=True)
+    network = ResCRNet(1, 3, space_to_depth=2, image_statistics=0.5)
     least = Cost.of(network).sample((9000, 9000))
     assert least > 64 << 20
     with pytest.raises(UsageError, match="is too little for this model; give at least"):

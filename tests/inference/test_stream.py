@@ -19,8 +19,9 @@ VARIANTS = {
     "sum": {"merge": "sum", "lstm_filters": 3},
     "squares of two pixels": {"space_to_depth": 2},
     "squares of four pixels": {"space_to_depth": 4, "m": 0},
-    "statistics of the image": {"image_statistics": True},
-    "statistics of the image, squares": {"image_statistics": True, "space_to_depth": 2, "architecture": "dense"},
+    "statistics of the image": {"image_statistics": 1},
+    "half of them": {"image_statistics": 0.5, "space_to_depth": 2},
+    "statistics of the image, squares": {"image_statistics": 1, "space_to_depth": 2, "architecture": "dense"},
 }
 
 

@@ -11,6 +11,7 @@ from rescrnet.config import ResCRNetConfig, UNetConfig
 from rescrnet.inference.plane import predict_plane
 from rescrnet.inference.resources import Resources
 from rescrnet.inference.stream import Tiling
+from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.statistics import SAMPLED, predict_logits, sample_windows, taking_statistics_of
 from rescrnet.nn.unet import UNet
@@ -19,7 +20,7 @@ from tests.support.pictures import Canvas, Picture, model_of, picture
 
 def network(**settings):
     torch.manual_seed(0)
-    return ResCRNet(1, 3, ResCRNetConfig(**{"n": 3, "image_statistics": True, **settings})).eval()
+    return ResCRNet(1, 3, ResCRNetConfig(**{"n": 3, "image_statistics": 1.0, **settings})).eval()
 
 
 @pytest.mark.parametrize("side", [1, 2])
@@ -29,6 +30,36 @@ def test_an_image_is_normalised_as_training_normalises_a_batch_of_it(side):
         found = predict_logits(net, image)
         expected = net.train()(image)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40, 52), (600, 700)])
+def test_a_layer_takes_its_share_of_the_image_and_the_rest_of_what_is_stored(shape, monkeypatch):
+    net, image = network(filters=16, n=2, image_statistics=0.3), torch.rand(1, 1, *shape)
+    for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean, norm.running_var = torch.randn(norm.num_features), 0.5 + torch.rand(norm.num_features)
+    windows = torch.cat([image[:, :, y0:y1, x0:x1] for y0, y1, x0, x1 in sample_windows(shape, 1)])
+    spelled_out = ResCRNet(1, 3, net.config).eval()
+    spelled_out.load_state_dict(net.state_dict())
+    monkeypatch.setattr(FusedConvResBlock, "_sweeps_fit", lambda self, x: x is None)
+    with torch.no_grad():
+        for norm in (module for module in spelled_out.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.register_forward_pre_hook(lambda norm, inputs: lean(norm, inputs[0], 0.3))
+        found = predict_logits(net, image)
+        spelled_out.features(windows)
+        for norm in spelled_out.modules():
+            norm._forward_pre_hooks.clear()
+        expected = spelled_out(image)
+        monkeypatch.undo()
+        in_sweeps = predict_logits(net, image)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(in_sweeps, expected, atol=1e-4, rtol=1e-4)
+
+
+def lean(norm, x, share):
+    """Statistics that lie so far between what is stored and what comes."""
+    values = x.transpose(0, 1).flatten(1).double()
+    norm.running_mean = ((1 - share) * norm.running_mean + share * values.mean(1)).float()
+    norm.running_var = ((1 - share) * norm.running_var + share * values.var(1, correction=0)).float()
 
 
 def test_brightness_and_contrast_of_the_whole_image_change_hardly_anything():
@@ -75,7 +106,7 @@ def test_an_image_of_a_pixel_or_a_square_has_statistics_too(side):
 
 def test_without_it_the_stored_statistics_count():
     net = network(filters=2)
-    plain = ResCRNet(1, 3, net.config.model_copy(update={"image_statistics": False})).eval()
+    plain = ResCRNet(1, 3, net.config.model_copy(update={"image_statistics": 0.0})).eval()
     plain.load_state_dict(net.state_dict())
     image = torch.rand(1, 1, 20, 20)
     with torch.no_grad():
@@ -86,7 +117,7 @@ def test_without_it_the_stored_statistics_count():
 def test_a_u_net_does_likewise_whatever_the_size():
     pytest.importorskip("monai")
     torch.manual_seed(0)
-    net = UNet(1, 3, UNetConfig(architecture="res-unet", image_statistics=True)).eval()
+    net = UNet(1, 3, UNetConfig(architecture="res-unet", image_statistics=0.5)).eval()
     for shape in ((1, 1), (17, 5), (64, 48)):
         with torch.no_grad():
             found = predict_logits(net, torch.rand(1, 1, *shape))
@@ -107,7 +138,7 @@ def test_the_windows_lie_within_the_image_and_hold_no_more_than_they_may(shape, 
 
 
 def test_a_large_image_is_the_same_streamed_and_whole():
-    model, shape = model_of(image_statistics=True, n=1, space_to_depth=1), (530, 610)
+    model, shape = model_of(image_statistics=0.5, n=1, space_to_depth=1), (530, 610)
     assert len(sample_windows(shape, 1)) == 16
     image = picture(*shape)
     mask, probabilities = Canvas(*shape), Canvas(*shape, 3)

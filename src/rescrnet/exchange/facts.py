@@ -54,7 +54,7 @@ def tiling(network: ResCRNet) -> str:
         return f"{begin} overlap by {halo} pixels to each side give exactly what the whole image gives."
     if network.config.image_statistics:
         return (
-            "The model normalises each image with its own statistics, so each tile is an image of its own to it: "
+            "The model normalises each image with statistics of its own, so each tile is an image of its own to it: "
             "predict whole images where memory allows, else use tiles of 512 pixels and more."
         )
     return (

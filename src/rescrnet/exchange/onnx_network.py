@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from rescrnet.exchange.onnx_graph import Graph, Value, as_bytes
-from rescrnet.exchange.onnx_statistics import Norm, large, normalised_by_image, normalised_by_windows, windows_of
+from rescrnet.exchange.onnx_statistics import Norm, by_image, by_windows, large, windows_of
 from rescrnet.intensity import IntensityScaling
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, LSTMResBlock, Pointwise, Projection, SeparableConv2d
 from rescrnet.nn.convlstm import BidirectionalConvLSTM
@@ -73,18 +73,18 @@ def _scaled(graph: Graph, intensity: IntensityScaling) -> Value:
 
 def _image_features(network: ResCRNet, squares: Value, size: Value) -> Value:
     """The convolutional blocks with the statistics of the image: of all of it, or of windows where it is large."""
-    graph, side = squares.graph, network.config.space_to_depth
+    graph, side, share = squares.graph, network.config.space_to_depth, network.config.image_statistics
     branches = {}
     for name in ("then_branch", "else_branch"):
         branch = Graph(f"{name}_", around=graph)
         x = Value(branch, squares.name)
         if name == "then_branch":
             channels = network.in_channels * side**2
-            take, use = normalised_by_windows(x)
+            take, use = by_windows(x, share)
             _features(network, windows_of(x, Value(branch, size.name), side, channels), take)
             found = _features(network, x, use)
         else:
-            found = _features(network, x, normalised_by_image)
+            found = _features(network, x, by_image(share))
         sizes = ("batch", *(f"{name}_{length}" for length in ("features", "rows", "columns")))
         branches[name] = branch.finish(name, {}, {found: sizes})
     return graph.node("If", large(size, side), **branches)[0]

@@ -17,11 +17,33 @@ Norm = Callable[[nn.BatchNorm2d, Value], Value]
 """Normalises a value (N, C, H, W) in place of a layer."""
 
 
-def normalised_by_image(norm: nn.BatchNorm2d, x: Value) -> Value:
-    """Each image of a batch with its own mean and variance; by hand, since InstanceNormalization sums less exactly."""
-    graph = x.graph
-    centred = graph.value("Sub", x, _mean(x))
-    return _scaled(norm, graph.value("Div", centred, _deviation(norm, _mean(graph.value("Mul", centred, centred)))))
+def by_image(share: float) -> Norm:
+    """Each image of a batch with ``share`` of its own mean and variance, and stored ones for the rest.
+
+    By hand, since InstanceNormalization sums less exactly.
+    """
+
+    def norm_of(norm: nn.BatchNorm2d, x: Value) -> Value:
+        graph, mean = x.graph, _mean(x)
+        centred = graph.value("Sub", x, mean)
+        variance = _mean(graph.value("Mul", centred, centred))
+        shape = (1, -1, 1, 1)
+        mean, variance = (
+            _mixed(*pair, share, shape) for pair in ((norm.running_mean, mean), (norm.running_var, variance))
+        )
+        return _scaled(norm, graph.value("Div", graph.value("Sub", x, mean), _deviation(norm, variance)))
+
+    return norm_of
+
+
+def _mixed(stored: Tensor | None, own: Value, share: float, shape: tuple[int, ...]) -> Value:
+    """Statistics of a layer: ``stored`` (C), of which ``shape`` broadcasts with its own."""
+    if share == 1 or stored is None:
+        return own
+    graph = own.graph
+    rest = (1 - share) * stored.detach().cpu().double().numpy().reshape(shape)
+    weighted = graph.value("Mul", own, graph.constant(np.array(share, np.float32)))
+    return graph.value("Add", weighted, graph.constant(rest.astype(np.float32)))
 
 
 def _mean(x: Value) -> Value:
@@ -34,7 +56,7 @@ def _deviation(norm: nn.BatchNorm2d, variance: Value) -> Value:
     return graph.value("Sqrt", graph.value("Add", variance, graph.constant(np.array(norm.eps, np.float32))))
 
 
-def normalised_by_windows(image: Value) -> tuple[Norm, Norm]:
+def by_windows(image: Value, share: float) -> tuple[Norm, Norm]:
     """One norm for the windows of each image of a batch, and one for the images, in the same order of layers."""
     images = image.graph.value("Shape", image, start=0, end=1)
     kept: deque[tuple[Value, Value]] = deque()
@@ -52,14 +74,15 @@ def normalised_by_windows(image: Value) -> tuple[Norm, Norm]:
         graph, channels = x.graph, x.graph.constant(np.array([-1, norm.num_features]))
         pixels = graph.value("ReduceProd", graph.value("Shape", x, start=2, end=4), axes=[0], keepdims=1)
         by_image = graph.value("Concat", images, channels, pixels, axis=0)
-        values = graph.value("Reshape", x, by_image)  # (N, windows, C, pixels)
+        values, shape = graph.value("Reshape", x, by_image), (1, 1, -1, 1)  # (N, windows, C, pixels)
         mean = mean_of(x)
         centred = graph.value("Reshape", graph.value("Sub", values, mean), graph.value("Shape", x))
         variance = mean_of(graph.value("Mul", centred, centred))
-        deviation = _deviation(norm, variance)
+        mean = _mixed(norm.running_mean, mean, share, shape)
+        deviation = _deviation(norm, _mixed(norm.running_var, variance, share, shape))
         of_image = (graph.value("Transpose", one, perm=[0, 2, 1, 3]) for one in (mean, deviation))  # (N, C, 1, 1)
         kept.append((next(of_image), next(of_image)))
-        divided = graph.value("Div", graph.value("Reshape", centred, by_image), deviation)
+        divided = graph.value("Div", graph.value("Sub", values, mean), deviation)
         return _scaled(norm, graph.value("Reshape", divided, graph.value("Shape", x)))
 
     def use(norm: nn.BatchNorm2d, x: Value) -> Value:

@@ -33,8 +33,8 @@ class ResCRNet(nn.Module):
         merge: how branches are joined: ``concatenate`` or ``sum``.
         lstm_filters: filters of each direction of a ConvLSTM.
         space_to_depth: side of the squares of pixels that are one pixel to the convolutional blocks.
-        image_statistics: each image is normalised with its own statistics, instead of stored ones; those of a large
-            image are taken from 16 windows that are spread over it.
+        image_statistics: the share of its own statistics that an image is normalised with; the rest are stored ones.
+            Those of a large image are taken from 16 windows that are spread over it.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class ResCRNet(nn.Module):
         merge: str,
         lstm_filters: int,
         space_to_depth: int = 1,
-        image_statistics: bool = False,
+        image_statistics: float = 0.0,
     ) -> None:
         super().__init__()
         self.architecture, self.no_data, self.side = architecture, NO_DATA, space_to_depth
         self.samples, self.most, self.extent = (
-            image_statistics,
+            image_statistics > 0.0,
             SAMPLED * space_to_depth**2,
             SAMPLE_SIDE * space_to_depth,
         )
@@ -136,24 +136,24 @@ class ConvBlock(nn.Module):
         dilations: List[int],
         merge: str,
         stem: bool,
-        own: bool,
+        share: float,
     ) -> None:
         super().__init__()
         self.concatenates = merge == "concatenate"
         width = filters * len(kernel_sizes) if self.concatenates else filters
-        self.activation = Steps() if stem else Steps(Norm(inputs, own), LeakyReLU(SLOPE))
+        self.activation = Steps() if stem else Steps(Norm(inputs, share), LeakyReLU(SLOPE))
         self.branches = nn.ModuleList(
             [
                 Steps(
                     Separable(inputs, filters, size, dilation),
-                    Norm(filters, own),
+                    Norm(filters, share),
                     LeakyReLU(SLOPE),
                     Separable(filters, filters, size, dilation),
                 )
                 for size, dilation in zip(kernel_sizes, dilations)
             ]
         )
-        self.shortcut = Steps(Pointwise(inputs, width, 1), Norm(width, own))
+        self.shortcut = Steps(Pointwise(inputs, width, 1), Norm(width, share))
 
     def forward(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:
         """(N, inputs, H, W) -> (N, width, H, W); ``kept`` as in :class:`Norm`."""
@@ -305,23 +305,26 @@ class ConvLSTM(nn.Module):
 
 
 class Norm(nn.BatchNorm2d):
-    """Batch normalisation for inference, with the authors' constant: by stored statistics, or by those of the image.
+    """Batch normalisation for inference, with the authors' constant: by stored statistics and a share of the image's.
 
     Mean and variance are taken from a batch of windows of one image (``taking``) into ``kept``, and out of it again, in
     the same order, for the image; where nothing is kept each image of a batch has its own.
     """
 
-    def __init__(self, channels: int, own: bool) -> None:
+    def __init__(self, channels: int, share: float) -> None:
         super().__init__(channels, eps=1e-3)
-        self.own = own
+        self.share = share
 
     def forward(self, x: Tensor, kept: List[Tensor], taking: bool) -> Tensor:  # type: ignore[override]
         """(N, channels, H, W) -> the same shape."""
-        if not self.own:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+        stored_mean, stored_variance = self.running_mean, self.running_var
+        if self.share == 0.0 or stored_mean is None or stored_variance is None:
+            return F.batch_norm(x, stored_mean, stored_variance, self.weight, self.bias, False, 0.0, self.eps)
         if taking or len(kept) == 0:
             over = [0, 2, 3] if taking else [2, 3]
             variance, mean = torch.var_mean(x, over, unbiased=False, keepdim=True)  # summed in double precision
+            mean = torch.lerp(stored_mean.reshape(1, -1, 1, 1).expand_as(mean), mean, self.share)
+            variance = torch.lerp(stored_variance.reshape(1, -1, 1, 1).expand_as(variance), variance, self.share)
             if taking:
                 kept.append(mean)
                 kept.append(variance)

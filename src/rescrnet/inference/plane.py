@@ -30,7 +30,7 @@ from rescrnet.inference.region import Region, grid
 from rescrnet.inference.resources import Resources
 from rescrnet.inference.stream import PlaneReader, PlaneWriter, Stream, Task, Tiling, read_unit, streamable
 from rescrnet.model import SegmentationModel
-from rescrnet.nn.statistics import sample_windows, taking_statistics_of, uses_image_statistics
+from rescrnet.nn.statistics import sample_windows, share_of_image, taking_statistics_of
 from rescrnet.ops.buffers import release
 from rescrnet.wording import size
 
@@ -183,7 +183,7 @@ def _predict_whole(
 @contextlib.contextmanager
 def _statistics(model: SegmentationModel, image: PlaneReader, name: str) -> Iterator[None]:
     """Within it, the network has the statistics of the image where it is meant to, read by windows."""
-    if not uses_image_statistics(model.network):
+    if not share_of_image(model.network):
         yield
         return
     network = streamable(model)

@@ -21,7 +21,13 @@ class FusedConvResBlock(ConvResBlock):
     """A :class:`ConvResBlock` computed in few sweeps over its pixels, to rounding: compiled where that fits, or plain.
 
     Streamed prediction runs it in two halves, each on a tile of its own, with :meth:`first` and :meth:`second`.
+
+    Attributes:
+        adapts: while it evaluates, move the running statistics towards those of what comes, by this share, and use
+            them; for :mod:`rescrnet.nn.statistics`.
     """
+
+    adapts: float | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, in, H, W) → (N, out_channels, H, W); channels last in memory where it is computed in sweeps."""
@@ -29,8 +35,12 @@ class FusedConvResBlock(ConvResBlock):
             return self._train(x)
         if self._infers_in_sweeps(x):
             settings = self._settings(compiled=self.infers_compiled(x))
-            weights = self.block_weights(compiled=settings.compiled)
-            result = resblock.infer(self._pixels(x, settings), weights, settings, self._running())
+            weights, pixels = self.block_weights(compiled=settings.compiled), self._pixels(x, settings)
+            if self.adapts is None:
+                result = resblock.infer(pixels, weights, settings, self._running())
+            else:
+                result, adapted = resblock.infer_adapting(pixels, weights, settings, self._running(), self.adapts)
+                self._run_with(adapted)
             return self.drop_channels(result.permute(0, 3, 1, 2))
         return super().forward(x)
 
@@ -96,6 +106,15 @@ class FusedConvResBlock(ConvResBlock):
             return Moments(*torch.cat([like.new_empty(2, 0), *pairs], 1))
 
         return side_by_side(places[0]), side_by_side(places[1]), side_by_side([self.shortcut.norm])
+
+    def _run_with(self, statistics: tuple[Moments, Moments, Moments]) -> None:
+        """Other running statistics, as :meth:`_running` gives them."""
+        before, inner, outer = statistics
+        if self.norm is not None:
+            self.norm.running_mean, self.norm.running_var = before
+        for branch, *pair in zip(self.branch_list, *(torch.split(t, self.filters) for t in inner), strict=True):
+            branch.norm.running_mean, branch.norm.running_var = pair
+        self.shortcut.norm.running_mean, self.shortcut.norm.running_var = outer
 
     def _norms(self) -> list[nn.BatchNorm2d]:
         norms = [self.norm, *(branch.norm for branch in self.branch_list), self.shortcut.norm]

@@ -1,101 +1,106 @@
-"""The statistics that batch normalisation uses in prediction: stored ones, or those of the image itself.
+"""The statistics that batch normalisation uses in prediction: stored ones, those of the image itself, or between them.
 
 A short training sees one patch a step and normalises it with its own mean and variance, layer by layer. What it learns
 so is instance normalisation (Ulyanov et al. 2016, arXiv:1607.08022), and a prediction with stored statistics is another
-network. With ``network.image_statistics`` each image is predicted with its own.
+network. But an image may look unlike all patches, with fewer objects in it, say. ``network.image_statistics`` is the
+share of the image's own statistics; the rest is what training stored, as Schneider et al. 2020 (arXiv:2006.16971) adapt
+networks to corrupted images.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from rescrnet.nn.build import Network
+from rescrnet.nn.fused import FusedConvResBlock
 from rescrnet.nn.network import ResCRNet
 from rescrnet.nn.unet import UNet
 from rescrnet.ops.buffers import release
+from rescrnet.ops.resblock import Moments, mixed
 
 SAMPLED = 2**18  # pixels of the blocks that an image's statistics are taken from at most
 GRID = 4  # windows of a larger image down and across
 SIDE = 128  # of a window, pixels of the blocks; 4 · 4 · 128² = 2^18
-_SMALL = 32  # pixels
 _one_at_a_time = threading.RLock()  # threads that share a network
 
 
-def uses_image_statistics(network: Network) -> bool:
-    """Whether a network is to predict each image with the statistics of that image."""
-    return isinstance(network, ResCRNet | UNet) and network.config.image_statistics
-
-
-@contextmanager
-def own_statistics(network: nn.Module) -> Iterator[None]:
-    """Within it, a network in evaluation mode normalises each batch with the batch's own statistics, keeping none."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    with _one_at_a_time:
-        kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-        for norm in norms:
-            norm.momentum = 0.0
-            norm.num_batches_tracked = None
-            norm.train()
-        try:
-            yield
-        finally:
-            for norm, (momentum, batches) in zip(norms, kept, strict=True):
-                norm.momentum, norm.num_batches_tracked = momentum, batches
-                norm.eval()
+def share_of_image(network: Network) -> float:
+    """The share of the image's own statistics with which a network is to predict it."""
+    return network.config.image_statistics if isinstance(network, ResCRNet | UNet) else 0.0
 
 
 def predict_logits(network: Network, x: Tensor) -> Tensor:
     """Logits of one whole image (1, C, H, W), as its network is meant to predict it; the network evaluates."""
-    if not uses_image_statistics(network):
+    share = share_of_image(network)
+    with ExitStack() as stack:
+        windows = []
+        if share and isinstance(network, ResCRNet):
+            windows = sample_windows((x.shape[2], x.shape[3]), network.config.space_to_depth)
+        if len(windows) > 1:
+            sample = torch.cat([x[:, :, y0:y1, x0:x1] for y0, y1, x0, x1 in windows])
+            stack.enter_context(taking_statistics_of(network, sample))  # type: ignore[arg-type]  # only one has windows
+        elif share:
+            stack.enter_context(_keeping(network))
+            stack.enter_context(_adapting(network, share))
         logits: Tensor = network(x)
         return logits
-    if isinstance(network, ResCRNet):
-        windows = sample_windows((x.shape[2], x.shape[3]), network.config.space_to_depth)
-        if len(windows) > 1:
-            with taking_statistics_of(network, torch.cat([x[:, :, y0:y1, x0:x1] for y0, y1, x0, x1 in windows])):
-                of_windows: Tensor = network(x)
-                return of_windows
-    # PyTorch has no statistics of single values, which the deepest level of a U-Net sees of small images.
-    twice = x if x.shape[2] * x.shape[3] > _SMALL**2 else x.repeat(2, 1, 1, 1)
-    with own_statistics(network):
-        return torch.narrow(network(twice), 0, 0, 1)
 
 
 @contextmanager
 def taking_statistics_of(network: ResCRNet, sample: Tensor) -> Iterator[None]:
-    """Within it, the stored statistics are those of ``sample`` (N, C, H, W), all of its pixels together."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    """Within it, the stored statistics are those to predict an image with: ``sample`` (N, C, H, W) is a part of it.
+
+    All pixels of the sample together are taken for its own.
+    """
+    with _keeping(network):
+        with torch.no_grad(), _adapting(network, share_of_image(network)):
+            network.features(sample)
+        release()  # its buffers fit nothing that follows, and would count in a prediction's memory
+        yield
+
+
+@contextmanager
+def _keeping(network: nn.Module) -> Iterator[None]:
+    """After it, a network has the stored statistics that it had before."""
     with _one_at_a_time:
-        kept = [(norm.running_mean, norm.running_var) for norm in norms]
-        for norm, (mean, variance) in zip(norms, kept, strict=True):
-            norm.running_mean = None if mean is None else mean.clone()
-            norm.running_var = None if variance is None else variance.clone()
+        kept = [(norm, norm.running_mean, norm.running_var) for norm in _norms(network)]
         try:
-            take_statistics(network, sample)
-            release()  # its buffers fit nothing that follows, and would count in a prediction's memory
             yield
         finally:
-            for norm, (mean, variance) in zip(norms, kept, strict=True):
+            for norm, mean, variance in kept:
                 norm.running_mean, norm.running_var = mean, variance
 
 
-@torch.no_grad()
-def take_statistics(network: ResCRNet, sample: Tensor) -> None:
-    """Replace the stored statistics by those of ``sample`` (N, C, H, W), as :func:`own_statistics` would use them."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    with own_statistics(network):
-        for norm in norms:
-            norm.momentum, norm.num_batches_tracked = 1.0, torch.zeros((), dtype=torch.long)
-        features = network.features(sample if sample[0, 0].numel() > _SMALL**2 else sample.repeat(2, 1, 1, 1))
-    values = features[:, 0].numel()
-    for norm in norms:
-        if norm.running_var is not None:  # which PyTorch keeps without bias, but does not use so
-            norm.running_var *= (values - 1) / values
+@contextmanager
+def _adapting(network: nn.Module, share: float) -> Iterator[None]:
+    """Within it, each layer of an evaluating network moves its stored statistics towards those of what comes, once."""
+    blocks = [module for module in network.modules() if isinstance(module, FusedConvResBlock)]
+
+    def adapt(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3), unbiased=False)
+        stored = Moments(norm.running_mean, norm.running_var)  # type: ignore[arg-type]  # buffers are untyped
+        norm.running_mean, norm.running_var = mixed(stored, Moments(mean, variance), share)
+
+    # A block in sweeps does not call its normalisations.
+    hooks = [norm.register_forward_pre_hook(adapt) for norm in _norms(network)]
+    for block in blocks:
+        block.adapts = share
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for block in blocks:
+            block.adapts = None
+
+
+def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
 def sample_windows(shape: tuple[int, int], side: int) -> list[tuple[int, int, int, int]]:

@@ -122,6 +122,24 @@ def infer(x: Tensor, weights: BlockWeights, settings: BlockSettings, norms: tupl
 
 
 @_without_autocast
+def infer_adapting(
+    x: Tensor, weights: BlockWeights, settings: BlockSettings, norms: tuple[Moments, Moments, Moments], share: float
+) -> tuple[Tensor, tuple[Moments, Moments, Moments]]:
+    """As :func:`infer`, each of the three statistics moved towards the batch's own by ``share`` first; with them."""
+    before, inner, outer = norms
+    first, second = _layers(weights, settings, x)
+    mean, covariance = settings.sweeps.moments(x)
+    affine = None
+    if weights.norm.numel():
+        before = mixed(before, Moments(mean, covariance.diagonal()), share)
+        affine = _affine(weights.norm, before, settings.eps)
+    outer = mixed(outer, _of_shortcut(weights, mean, covariance), share)
+    y, own = first.forward_with_moments(x, affine, settings.slope)
+    inner = mixed(inner, Moments(*own), share)
+    return _infer_second(y, x, weights, settings, (inner, outer), second), (before, inner, outer)
+
+
+@_without_autocast
 def infer_first(
     x: Tensor,
     weights: BlockWeights,
@@ -212,9 +230,7 @@ class _Block(torch.autograd.Function):
         with torch.enable_grad():
             norm = Moments(mean, covariance.diagonal())
             affine = _affine(weights.norm, norm, settings.eps) if weights.norm.numel() else None
-            kernel = wide(weights.shortcut)
-            spread = ((kernel @ covariance) * kernel).sum(1)
-            outer = Moments(kernel @ mean + wide(weights.shortcut_bias), spread)
+            outer = _of_shortcut(weights, mean, covariance)
             matrix, shift = _shortcut(weights, outer, settings.eps)
         y, (inner_mean, inner_variance) = first.forward_with_moments(x, affine, settings.slope)
         inner = Moments(inner_mean.requires_grad_(), inner_variance.requires_grad_())
@@ -289,6 +305,20 @@ def _gradients(outputs: list[Tensor], seeds: list[Tensor], inputs: list[Tensor])
     """The gradients by ``inputs`` through a small graph, from those by its ``outputs``; none of what is not in it."""
     seeds = [seed.to(output.dtype) for output, seed in zip(outputs, seeds, strict=True)]
     return torch.autograd.grad(outputs, inputs, seeds, allow_unused=True)
+
+
+def mixed(stored: Moments, own: Moments, share: float) -> Moments:
+    """Statistics that lie between two, by ``share`` of the way to ``own``."""
+    return Moments(
+        *(torch.lerp(from_.to(to.dtype), to, share).to(from_.dtype) for from_, to in zip(stored, own, strict=True))
+    )
+
+
+def _of_shortcut(weights: BlockWeights, mean: Tensor, covariance: Tensor) -> Moments:
+    """What the shortcut's convolution makes of pixels with these."""
+    kernel = wide(weights.shortcut)
+    spread = ((kernel @ covariance) * kernel).sum(1)
+    return Moments(kernel @ mean + wide(weights.shortcut_bias), spread)
 
 
 def _affine(norm: Tensor, moments: Moments, eps: float) -> Affine:
