@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch import nn
 
+import rescrnet
 from rescrnet.classes import ClassEntry
 from rescrnet.config import resolve
 from rescrnet.intensity import IntensityScaling
 from rescrnet.model import ModelCard, SegmentationModel
 from rescrnet.training.batches import BatchSampler, TrainingTensors
-from rescrnet.training.recalibrate import recalibrate
+from rescrnet.training.progress import ProgressReporter
+from rescrnet.training.recalibrate import recalibrate, remember_training_alone
+from tests.support.configs import tiny
 
 SIDE = 96
 
@@ -63,3 +66,27 @@ def test_every_layer_sees_in_new_images_what_the_model_was_calibrated_with(noisy
 def test_warped_windows_would_not_do(noisy):
     images, masks = noisy
     assert furthest(calibrated("laptop", images, masks), images[4:]) > 1.4
+
+
+def test_running_statistics_remember_the_steps_of_training_and_nothing_from_before():
+    norm, rng = nn.BatchNorm2d(3, momentum=0.01).train(), torch.Generator().manual_seed(0)
+    norm(100 * torch.rand(2, 3, 5, 5, generator=rng))  # of an earlier training
+    batches = torch.rand(150, 2, 3, 5, 5, generator=rng)
+    for done in (0, 50, 100):
+        remember_training_alone(norm, done, 50)
+        for batch in batches[done : done + 50]:
+            norm(batch)
+        if done == 50:
+            torch.testing.assert_close(norm.running_mean, batches[:100].mean((0, 1, 3, 4)))
+    expected = norm.running_mean.lerp(torch.ones(3), 0.01)
+    norm(torch.ones(2, 3, 5, 5))
+    torch.testing.assert_close(norm.running_mean, expected)
+
+
+def test_a_training_starts_them_anew_where_predictions_use_them(cells, tmp_path):
+    config = tiny(network__image_statistics=0.5)
+    first = rescrnet.train(cells, tmp_path / "first", config, progress=ProgressReporter())
+    second = rescrnet.train(cells, tmp_path / "second", config, start=first, progress=ProgressReporter())
+    steps = config.training.epochs * config.training.steps_per_epoch
+    counts = [norm.num_batches_tracked for norm in second.network.modules() if isinstance(norm, nn.BatchNorm2d)]
+    assert {int(count) for count in counts} == {steps}

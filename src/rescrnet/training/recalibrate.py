@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from rescrnet.nn.build import Network
 
+_REMEMBERED = 100  # steps, by the running statistics
+
 
 @torch.no_grad()
 def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
@@ -33,3 +35,15 @@ def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def remember_training_alone(network: nn.Module, done: int, steps: int) -> None:
+    """Before ``steps`` steps after ``done`` ones: the running statistics shall hold nothing from before the first.
+
+    They begin anew, are the mean over all steps while these are few, and run with the paper's momentum from then on. So
+    they can be used as they are, which recomputing them would cost a tenth of a short training.
+    """
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        if done == 0:
+            norm.reset_running_stats()
+        norm.momentum = None if done + steps <= _REMEMBERED else 1 / _REMEMBERED

@@ -26,7 +26,7 @@ from rescrnet.training.folder import PROGRESS, Row, RunFolder
 from rescrnet.training.hardware import threads_for
 from rescrnet.training.optimizer import MOMENTS, SCHEDULES, optimizers
 from rescrnet.training.progress import ProgressReporter
-from rescrnet.training.recalibrate import recalibrate
+from rescrnet.training.recalibrate import recalibrate, remember_training_alone
 from rescrnet.wording import count, one_line
 
 
@@ -161,6 +161,8 @@ class Trainer:
         # Seeded anew, so that an epoch is the same whether the run came here in one go or was resumed.
         torch.manual_seed(int(np.random.SeedSequence((self.config.training.seed, epoch)).generate_state(1)[0]))
         steps = self.config.training.steps_per_epoch
+        if self.config.network.image_statistics:
+            remember_training_alone(self._network, (epoch - 1) * steps, steps)
         losses = [
             self._step(epoch, step, batch, done + (end - done) * (step + 0.5) / steps)
             for step, batch in enumerate(self._batches_of(epoch))
