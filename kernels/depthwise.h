@@ -31,7 +31,7 @@ INLINE void depthwise_strip(float *const *lines, size offset, const float *taps,
 INLINE void depthwise_phases(float *const *lines, size offset, const float *taps, size stride, float *to, size width,
                              size k, size d, int add, const element *ahead, size ahead_stride) {
 #define STRIP_OF(count)                                                                                                \
-    depthwise_strip(lines, offset + x * LANES, taps, stride, to + x * LANES, k, d, count, add,                        \
+    depthwise_strip(lines, offset + x * LANES, taps, stride, to + x * LANES, k, d, count, add,                         \
                     ahead ? ahead + x * ahead_stride : NULL, ahead_stride),                                            \
         x += (count) * d
     for (size phase = 0; phase < d; phase++)

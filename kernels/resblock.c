@@ -17,7 +17,7 @@
 #include "pool.h"
 #include "tiles.h"
 
-/* Pieces that are enough for several threads, tiles that are, and lines that a cut leaves at least. */
+/* Pieces of a tile that a branch is to make, tiles that are enough by themselves, and rows that a cut leaves at least. */
 enum { PIECES = 4, MANY_TILES = 8, LEAST_ROWS = 16 };
 /* Branches that may be worked on together, and floats that they may need then, which a cache holds; elements of a result
  * that no cache holds. */
@@ -116,16 +116,16 @@ typedef struct {
 /* Lines that begin a phase, of the tallest tile. */
 static size phases(const branch *b, size height) { return MIN(b->dilation, height / tile_rows(height) + 1); }
 
-/* Tiles are cut in parts, one below the other, where there would be too few pieces, though lines around a part are
- * read twice. */
-static size cuts(size wanted, size height) { return MAX(MIN(wanted, height / tile_rows(height) / LEAST_ROWS), 1); }
-
-/* Of a branch for itself: a piece for every phase and cut. */
-static size cuts_of_branch(const layer *l, const branch *b, size height, size width) {
-    return layer_tiles(l->n, height, width) < MANY_TILES ? cuts((PIECES + b->dilation - 1) / b->dilation, height) : 1;
+/* In how many parts, one below the other, a tile is cut for a branch: in few tiles, and where phases alone make too few
+ * pieces. The fewer phases there are, the fewer lines lie around a part, which are read twice. */
+static size cuts(const layer *l, const branch *b, size height, size width) {
+    size rows = height / tile_rows(height);
+    if (layer_tiles(l->n, height, width) >= MANY_TILES) return 1;
+    return MAX(MIN((PIECES + b->dilation - 1) / b->dilation, rows / LEAST_ROWS), 1);
 }
+
 static size pieces_of_branch(const layer *l, const branch *b, size height, size width) {
-    return phases(b, height) * cuts_of_branch(l, b, height, width);
+    return phases(b, height) * cuts(l, b, height, width);
 }
 
 static size pieces_of_tile(const turn *now, size height, size width) {
@@ -141,7 +141,7 @@ static piece piece_at(const turn *now, size index, size height, size width) {
     const branch *b = now->from;
     if (now->together) return (piece){b, now->to - b, 16 * place, t, 0};
     for (size own; place >= (own = pieces_of_branch(now->layer, b, height, width)); b++) place -= own;
-    size apart = phases(b, height), parts = cuts_of_branch(now->layer, b, height, width);
+    size apart = phases(b, height), parts = cuts(now->layer, b, height, width);
     size cut = place / apart, rows = t.y1 - t.y0;
     t.y1 = t.y0 + (cut + 1) * rows / parts;
     t.y0 += cut * rows / parts;

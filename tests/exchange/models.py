@@ -79,7 +79,7 @@ def large_case(side):
     """A model with the statistics of the image, an image that has them from windows, and our prediction of it.
 
     Without a ConvLSTM: over so many lines one with random weights makes much of a rounding. Statistics of the whole
-    image would give probabilities that differ by 0.1 and more.
+    image would give probabilities that differ by 0.005 and more.
     """
     model = model_of(small(image_statistics=0.5, space_to_depth=side, m=0, kernel_sizes=[3], dilations=[2]))
     image = image_of(model, 140 * side, 2201 * side - 1)

@@ -72,12 +72,11 @@ def test_running_statistics_remember_the_steps_of_training_and_nothing_from_befo
     norm, rng = nn.BatchNorm2d(3, momentum=0.01).train(), torch.Generator().manual_seed(0)
     norm(100 * torch.rand(2, 3, 5, 5, generator=rng))  # of an earlier training
     batches = torch.rand(150, 2, 3, 5, 5, generator=rng)
-    for done in (0, 50, 100):
-        remember_training_alone(norm, done, 50)
-        for batch in batches[done : done + 50]:
-            norm(batch)
-        if done == 50:
-            torch.testing.assert_close(norm.running_mean, batches[:100].mean((0, 1, 3, 4)))
+    for done, batch in enumerate(batches):
+        remember_training_alone(norm, done)
+        norm(batch)
+        if done + 1 in (1, 30, 100):
+            torch.testing.assert_close(norm.running_mean, batches[: done + 1].mean((0, 1, 3, 4)))
     expected = norm.running_mean.lerp(torch.ones(3), 0.01)
     norm(torch.ones(2, 3, 5, 5))
     torch.testing.assert_close(norm.running_mean, expected)
@@ -86,7 +85,9 @@ def test_running_statistics_remember_the_steps_of_training_and_nothing_from_befo
 def test_a_training_starts_them_anew_where_predictions_use_them(cells, tmp_path):
     config = tiny(network__image_statistics=0.5)
     first = rescrnet.train(cells, tmp_path / "first", config, progress=ProgressReporter())
+    for module in first.network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.fill_(1e6)
     second = rescrnet.train(cells, tmp_path / "second", config, start=first, progress=ProgressReporter())
-    steps = config.training.epochs * config.training.steps_per_epoch
-    counts = [norm.num_batches_tracked for norm in second.network.modules() if isinstance(norm, nn.BatchNorm2d)]
-    assert {int(count) for count in counts} == {steps}
+    norms = [module for module in second.network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert max(float(norm.running_mean.abs().max()) for norm in norms) < 1e3

@@ -24,13 +24,10 @@ def by_image(share: float) -> Norm:
     """
 
     def norm_of(norm: nn.BatchNorm2d, x: Value) -> Value:
-        graph, mean = x.graph, _mean(x)
-        centred = graph.value("Sub", x, mean)
-        variance = _mean(graph.value("Mul", centred, centred))
-        shape = (1, -1, 1, 1)
-        mean, variance = (
-            _mixed(*pair, share, shape) for pair in ((norm.running_mean, mean), (norm.running_var, variance))
-        )
+        graph, own, shape = x.graph, _mean(x), (1, -1, 1, 1)
+        centred = graph.value("Sub", x, own)
+        mean = _mixed(norm.running_mean, own, share, shape)
+        variance = _mixed(norm.running_var, _mean(graph.value("Mul", centred, centred)), share, shape)
         return _scaled(norm, graph.value("Div", graph.value("Sub", x, mean), _deviation(norm, variance)))
 
     return norm_of
@@ -73,8 +70,8 @@ def by_windows(image: Value, share: float) -> tuple[Norm, Norm]:
     def take(norm: nn.BatchNorm2d, x: Value) -> Value:
         graph, channels = x.graph, x.graph.constant(np.array([-1, norm.num_features]))
         pixels = graph.value("ReduceProd", graph.value("Shape", x, start=2, end=4), axes=[0], keepdims=1)
-        by_image = graph.value("Concat", images, channels, pixels, axis=0)
-        values, shape = graph.value("Reshape", x, by_image), (1, 1, -1, 1)  # (N, windows, C, pixels)
+        grouped = graph.value("Concat", images, channels, pixels, axis=0)
+        values, shape = graph.value("Reshape", x, grouped), (1, 1, -1, 1)  # (N, windows, C, pixels)
         mean = mean_of(x)
         centred = graph.value("Reshape", graph.value("Sub", values, mean), graph.value("Shape", x))
         variance = mean_of(graph.value("Mul", centred, centred))

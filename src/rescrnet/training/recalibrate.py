@@ -37,13 +37,11 @@ def recalibrate(network: Network, batches: Iterable[Tensor]) -> None:
         norm.eval()
 
 
-def remember_training_alone(network: nn.Module, done: int, steps: int) -> None:
-    """Before ``steps`` steps after ``done`` ones: the running statistics shall hold nothing from before the first.
+def remember_training_alone(network: nn.Module, done: int) -> None:
+    """Before the step after ``done`` ones: the running statistics shall hold nothing from before the first.
 
-    They begin anew, are the mean over all steps while these are few, and run with the paper's momentum from then on. So
-    they can be used as they are, which recomputing them would cost a tenth of a short training.
+    They are the mean over all steps while these are few, and run with the paper's momentum from then on. So they can be
+    used as they are, where to recompute them would cost a tenth of a short training.
     """
     for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
-        if done == 0:
-            norm.reset_running_stats()
-        norm.momentum = None if done + steps <= _REMEMBERED else 1 / _REMEMBERED
+        norm.momentum = 1 / min(done + 1, _REMEMBERED)

@@ -161,8 +161,6 @@ class Trainer:
         # Seeded anew, so that an epoch is the same whether the run came here in one go or was resumed.
         torch.manual_seed(int(np.random.SeedSequence((self.config.training.seed, epoch)).generate_state(1)[0]))
         steps = self.config.training.steps_per_epoch
-        if self.config.network.image_statistics:
-            remember_training_alone(self._network, (epoch - 1) * steps, steps)
         losses = [
             self._step(epoch, step, batch, done + (end - done) * (step + 0.5) / steps)
             for step, batch in enumerate(self._batches_of(epoch))
@@ -190,6 +188,8 @@ class Trainer:
     def _step(self, epoch: int, step: int, batch: tuple[Tensor, Tensor], done: float) -> float:
         """Train a step, in whose middle so much of the run is ``done``."""
         settings = self.config.training
+        if self.config.network.image_statistics:
+            remember_training_alone(self._network, (epoch - 1) * settings.steps_per_epoch + step)
         self._wrapped.train()
         for group in (group for optimizer in self._optimizers.values() for group in optimizer.param_groups):
             group["lr"] = settings.learning_rate * SCHEDULES[settings.schedule](done)
