@@ -1,6 +1,7 @@
 """Large buffers are used again, and never while somebody still looks at them."""
 
 import gc
+import os
 
 import pytest
 import torch
@@ -60,3 +61,14 @@ def test_small_tensors_are_left_to_the_allocator():
     del (tensor := [memory.empty(10, 10)])[0]
     assert tensor == []
     assert memory._idle == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_process_has_buffers_of_its_own():
+    held = memory.empty(LARGE).fill_(1)
+    child = os.fork()
+    if child == 0:
+        held.numpy()[:] = 2
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert held.eq(1).all()

@@ -228,7 +228,7 @@ import os, threading, torch
 from rescrnet.ops.separable import Affine, Separable
 torch.manual_seed(0)
 layer = Separable((torch.randn(5, 5, 16),), torch.randn(1, 16, 16), torch.randn(1, 16), (2,), True)
-x, affine = torch.randn(1, 90, 150, 16), Affine(torch.randn(16), torch.randn(16))  # small: no buffers of our own
+x, affine = torch.randn(1, 150, 150, 16), Affine(torch.randn(16), torch.randn(16))  # large: buffers of our own
 torch.get_num_threads = lambda: 4  # ours alone: OpenMP's do not survive a fork
 
 def gradient():

@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import math
 import mmap
+import os
 import sys
 import threading
 import weakref
@@ -22,6 +23,8 @@ _LARGE = 1 << 20  # bytes; below it the C library keeps what is freed
 _HUGE_PAGE = 1 << 21
 _idle: list[mmap.mmap] = []
 _lock = threading.RLock()
+if hasattr(os, "register_at_fork"):  # not while a thread has the lock, which the child would not have to give it back
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -52,7 +55,14 @@ def _take(size: int) -> mmap.mmap:
         freed = 0
         while _idle and freed < size:
             freed += len(_idle.pop())
-    block = mmap.mmap(-1, -(-size // _HUGE_PAGE) * _HUGE_PAGE)
+    return _map(-(-size // _HUGE_PAGE) * _HUGE_PAGE)
+
+
+def _map(size: int) -> mmap.mmap:
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size)
+    # Private, or a forked process would write into the buffers of the one that it came from.
+    block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if sys.platform == "linux":
         block.madvise(mmap.MADV_HUGEPAGE)
     return block
