@@ -1,17 +1,19 @@
-"""The paper's protocol on em_vnc, seed by seed, beside the run that was recorded of the authors' network.
+"""The paper's protocol, seed by seed, on em_vnc beside the run that was recorded of the authors' network.
 
-    python benchmarks/protocol.py OUT [--arms paper sum] [--seeds 0 1 2] [--precision float32 bfloat16] [--last]
+    python benchmarks/protocol.py OUT [--data em_vnc fm_nuclei] [--epochs 22] [--arms paper sum] [--seeds 0 1 2]
+                                      [--precision float32 bfloat16] [--last]
 
 An arm is the protocol, or the protocol with what one of the paper's claims compares it with: ``sum`` adds the branches
 of a block instead of concatenating them, ``without-convlstm`` has no ConvLSTM block, ``small-batches`` takes a step on
 each image instead of one on all (as many passes over the images), ``res-unet`` is the residual U-Net.
 
-Each run is ``rescrnet train em_vnc --preset paper-em`` for as many epochs as the authors' network was given, and keeps
-the model of every epoch. It is scored twice. As saved: the epoch with the lowest validation loss. Recalibrated: the
-epoch that ``--set training.bn_recalibration_batches=14`` would keep, which trains the same weights, but recomputes the
-batch-norm running statistics from 14 augmented training batches before every validation. The authors' run was scored in
-both ways (``shared/parity/em_vnc_trained``). A run that is already in OUT is not trained again, one that was cut short
-goes on. Prints a table and writes ``OUT/protocol.json``, of all arms and seeds that are asked for.
+Each run is ``rescrnet train DATA --preset paper-em`` (``paper-fm`` for fm_nuclei) for 22 epochs, as many as the
+authors' network was given, or as many as asked for, and keeps the model of every epoch. It is scored twice. As saved:
+the epoch with the lowest validation loss. Recalibrated: the epoch that ``--set training.bn_recalibration_batches=14``
+would keep, which trains the same weights, but recomputes the batch-norm running statistics from 14 augmented training
+batches before every validation. The authors' run was scored in both ways (``shared/parity/em_vnc_trained``). A run that
+is already in OUT is not trained again, one that was cut short goes on. Prints a table and writes ``OUT/protocol.json``,
+of all that is asked for: with the validation scores of every epoch, which show when they settle.
 
 The package is imported late: a child process counts as its own the memory that its parent had.
 """
@@ -24,25 +26,51 @@ import multiprocessing
 import resource
 import shutil
 import statistics
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
-DATA, RECORDED = SHARED / "data" / "em_vnc", SHARED / "parity" / "em_vnc_trained"
-EPOCHS, BATCHES = 22, 14
+RECORDED = SHARED / "parity" / "em_vnc_trained"  # on em_vnc
+EPOCHS, BATCHES = 22, 14  # of that run; that recalibrate
+PRESETS = {"em_vnc": "paper-em", "fm_nuclei": "paper-fm"}
 # Their names and ours. Their Dice is of the probabilities over 0.5, and so is F1.
 SCORES = {"val_tani": "tanimoto", "dice": "f1", "jaccard": "jaccard"}
 STATES = ("saved", "recalibrated")
-IMAGES, STEPS = 8, 15  # of em_vnc to train on; of an epoch
+IMAGES, STEPS = {"em_vnc": 8, "fm_nuclei": 10}, 15  # to train on; of an epoch
 ARMS = {
     "paper": {},
     "sum": {"network.merge": "sum"},
     "without-convlstm": {"network.m": 0},
-    "small-batches": {"training.batch_size": 1, "training.steps_per_epoch": STEPS * IMAGES},
+    "small-batches": {"training.batch_size": 1},
     "res-unet": {"network.architecture": "res-unet"},
 }
 
 
-def train(folder, arm, seed, precision):
+@dataclass(frozen=True)
+class Run:
+    """What is trained."""
+
+    data: str
+    epochs: int
+    arm: str
+    seed: int
+    precision: str
+
+    @property
+    def path(self):
+        return SHARED / "data" / self.data
+
+    def folder(self, out):
+        return out / f"{self.data}-{self.epochs}" / f"{self.arm}-{self.seed}-{self.precision}"
+
+    def settings(self):
+        changed = {"training.epochs": self.epochs, "training.seed": self.seed, **ARMS[self.arm]}
+        if "training.batch_size" in changed:  # as many passes over the images
+            changed["training.steps_per_epoch"] = STEPS * IMAGES[self.data]
+        return changed
+
+
+def train(folder, one):
     """Train into ``folder``, keep the model of every epoch, and note the wall time (s) and the peak memory (GB)."""
     from rescrnet.config import resolve
     from rescrnet.training.hardware import Hardware
@@ -55,10 +83,10 @@ def train(folder, arm, seed, precision):
             print(f"{folder.name}, epoch {row['epoch']}: {row['seconds']:.0f} s, {row['val_tanimoto']:.4f}", flush=True)
 
     if (folder / "state.safetensors").exists():
-        resume(DATA, folder, progress=Keeping())
+        resume(one.path, folder, progress=Keeping())
     else:
-        config = resolve("paper-em", overrides={"training.epochs": EPOCHS, "training.seed": seed, **ARMS[arm]})
-        train(DATA, folder, config, hardware=Hardware(precision=precision), progress=Keeping())
+        config = resolve(PRESETS[one.data], overrides=one.settings())
+        train(one.path, folder, config, hardware=Hardware(precision=one.precision), progress=Keeping())
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     with (folder / "history.csv").open(encoding="utf-8") as file:
         seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
@@ -66,7 +94,7 @@ def train(folder, arm, seed, precision):
     (folder / "usage.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
-def scores(folder, last):
+def scores(folder, data, last):
     """Of the best epoch as saved, and of the best one recalibrated; or, quicker, of the ``last`` one recalibrated."""
     import numpy as np
     import torch
@@ -79,7 +107,7 @@ def scores(folder, last):
     from rescrnet.training.batches import BatchSampler, TrainingTensors
     from rescrnet.training.recalibrate import recalibrate
 
-    config, dataset = resolve(file=folder / "config.yaml"), load_dataset(DATA)
+    config, dataset = resolve(file=folder / "config.yaml"), load_dataset(data)
     loss_of = LOSSES[config.training.loss]
 
     @torch.no_grad()
@@ -93,33 +121,30 @@ def scores(folder, last):
         return float(np.mean([float(value) for value in each]))
 
     def scored(model, epoch, loss):
-        counts = evaluate(model, DATA).counts
+        counts = evaluate(model, data).counts
         pooled = {key: counts.pooled()[key] for key in SCORES.values()}
         return {"epoch": epoch, "loss": loss, **pooled, "iou": [each["iou"] for each in counts.per_class()]}
 
     with (folder / "history.csv").open(encoding="utf-8") as file:
-        history = [(float(row["val_loss"]), int(row["epoch"])) for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    history = [(float(row["val_loss"]), int(row["epoch"])) for row in rows]
     least, epoch = min(history)
     saved = scored(load(folder / f"epoch-{epoch:02}.safetensors"), epoch, least)
     epochs = []
     for _, epoch in history[-1:] if last else history:
         model = load(folder / f"epoch-{epoch:02}.safetensors")
         batches = BatchSampler(TrainingTensors.of(dataset.train, model), config)
-        many = BATCHES * IMAGES // batches.size
+        many = BATCHES * len(dataset.train) // batches.size
         recalibrate(model.network, (batches.calibration(index) for index in range(many)))
         epochs.append(scored(model, epoch, loss(model)))
-    return {"saved": saved, "recalibrated": min(epochs, key=lambda one: one["loss"]), "epochs": epochs}
+    found = {"saved": saved, "recalibrated": min(epochs, key=lambda one: one["loss"]), "epochs": epochs}
+    return {**found, "val_tanimoto": [float(row["val_tanimoto"]) for row in rows]}
 
 
-def run(folder, arm, seed, precision, last):
+def result(folder, one, last):
     """What came of a run."""
-    return {
-        "arm": arm,
-        "seed": seed,
-        "precision": precision,
-        **json.loads((folder / "usage.json").read_text(encoding="utf-8")),
-        **scores(folder, last),
-    }
+    usage = json.loads((folder / "usage.json").read_text(encoding="utf-8"))
+    return {**asdict(one), **usage, **scores(folder, one.path, last)}
 
 
 def recorded():
@@ -166,33 +191,41 @@ def main():
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
+    parser.add_argument("--data", choices=PRESETS, nargs="+", default=["em_vnc"])
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--arms", choices=ARMS, nargs="+", default=["paper"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--precision", nargs="+", default=["float32"])
     parser.add_argument("--last", action="store_true", help="recalibrate the last epoch alone, which is quicker")
     options = parser.parse_args()
-    wanted = list(itertools.product(options.arms, options.seeds, options.precision))
-    folders = {one: options.out / "{}-{}-{}".format(*one) for one in wanted}
-    for one, folder in folders.items():
+    wanted = [
+        Run(data, options.epochs, arm, seed, precision)
+        for data, arm, seed, precision in itertools.product(
+            options.data, options.arms, options.seeds, options.precision
+        )
+    ]
+    for one in wanted:
+        folder = one.folder(options.out)
         if not (folder / "usage.json").exists():
-            child = multiprocessing.get_context("spawn").Process(target=train, args=(folder, *one))
+            child = multiprocessing.get_context("spawn").Process(target=train, args=(folder, one))
             child.start()
             child.join()
             if child.exitcode != 0:
                 raise SystemExit(f"{folder}: training failed")
-    runs = [run(folder, *one, options.last) for one, folder in folders.items()]
-    authors = recorded()
+    runs = [result(one.folder(options.out), one, options.last) for one in wanted]
     names = ", ".join(SCORES.values())
     print(f"| run | as saved: epoch | {names} | IoU | recalibrated: epoch | {names} | IoU | time | memory |")
-    show("authors' network", authors)
+    authors = recorded()
+    if "em_vnc" in options.data:
+        show("authors' network, em_vnc, 22 epochs", authors)
     for one in runs:
-        show(f"{one['arm']}, {one['precision']}, seed {one['seed']}", one)
-    for arm, precision in itertools.product(options.arms, options.precision):
-        show(
-            f"{arm}, {precision}, mean",
-            mean([one for one in runs if (one["arm"], one["precision"]) == (arm, precision)]),
-        )
-    report = {"epochs": EPOCHS, "authors": authors, "runs": runs}
+        show("{data}, {arm}, {precision}, seed {seed}".format(**one), one)
+    groups = {}
+    for one in runs:
+        groups.setdefault("{data}, {arm}, {precision}, mean".format(**one), []).append(one)
+    for name, group in groups.items():
+        show(name, mean(group))
+    report = {"authors": {"data": "em_vnc", "epochs": EPOCHS, **authors}, "runs": runs}
     (options.out / "protocol.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 
 

@@ -290,6 +290,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "network": {"space_to_depth": 2, "image_statistics": 0.5, "dropout": 0.0, "recurrent_dropout": 0.0},
         "data": {"intensity": "percentile", "patch_size": 256, "fit_scale": True, "validation_size": 512},
         "augmentation": {
+            "zoom": 0.3,
             "brightness": 0.5,
             "contrast": 0.4,
             "gamma": 0.3,
