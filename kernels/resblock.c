@@ -21,7 +21,7 @@
 enum { PIECES = 4, MANY_TILES = 8, LEAST_ROWS = 16 };
 /* Branches that may be worked on together, and floats that they may need then, which a cache holds; elements of a result
  * that no cache holds. */
-enum { TOGETHER = 8, CACHED = 1 << 19, UNCACHED = 1 << 24 };
+enum { TOGETHER = 8, CACHED = 1 << 19, UNCACHED = 1 << 22 };
 
 static size reach_of(const branch *b) { return b->k / 2 * b->dilation; }
 
