@@ -16,6 +16,7 @@ from rescrnet.config import resolve
 from rescrnet.model import ModelCard, SegmentationModel, load
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
+from rescrnet.ops.buffers import keep_freed_memory
 from rescrnet.training.batches import BatchSampler, TrainingTensors
 from rescrnet.training.optimizer import adam
 
@@ -75,6 +76,8 @@ def infer(name, side, repeats):
     height, width = (262, 400) if side == "paper" else (int(side), int(side))
     if name in PEERS:
         height, width = height // 16 * 16, width // 16 * 16
+    if name not in PEERS:  # as `rescrnet predict` does
+        keep_freed_memory()
     net = network(name).to(memory_format=torch.channels_last).eval()
     x = torch.rand(1, 1, height, width).contiguous(memory_format=torch.channels_last)
     seconds = []
