@@ -122,8 +122,7 @@ def scores(folder, data, last):
 
     def scored(model, epoch, loss):
         counts = evaluate(model, data).counts
-        pooled = {key: counts.pooled()[key] for key in SCORES.values()}
-        return {"epoch": epoch, "loss": loss, **pooled, "iou": [each["iou"] for each in counts.per_class()]}
+        return {"epoch": epoch, "loss": loss, **counts.pooled(), "iou": [each["iou"] for each in counts.per_class()]}
 
     with (folder / "history.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
