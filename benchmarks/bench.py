@@ -29,7 +29,7 @@ import rescrnet
 HERE = Path(__file__).parent
 PARITY = HERE.parent.parent / "shared" / "parity"
 RESCRNET = [sys.executable, "-m", "rescrnet"]
-PEERS = {"unet", "residual-unet"}
+PEERS = ("unet", "residual-unet")  # of ours.py
 STREAMED = ((8192, 8192), (16384, 16384), (50000, 64), (64, 50000))
 
 
@@ -74,7 +74,7 @@ def rows(folder):
     yield Row(
         "bfloat16 training step, against float32", ours("train", "paper", 5, "bfloat16"), train, "seconds", 1.3, 2
     )
-    for peer in ("unet", "residual-unet"):
+    for peer in PEERS:
         yield Row(f"training step, against {peer}", train, ours("train", peer, 5), "seconds")
         yield Row(f"inference 1024×1024, against {peer}", square, ours("infer", peer, 1024, 6), "seconds")
     yield from scaling()
@@ -136,7 +136,7 @@ def run(command, python, folder):
     words = [python if word == "AUTHORS" else str(out) if word == "NEW" else word for word in command]
     begun = time.perf_counter()
     environment = {**os.environ, "BENCHMARK_START": str(time.time()), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if not PEERS & set(command):  # PyTorch's waiting threads sleep, as the command line lets them; a peer's need not
+    if not set(PEERS) & set(command):  # PyTorch's waiting threads sleep, as the command line lets them
         environment |= {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment)
     printed = process.stdout.read()

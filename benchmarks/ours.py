@@ -76,7 +76,7 @@ def infer(name, side, repeats):
     height, width = (262, 400) if side == "paper" else (int(side), int(side))
     if name in PEERS:
         height, width = height // 16 * 16, width // 16 * 16
-    if name not in PEERS:  # as `rescrnet predict` does
+    else:  # as `rescrnet predict` does
         keep_freed_memory()
     net = network(name).to(memory_format=torch.channels_last).eval()
     x = torch.rand(1, 1, height, width).contiguous(memory_format=torch.channels_last)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from rescrnet.nn.blocks import SLOPE, ConvResBlock, SeparableConv2d
 from rescrnet.ops import resblock
-from rescrnet.ops.buffers import empty
 from rescrnet.ops.native import has_kernels
 from rescrnet.ops.pixels import VECTOR
 from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments
@@ -89,7 +88,7 @@ class FusedConvResBlock(ConvResBlock):
             first=_separable([branch.first for branch in branches], spare),
             inner=_scales([branch.norm for branch in branches], shortcut.weight),
             second=_separable([branch.second for branch in branches]),
-            shortcut=_filled_up(shortcut.weight.flatten(1), (0, spare)),
+            shortcut=F.pad(shortcut.weight.flatten(1), (0, spare)),
             shortcut_bias=cast(Tensor, shortcut.bias),
             outer=_scales([self.shortcut.norm], shortcut.weight),
         )
@@ -157,12 +156,7 @@ class FusedConvResBlock(ConvResBlock):
         """(N, C, H, W) → (N, H, W, C'), contiguous; for the kernels with zeros as channels up to the next VECTOR."""
         dtype = _precision() if settings.compiled else self.shortcut.convolution.weight.dtype
         pixels, spare = x.permute(0, 2, 3, 1).to(dtype), -x.shape[1] % VECTOR if settings.compiled else 0
-        if not spare:
-            return pixels.contiguous()
-        filled_up = empty(*pixels.shape[:3], x.shape[1] + spare, dtype=dtype)
-        filled_up[..., : x.shape[1]] = pixels
-        filled_up[..., x.shape[1] :] = 0
-        return filled_up
+        return (F.pad(pixels, (0, spare)) if spare else pixels).contiguous()
 
     def _rows(self, x: Tensor, settings: BlockSettings) -> Tensor:
         """As :meth:`_pixels`, but a part of a larger image is not copied if its rows are contiguous."""
@@ -190,15 +184,10 @@ def _written(result: Tensor, out: Tensor | None) -> Tensor:
 
 def _separable(layers: Sequence[SeparableConv2d], spare: int = 0) -> SeparableWeights:
     return SeparableWeights(
-        tuple(_filled_up(layer.depthwise.squeeze(1).permute(1, 2, 0), (0, spare)) for layer in layers),
-        _filled_up(torch.stack([layer.pointwise.weight.flatten(1).t() for layer in layers]), (0, 0, 0, spare)),
+        tuple(F.pad(layer.depthwise.squeeze(1).permute(1, 2, 0), (0, spare)) for layer in layers),
+        F.pad(torch.stack([layer.pointwise.weight.flatten(1).t() for layer in layers]), (0, 0, 0, spare)),
         torch.stack([cast(Tensor, layer.pointwise.bias) for layer in layers]),
     )
-
-
-def _filled_up(x: Tensor, zeros: tuple[int, ...]) -> Tensor:
-    """With zeros at the ends of the last dimensions, as :func:`torch.nn.functional.pad` counts them, if with any."""
-    return F.pad(x, zeros) if any(zeros) else x
 
 
 def _scales(norms: Sequence[nn.BatchNorm2d], like: Tensor) -> Tensor:

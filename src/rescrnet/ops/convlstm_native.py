@@ -85,7 +85,7 @@ class _ConvLSTM(torch.autograd.Function):
             scan.gates, scan.cells = (pointer(tensor) for tensor in kept)
         call("convlstm_forward", torch.float32, ctypes.byref(scan))
         ctx.save_for_backward(x, dropout, *flat, *kept)
-        return _sum(out)
+        return out.sum(0)
 
     @staticmethod
     @once_differentiable
@@ -101,12 +101,4 @@ class _ConvLSTM(torch.autograd.Function):
         scan.grad_input, scan.grad_bias = pointer(grad_weights.input), pointer(grad_weights.bias)
         scan.grad_recurrent = pointer(grad_weights.recurrent)
         call("convlstm_backward", torch.float32, ctypes.byref(scan))
-        return _sum(grad_x), None, *(tensor.sum(1) for tensor in grad_weights)
-
-
-def _sum(of_directions: Tensor) -> Tensor:
-    """Over the first axis, into the first of them: PyTorch's sum takes several times as long, and fresh memory."""
-    total: Tensor = of_directions[0]
-    for other in of_directions[1:]:
-        total += other
-    return total
+        return grad_x.sum(0), None, *(tensor.sum(1) for tensor in grad_weights)
