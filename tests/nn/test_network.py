@@ -135,6 +135,38 @@ def test_one_seed_draws_one_network():
     assert not torch.equal(weights[0], weights[2])
 
 
+@pytest.mark.parametrize("name", ["paper", "sum", "very dense", "stem only"])
+def test_blocks_are_folded_before_the_first_runs_and_give_what_each_gives_by_itself(name, monkeypatch):
+    network, x = ResCRNet(1, 3, **NETWORKS[name]).eval(), torch.randn(2, 1, 20, 30)
+    order = []
+    for block in network.conv_blocks:
+        fold, forward = block.fold, block.forward
+        monkeypatch.setattr(block, "fold", lambda x, fold=fold: order.append("fold") or fold(x))
+        monkeypatch.setattr(block, "forward", lambda *a, forward=forward: order.append("run") or forward(*a))
+    with torch.no_grad():
+        early = network.features(x)
+        monkeypatch.undo()
+        assert order == ["fold"] * len(network.blocks) + ["run"] * len(network.blocks)
+        assert all(block.fold(x) is not None for block in network.conv_blocks)
+        monkeypatch.setattr("rescrnet.nn.fused.FusedConvResBlock.fold", lambda block, x: None)
+        assert torch.equal(network.features(x), early)
+
+
+def test_frozen_blocks_between_trained_ones_pass_the_gradient_on():
+    def gradients(frozen):
+        torch.manual_seed(3)
+        network = ResCRNet(1, 3, **SMALL).eval()
+        for block in frozen:
+            network.blocks[block].requires_grad_(False)
+        network(torch.linspace(-1, 1, 600).view(1, 1, 20, 30)).square().sum().backward()
+        return {name: parameter.grad for name, parameter in network.named_parameters() if parameter.grad is not None}
+
+    everything, some = gradients([]), gradients([1, 2])
+    assert any(name.startswith("blocks.0.") for name in some)
+    for name, gradient in some.items():
+        torch.testing.assert_close(gradient, everything[name])
+
+
 def test_the_papers_network_has_58662_trainable_parameters_and_1632_running_statistics():
     network = ResCRNet(1, 3)
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 58_662

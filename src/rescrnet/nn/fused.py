@@ -13,7 +13,7 @@ from rescrnet.nn.blocks import SLOPE, ConvResBlock, SeparableConv2d
 from rescrnet.ops import resblock
 from rescrnet.ops.native import has_kernels
 from rescrnet.ops.pixels import VECTOR
-from rescrnet.ops.resblock import BlockSettings, BlockWeights, Moments
+from rescrnet.ops.resblock import BlockSettings, BlockWeights, FoldedBlock, Moments
 from rescrnet.ops.separable import NO_CUT, Cut, SeparableWeights, within_bounds
 
 
@@ -29,20 +29,37 @@ class FusedConvResBlock(ConvResBlock):
 
     adapts: float | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, in, H, W) → (N, out_channels, H, W); channels last in memory where it is computed in sweeps."""
+    def forward(self, x: Tensor, folded: FoldedBlock | None = None) -> Tensor:
+        """(N, in, H, W) → (N, out_channels, H, W); channels last in memory where it is computed in sweeps.
+
+        What :meth:`fold` made of images of this size may be given; else it is made here.
+        """
         if self._sweeps_fit(x) and all(norm.training for norm in self._norms()):
             return self._train(x)
-        if self._infers_in_sweeps(x):
+        if not self._infers_in_sweeps(x):
+            return super().forward(x)
+        if self.adapts is None:
+            folded = folded or self._folded(x)
+            result = folded.infer(self._pixels(x, folded.settings))
+        else:
             settings = self._settings(compiled=self.infers_compiled(x))
             weights, pixels = self.block_weights(compiled=settings.compiled), self._pixels(x, settings)
-            if self.adapts is None:
-                result = resblock.infer(pixels, weights, settings, self._running())
-            else:
-                result, adapted = resblock.infer_adapting(pixels, weights, settings, self._running(), self.adapts)
-                self._run_with(adapted)
-            return self.drop_channels(result.permute(0, 3, 1, 2))
-        return super().forward(x)
+            result, adapted = resblock.infer_adapting(pixels, weights, settings, self._running(), self.adapts)
+            self._run_with(adapted)
+        return self.drop_channels(result.permute(0, 3, 1, 2))
+
+    def fold(self, x: Tensor) -> FoldedBlock | None:
+        """The block for images as large as x (N, any, H, W), if it infers them in sweeps with its running statistics.
+
+        Of all blocks before the first of them runs this takes less time than of each before its own: large images
+        sweep Python's code and data out of the caches.
+        """
+        return self._folded(x) if self.adapts is None and self._infers_in_sweeps(x) else None
+
+    def _folded(self, x: Tensor, *, halves: bool = False) -> FoldedBlock:
+        settings = self._settings(compiled=self.infers_compiled(x))
+        weights, whole = self.block_weights(compiled=settings.compiled), None if halves else x.permute(0, 2, 3, 1)
+        return resblock.fold(weights, settings, self._running(), whole)
 
     def first(self, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
         """The first convolution of every branch: (N, in, H, W) → (N, inner_channels, H', W').
@@ -52,11 +69,9 @@ class FusedConvResBlock(ConvResBlock):
         if not self._infers_in_sweeps(x):
             result = cut.crop(self.first_convolutions(x))
         else:
-            settings = self._settings(compiled=self.infers_compiled(x))
-            pixels, weights = self._pixels(x, settings), self.block_weights(compiled=settings.compiled)
-            into = _in_type_of(pixels, out)
-            result = resblock.infer_first(pixels, weights, settings, self._running()[0], cut, into)
-            result = result.permute(0, 3, 1, 2)
+            folded = self._folded(x, halves=True)
+            pixels = self._pixels(x, folded.settings)
+            result = folded.infer_first(pixels, cut, _in_type_of(pixels, out)).permute(0, 3, 1, 2)
         return _written(result, out)
 
     def second(self, y: Tensor, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
@@ -64,11 +79,9 @@ class FusedConvResBlock(ConvResBlock):
         if not self._infers_in_sweeps(x):
             result = self.shortcut(x) + cut.crop(self.second_convolutions(y))
         else:
-            settings = self._settings(compiled=self.infers_compiled(x))
-            pixels, weights = self._pixels(y, settings), self.block_weights(compiled=settings.compiled)
-            shortcut, into = self._rows(x, settings), _in_type_of(pixels, out)
-            result = resblock.infer_second(pixels, shortcut, weights, settings, self._running()[1:], cut, into)
-            result = result.permute(0, 3, 1, 2)
+            folded = self._folded(y, halves=True)
+            pixels, shortcut = self._pixels(y, folded.settings), self._rows(x, folded.settings)
+            result = folded.infer_second(pixels, shortcut, cut, _in_type_of(pixels, out)).permute(0, 3, 1, 2)
         return _written(result, out)
 
     def trains_compiled(self, x: Tensor) -> bool:

@@ -72,8 +72,9 @@ class ResCRNet(nn.Module):
         All that holds batch normalisation: recomputing the running statistics runs nothing but this.
         """
         state: tuple[Tensor, ...] = (space_to_depth(x, self.config.space_to_depth),)
-        for index, block in enumerate(self.conv_blocks):
-            state = join(self.variant, index, block(state[0]), state[-1])
+        blocks = [(block, block.fold(state[0])) for block in self.conv_blocks]
+        for index, (block, folded) in enumerate(blocks):
+            state = join(self.variant, index, block(state[0], folded), state[-1])
         return state[0]
 
     def project(self, features: Tensor) -> Tensor:

@@ -110,22 +110,73 @@ class BlockSettings:
         return pixels_compiled if self.compiled else pixels_plain
 
 
+@dataclass(frozen=True)
+class FoldedBlock:
+    """The block with running statistics, for inference: each normalisation is an affine map of channels.
+
+    Attributes:
+        first, second: the convolutions.
+        before: the normalisation before the branches; none in the stem.
+        inner: that between the convolutions.
+        matrix, shift: the normalised shortcut, (C, out_channels) and (out_channels).
+        settings: of the block.
+    """
+
+    first: Separable
+    second: Separable
+    before: Affine | None
+    inner: Affine
+    matrix: Tensor
+    shift: Tensor
+    settings: BlockSettings
+
+    @_without_autocast
+    def infer(self, x: Tensor) -> Tensor:
+        """The block, without gradient: (N, H, W, C) → (N, H, W, out_channels)."""
+        return self.infer_second(self.infer_first(x), x)
+
+    @_without_autocast
+    def infer_first(self, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
+        """The first convolutions: (N, H, W, C) → (N, H', W', B·F)."""
+        return self.first.forward(x, self.before, self.settings.slope, cut, out)
+
+    @_without_autocast
+    def infer_second(self, y: Tensor, x: Tensor, cut: Cut = NO_CUT, out: Tensor | None = None) -> Tensor:
+        """The block from what its first convolutions made, (N, H, W, B·F), and its input at the pixels wanted, x."""
+        branches = self.second.forward(y, self.inner, self.settings.slope, cut, out)
+        n, (scale, shift) = len(x), (torch.ones_like(self.shift), self.shift)
+        arguments = scale.expand(n, -1), shift.expand(n, -1), (x, self.matrix.expand(n, -1, -1))
+        return self.settings.sweeps.pixel_affine(branches, *arguments)  # type: ignore[no-any-return]
+
+
 @_without_autocast
-def infer(x: Tensor, weights: BlockWeights, settings: BlockSettings, norms: tuple[Moments, Moments, Moments]) -> Tensor:
-    """The block with the running statistics ``norms``, without gradient: (N, H, W, C) → (N, H, W, out_channels)."""
-    before, inner, outer = norms
-    layers = _layers(weights, settings, x)
-    y = layers[0].forward(
-        x, _affine(weights.norm, before, settings.eps) if weights.norm.numel() else None, settings.slope
+def fold(
+    weights: BlockWeights,
+    settings: BlockSettings,
+    running: tuple[Moments, Moments, Moments],
+    whole: Tensor | None = None,
+) -> FoldedBlock:
+    """The block for inference, with the running statistics before, within and after its branches.
+
+    It reads ``whole`` images (N, H, W, C), or images of that size; without, parts of images in two halves.
+    """
+    before, inner, outer = running
+    matrix, shift = _shortcut(weights, outer, settings.eps)
+    return FoldedBlock(
+        *_layers(weights, settings, whole),
+        _affine(weights.norm, before, settings.eps) if weights.norm.numel() else None,
+        _affine(weights.inner, inner, settings.eps),
+        matrix.t().contiguous(),
+        shift,
+        settings,
     )
-    return _infer_second(y, x, weights, settings, (inner, outer), layers[1])
 
 
 @_without_autocast
 def infer_adapting(
     x: Tensor, weights: BlockWeights, settings: BlockSettings, norms: tuple[Moments, Moments, Moments], share: float
 ) -> tuple[Tensor, tuple[Moments, Moments, Moments]]:
-    """As :func:`infer`, each of the three statistics moved towards the batch's own by ``share`` first; with them."""
+    """The block for inference, its running statistics moved towards the batch's own by ``share`` first; with them."""
     before, inner, outer = norms
     first, second = _layers(weights, settings, x)
     mean, covariance = settings.sweeps.moments(x)
@@ -136,57 +187,10 @@ def infer_adapting(
     outer = mixed(outer, _of_shortcut(weights, mean, covariance), share)
     y, own = first.forward_with_moments(x, affine, settings.slope)
     inner = mixed(inner, Moments(*own), share)
-    return _infer_second(y, x, weights, settings, (inner, outer), second), (before, inner, outer)
-
-
-@_without_autocast
-def infer_first(
-    x: Tensor,
-    weights: BlockWeights,
-    settings: BlockSettings,
-    norm: Moments,
-    cut: Cut = NO_CUT,
-    out: Tensor | None = None,
-) -> Tensor:
-    """The first convolutions with running statistics, without gradient: (N, H, W, C) → (N, H', W', B·F)."""
-    first, _ = _layers(weights, settings)
-    affine = _affine(weights.norm, norm, settings.eps) if weights.norm.numel() else None
-    return first.forward(x, affine, settings.slope, cut, out)
-
-
-@_without_autocast
-def infer_second(
-    y: Tensor,
-    x: Tensor,
-    weights: BlockWeights,
-    settings: BlockSettings,
-    running: tuple[Moments, Moments],
-    cut: Cut = NO_CUT,
-    out: Tensor | None = None,
-) -> Tensor:
-    """The block from what its first convolutions made, (N, H, W, B·F), and its input at the pixels wanted, x.
-
-    ``running`` are the statistics of the normalisations in and after the branches.
-    """
-    return _infer_second(y, x, weights, settings, running, _layers(weights, settings)[1], cut, out)
-
-
-def _infer_second(
-    y: Tensor,
-    x: Tensor,
-    weights: BlockWeights,
-    settings: BlockSettings,
-    running: tuple[Moments, Moments],
-    second: Separable,
-    cut: Cut = NO_CUT,
-    out: Tensor | None = None,
-) -> Tensor:
-    inner, outer = running
-    branches = second.forward(y, _affine(weights.inner, inner, settings.eps), settings.slope, cut, out)
     matrix, shift = _shortcut(weights, outer, settings.eps)
-    n = len(x)
-    scale, shift = torch.ones_like(shift).expand(n, -1), shift.expand(n, -1)
-    return settings.sweeps.pixel_affine(branches, scale, shift, (x, matrix.t().expand(n, -1, -1)))  # type: ignore[no-any-return]
+    inner_affine = _affine(weights.inner, inner, settings.eps)
+    folded = FoldedBlock(first, second, affine, inner_affine, matrix.t(), shift, settings)
+    return folded.infer_second(y, x), (before, inner, outer)
 
 
 @_without_autocast
