@@ -38,6 +38,24 @@ def test_an_interval_stays_where_scores_can_be():
     assert 0 <= found.low < found.mean < found.high <= 1
 
 
+def test_intervals_of_three_folds_hold_the_mean_where_seeds_differ_more_than_folds():
+    rng = np.random.default_rng(3)
+    held, folds = 0, np.repeat(["1", "2", "3"], 4)
+    for trial in range(400):
+        luck = rng.normal(0, 0.03, (3, 2)).mean(1)  # of the trainings of two seeds
+        found = interval(np.repeat(luck, 4) + rng.normal(0, 0.01, 12), folds, seed=trial)
+        held += found.low <= 0 <= found.high
+    assert held / 400 >= 0.92  # the bootstrap: 0.80
+
+
+def test_of_three_groups_the_interval_is_students():
+    values = np.array([0.5, 0.62, 0.7])
+    half = stats.t.ppf(0.975, 2) * values.std(ddof=1) / np.sqrt(3)
+    found = interval(values)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half))
+    assert interval(values, bounds=(0.5, 0.65)).high == 0.65
+
+
 def test_two_groups_have_a_mean_and_no_interval():
     found = interval([0.5, 0.6, np.nan])
     assert found.mean == pytest.approx(0.55)

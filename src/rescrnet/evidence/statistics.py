@@ -16,6 +16,7 @@ RESAMPLES = 4000
 FEWEST_TO_DECIDE = 6
 """Images. Below, nothing is called better, however large the difference."""
 _FEWEST_FOR_INTERVAL = 3  # groups
+_FEWEST_FOR_BOOTSTRAP = 4  # groups; of three there are too few resamples, and its intervals hold 79 to 86 %
 _MOST_FOLDS = 4  # whose correction is believed
 
 
@@ -55,7 +56,7 @@ def interval(
 
     The mean of every resample is divided by the resample's own standard error (bootstrap-t), so that the interval is
     wide where the few values cannot tell how wide it should be. Whole groups are drawn: images of one animal count as
-    one observation. NaN among the values is left out.
+    one observation. NaN among the values is left out. Of three groups, too few to resample, it is Student's.
 
     Args:
         values: the score of every image.
@@ -83,9 +84,13 @@ def interval(
     mean = float(given.mean())
     if len(sizes) < _FEWEST_FOR_INTERVAL:
         return Interval(mean, nothing, nothing, given.size, len(sizes))
+    _, own = _means_and_errors(sums[None], sizes[None])
+    if len(sizes) < _FEWEST_FOR_BOOTSTRAP:
+        half = float(stats.t.ppf((1 + level) / 2, len(sizes) - 1) * own[0])
+        low, high = np.clip((mean - half, mean + half), *bounds)
+        return Interval(mean, float(low), float(high), given.size, len(sizes))
     drawn = np.random.default_rng(seed).integers(len(sizes), size=(RESAMPLES, len(sizes)))
     means, errors = _means_and_errors(sums[drawn], sizes[drawn])
-    _, own = _means_and_errors(sums[None], sizes[None])
     usable = errors > 1e-9 * max(1.0, float(own[0]))  # a resample of one group alone says nothing
     if not usable.any() or own[0] == 0:
         return Interval(mean, mean, mean, given.size, len(sizes))
@@ -93,6 +98,11 @@ def interval(
     low, high = np.quantile(pivots, ((1 - level) / 2, (1 + level) / 2))
     ends = np.clip((mean - high * own[0], mean - low * own[0]), *bounds)
     return Interval(mean, float(ends[0]), float(ends[1]), given.size, len(sizes))
+
+
+def how_interval(groups: int) -> str:
+    """What an :func:`interval` over so many groups is, for a sentence."""
+    return "Student's t" if groups < _FEWEST_FOR_BOOTSTRAP else f"a studentised bootstrap ({RESAMPLES:,} resamples)"
 
 
 def _means_and_errors(

@@ -8,6 +8,7 @@ from typing import Any
 from rescrnet.config import Config
 from rescrnet.evidence.budget import in_words
 from rescrnet.evidence.plan import Plan
+from rescrnet.evidence.statistics import how_interval
 from rescrnet.wording import count
 
 COVERAGE = 0.949
@@ -42,6 +43,7 @@ def crossval_methods(plan: Plan, config: Config, name: str) -> str:
     # In a time the program divides the steps into epochs itself.
     epochs = f"for {training.epochs} epochs, with {training.steps_per_epoch} steps an epoch"
     time = f"for {in_words(plan.seconds)} each" if plan.seconds else epochs
+    groups = len({image.group for image in plan.images})
     one, several = ("patch", "patches") if data.patch_size else ("whole image", "whole images")
     size = f" of {data.patch_size} pixels" if data.patch_size else ""
     if training.batch_size is None:
@@ -57,8 +59,8 @@ def crossval_methods(plan: Plan, config: Config, name: str) -> str:
         f"{_STARTS[training.start]}No epoch was chosen: the last weights predicted the "
         "fold, so that no test image had a part in training. Scores were computed for each image, averaged over the "
         "models, then over the images; a class that the reference of an image does not hold has no score there. "
-        "Intervals of 95 % are from a studentised bootstrap over independent groups of images (4,000 resamples); in "
-        f"simulations, such intervals of eight images held the true mean in {COVERAGE:.0%} of trials."
+        f"Intervals of 95 % are by {how_interval(groups)} over independent groups of images; in simulations, bootstrap "
+        f"intervals of eight images held the true mean in {COVERAGE:.0%} of trials."
     )
 
 
@@ -151,6 +153,6 @@ def curve_words(plan: Plan, stats: Mapping[str, Any]) -> dict[str, str]:
             f"{plan.folds} folds, each number of images containing the smaller ones, with "
             f"{count(len(plan.seeds), 'seed')}, each for {time}, and tested on the fold left out. What more images "
             "would add was extrapolated by a line over the logarithm of the number of images, fitted for each tested "
-            "image to the last three numbers; its interval of 95 % is from a studentised bootstrap over folds."
+            f"image to the last three numbers; its interval of 95 % is by {how_interval(plan.folds)} over folds."
         ),
     }
