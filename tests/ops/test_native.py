@@ -21,7 +21,8 @@ CODE = compiling.Code("avx2", "native", "native", ("tiny",))
 
 
 @pytest.fixture(autouse=True)
-def forget():
+def forget(monkeypatch):
+    monkeypatch.delenv(native.SETTING, raising=False)  # these tests ask for variants themselves
     yield
     for cached in (native._choice, native._library):
         cached.cache_clear()
@@ -109,6 +110,9 @@ def test_a_foreign_library_takes_the_plain_path(tmp_path, monkeypatch):
     native._choice.cache_clear()
     assert native.choice().variant is None
     assert "no compiled kernels" in native.choice().why
+    monkeypatch.setenv(native.SETTING, "avx2")
+    with pytest.raises(UsageError, match="avx2 cannot be used: no compiled kernels"):
+        native.choice()
 
 
 def test_what_lies_beside_an_installed_package_is_not_run(tmp_path, monkeypatch):
