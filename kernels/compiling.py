@@ -154,11 +154,12 @@ def compile_kernels(
             others = [SOURCES / "pool.c", SOURCES / "processor.c", *([program] if program else [])]
             objects = [*pool.map(compile_file, others)]
             objects += [made for part in parts for made in part]
-        made = Path(folder) / "made"
         kind = [] if program else ["-shared"]
         threads = [] if "windows" in target.triple else ["-pthread", "-lm"]
-        _run([*common, *kind, *map(str, objects), "-o", str(made), *threads, *(["-s"] if target.triple else [])])
-        return made.read_bytes()
+        stripped = ["-s"] if target.triple else []
+        # From within the folder: a library for macOS holds the path that it was made at.
+        _run([*common, *kind, *map(str, objects), "-o", "made", *threads, *stripped], within=folder)
+        return Path(folder, "made").read_bytes()
 
 
 def _processor_flags(code: Code | None, *, zig: bool) -> list[str]:
@@ -181,9 +182,11 @@ def compiled_files(target: Target, command: Sequence[str], **more: str) -> list[
     return [(name, library), (INDEX, json.dumps(index, indent=1).encode() + b"\n")]
 
 
-def _run(command: list[str]) -> None:
+def _run(command: list[str], within: str | None = None) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=SECONDS, check=False, cwd=within
+        )
     except subprocess.TimeoutExpired:
         raise CompilationError(f"{command[0]} took more than {SECONDS} s") from None
     except OSError as error:

@@ -116,4 +116,4 @@ def test_what_training_takes_is_measured(tmp_path):
     long = estimate(small.model_copy(update={"training": training}), 1, 3, [1000] * 4, [1000])
     assert 0 < short.step < short.seconds < long.seconds
     assert short.memory is None or short.memory > 50 << 20
-    assert re.search(r"laptop preset \(25 epochs\): about \d+ minutes and \d+\.\d GB of memory", str(short))
+    assert re.search(r"laptop preset \(25 epochs\): about 1 minute and \d+\.\d GB of memory", str(short))

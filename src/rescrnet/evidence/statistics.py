@@ -16,7 +16,7 @@ RESAMPLES = 4000
 FEWEST_TO_DECIDE = 6
 """Images. Below, nothing is called better, however large the difference."""
 _FEWEST_FOR_INTERVAL = 3  # groups
-_FEWEST_FOR_BOOTSTRAP = 4  # groups; of three there are too few resamples, and its intervals hold 79 to 86 %
+_FEWEST_FOR_BOOTSTRAP = 4  # groups; of three there are too few resamples
 _MOST_FOLDS = 4  # whose correction is believed
 
 
@@ -102,7 +102,11 @@ def interval(
 
 def how_interval(groups: int) -> str:
     """What an :func:`interval` over so many groups is, for a sentence."""
-    return "Student's t" if groups < _FEWEST_FOR_BOOTSTRAP else f"a studentised bootstrap ({RESAMPLES:,} resamples)"
+    return (
+        "Student's t-distribution"
+        if groups < _FEWEST_FOR_BOOTSTRAP
+        else f"a studentised bootstrap ({RESAMPLES:,} resamples)"
+    )
 
 
 def _means_and_errors(

@@ -12,6 +12,7 @@ from rescrnet.config import Config, ResCRNetConfig
 from rescrnet.nn.build import build_network
 from rescrnet.nn.losses import LOSSES
 from rescrnet.training.hardware import threads_for
+from rescrnet.wording import count
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Estimate:
 
     def __str__(self) -> str:
         minutes = self.seconds / 60
-        duration = f"{minutes:.0f} minutes" if minutes < 120 else f"{minutes / 60:.1f} hours"
+        duration = count(max(1, round(minutes)), "minute") if minutes < 120 else f"{minutes / 60:.1f} hours"
         memory = f"{self.memory / 2**30:.1f} GB of memory" if self.memory else "an unknown amount of memory"
         coarse = f"squares of {self.square}×{self.square} pixels, which is fine enough for these masks"
         return (
