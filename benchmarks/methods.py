@@ -1,12 +1,15 @@
 """The benchmark table of methods: every method on every set, at 2, 5 and 10 minutes of training.
 
 ``python benchmarks/methods.py --out DIR [--sets em_vnc,fm_nuclei] [--methods res-cr-net,forest] [--minutes 2,5]
-[--seeds 0,1] [--updates N] [--set key=value] [--resume]``
+[--seeds 0,1] [--updates N] [--set key=value] [--held-back] [--resume]``
 
 Runs shares of the table as they are asked for; what is in DIR already stays and is in the table too. Each cell is one
 training on the set's own training images, scored on its own validation images (of sem_axons, which has none, the last
 quarter by animal), and a folder ``DIR/SET/METHOD/MINUTES/seed-S``. No epoch is chosen: the last weights are scored.
 Writes ``DIR/methods.json`` and a plot of score against time for each set; ``--json`` names another file.
+
+Settings are to be chosen with ``--held-back``: that leaves the validation images alone, and scores on some of the
+training images, which are then not trained on.
 """
 
 import argparse
@@ -38,6 +41,14 @@ SETS = ("em_vnc", "fm_nuclei", "sem_axons", "phase_cells", "isbi2012")
 METHODS = ("res-cr-net", "res-unet", "unet", "dynunet", "forest")
 MINUTES = (2.0, 5.0, 10.0)
 SETTINGS = "settings.json"
+HELD_BACK = {
+    "em_vnc": (2, 6),
+    "fm_nuclei": (1, 4, 8),
+    "sem_axons": (1,),
+    "phase_cells": (1, 4, 8),
+    "isbi2012": (7, 8, 9),
+}
+"""Which of the training images of each set choose settings."""
 
 
 def main():
@@ -51,6 +62,7 @@ def main():
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
     parser.add_argument("--set", action="append", default=[], help="key=value over the standard preset")
     parser.add_argument("--data", type=Path, default=SHARED, help="folder of the sets")
+    parser.add_argument("--held-back", action="store_true", help="score on a part of the training images")
     parser.add_argument("--resume", action="store_true", help="go on in a folder that holds results")
     parser.add_argument("--json", type=Path, help="write the table here, too")
     asked = parser.parse_args()
@@ -75,7 +87,7 @@ def run(asked):
         settle(asked, config)
         for set_name in asked.sets:
             data = load_dataset(asked.data / set_name)
-            labelled = Labelled(data, {})
+            train, tested = parts(data, set_name, held_back=asked.held_back)
             for seed in asked.seeds:
                 for budget, label in budgets(asked):
                     for name, method in methods.items():
@@ -84,9 +96,8 @@ def run(asked):
                         if unit.done:
                             continue
                         print(f"{datetime.datetime.now():%H:%M:%S} {set_name} {name} {label} seed {seed}", flush=True)
-                        train = labelled.part(sample.stem for sample in data.train)
                         try:
-                            result = run_unit(unit, method, train, data.val, budget, config, heard=lambda share: None)
+                            result = run_unit(unit, method, train, tested, budget, config, heard=lambda share: None)
                         except RescrnetError as error:  # the others go on
                             failed.append(f"{set_name} {name} {label}: {error}")
                             print(f"    {error}", flush=True)
@@ -99,10 +110,18 @@ def run(asked):
         raise RescrnetError("; ".join(failed))
 
 
+def parts(data, set_name, *, held_back):
+    """What is trained on, and the samples that are scored."""
+    held = HELD_BACK[set_name] if held_back else ()
+    tested = [data.train[index] for index in held] if held_back else data.val
+    stems = [sample.stem for index, sample in enumerate(data.train) if index not in held]
+    return Labelled(data, {}).part(stems), tested
+
+
 def settle(asked, config):
     """Keep the settings of the folder, and refuse to mix two of them."""
     file = asked.out / SETTINGS
-    now = {"config": config.model_dump(mode="json"), "threads": torch.get_num_threads()}
+    now = {"config": config.model_dump(mode="json"), "threads": torch.get_num_threads(), "held_back": asked.held_back}
     if file.is_file():
         if not asked.resume:
             raise RescrnetError(asked.out, "holds results already", "give --resume, or choose a new folder")

@@ -214,6 +214,12 @@ class AugmentationConfig(Record):
     colour: Share = 0.0
     """Largest change of contrast and brightness of each channel by itself, as a share and in units of the channel's
     deviation: stains differ from slide to slide. Images of one channel stay as they are. Not in the paper."""
+    shading: Share = 0.0
+    """Largest change of intensities from the middle of a window to one corner, as a share, in a random direction:
+    images are often lit unevenly. Not in the paper."""
+    sharpness: Share = 0.0
+    """Largest change of sharpness, either way, as a share of what a Gaussian of one pixel smooths away: sections,
+    focus and resampling differ in it. Not in the paper."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """How warped images are read. Bilinear reading, the paper's, smooths what prediction sees unsmoothed; with bicubic
     reading masks are not smoothed either."""
@@ -291,6 +297,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "data": {"intensity": "percentile", "patch_size": 256, "fit_scale": True, "validation_size": 512},
         "augmentation": {
             "zoom": 0.3,
+            "shading": 0.3,
+            "sharpness": 0.9,
             "brightness": 0.5,
             "contrast": 0.4,
             "gamma": 0.3,

@@ -107,6 +107,45 @@ def test_colour_changes_each_channel_by_itself_and_images_of_one_channel_not_at_
     torch.testing.assert_close(grey, image[:1], atol=1e-5, rtol=0)
 
 
+def test_shading_is_a_ramp_in_any_direction_that_leaves_the_darkest_value_as_it_is():
+    image = torch.ones(2, 40, 50)
+    image[:, 0, 0] = 0.25
+    mask, directions = one_hot(np.zeros((40, 50), np.uint8), 2), set()
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        shaded = augmented_batch([image], [mask], (40, 50), STILL.model_copy(update={"shading": 0.4}), [rng])[0][0]
+        assert shaded[0].equal(shaded[1])  # all channels alike
+        assert shaded[0, 0, 0] == pytest.approx(0.25)
+        share = (shaded[0] - 0.25) / 0.75 - 1
+        share[0, 0] = 2 * share[0, 1] - share[0, 2]
+        assert share.abs().max() <= 0.4 + 1e-5
+        torch.testing.assert_close(share + share.flip(0, 1), torch.zeros(40, 50), atol=1e-5, rtol=0)
+        torch.testing.assert_close(share.diff(dim=1).diff(dim=0), torch.zeros(39, 49), atol=1e-5, rtol=0)
+        down, across = share[-1, 0] - share[0, 0], share[0, -1] - share[0, 0]
+        directions.add((bool(down > 0), bool(across > 0)))
+    assert len(directions) == 4
+
+
+def test_sharpness_goes_both_ways_and_keeps_what_is_smooth():
+    y, x = np.mgrid[:40, :50]
+    smooth = torch.from_numpy((y + 2 * x) / 200).float()[None]
+    fine = smooth + torch.from_numpy(0.1 * (-1.0) ** (y + x)).float()
+    mask, changes = one_hot(np.zeros((40, 50), np.uint8), 2), []
+    for seed in range(30):
+        settings = STILL.model_copy(update={"sharpness": 0.5})
+        (as_smooth,), (as_fine,) = (
+            augmented_batch([image], [mask], (40, 50), settings, [np.random.default_rng(seed)])[0]
+            for image in (smooth, fine)
+        )
+        torch.testing.assert_close(as_smooth[0, 4:-4, 4:-4], smooth[0, 4:-4, 4:-4], atol=1e-5, rtol=0)
+        # A chessboard is all that a Gaussian of one pixel smooths away.
+        change = ((as_fine - as_smooth) / (fine - smooth))[0, 4:-4, 4:-4]
+        torch.testing.assert_close(change, change[0, 0].expand_as(change), atol=0.01, rtol=0)
+        changes.append(float(change[0, 0]))
+    assert 0.5 <= min(changes) < 0.6
+    assert 1.4 < max(changes) <= 1.5 + 1e-3
+
+
 UPRIGHT = AugmentationConfig(upright=1)
 
 

@@ -26,7 +26,7 @@ class Clock(ProgressReporter):
     def monotonic(self):
         return self.now
 
-    def planned(self, epochs):
+    def planned(self, epochs, steps):
         self.planned_epochs.append(epochs)
 
     def step(self, epoch, loss):
@@ -63,6 +63,33 @@ def test_the_run_ends_on_time_with_its_schedule_done(cells, tmp_path, measured):
     assert done[-1] == 1
     assert done == sorted(done)
     assert len(done) == clock.planned_epochs[-1] > 10
+
+
+@pytest.mark.parametrize("seconds", [0.9, 1.0, 1.1, 1.3])
+def test_long_epochs_leave_nothing_of_the_budget_either(cells, tmp_path, measured, monkeypatch, seconds):
+    clock = measured(Clock(seconds))
+    monkeypatch.setattr(budget, "measure", lambda *_, **__: Pace(step=1.0, validation=5))  # so there are 8 epochs
+    rescrnet.train(cells, tmp_path / "run", tiny(training__budget=2), progress=clock)
+    history = rows(tmp_path / "run")
+    assert 120 - seconds <= clock.now - 100 <= 120 + seconds
+    steps = [int(float(row["steps"])) for row in history]
+    assert len(set(steps[:-1])) == 1
+    assert steps[0] <= steps[-1] < 2 * steps[0]
+    assert clock.now - 100 == pytest.approx(seconds * sum(steps))
+
+
+def test_the_history_of_a_budget_that_an_earlier_version_began_goes_on(cells, tmp_path, measured):
+    with pytest.raises(KeyboardInterrupt):
+        rescrnet.train(cells, tmp_path / "run", tiny(training__budget=1), progress=measured(Clock(stop=5)))
+    history = tmp_path / "run" / "history.csv"
+    lines = history.read_text(encoding="utf-8").splitlines()
+    history.write_text("".join(line.rpartition(",")[0] + "\n" for line in lines), encoding="utf-8")
+    for _ in range(2):  # the second finds it finished, with rows of both kinds
+        rescrnet.resume(cells, tmp_path / "run", progress=measured(Clock()))
+    after = rows(tmp_path / "run")
+    assert float(after[-1]["progress"]) == 1
+    assert [row["steps"] for row in after[:5]] == [""] * 5
+    assert float(after[-1]["steps"]) > 0
 
 
 def test_where_the_machine_gets_slower_fewer_epochs_end_on_time(cells, tmp_path, measured):

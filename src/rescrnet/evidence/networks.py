@@ -11,7 +11,7 @@ from rescrnet.evidence.methods import Fitted, Task
 from rescrnet.model import LAST, SegmentationModel, load
 from rescrnet.model_folder import BEST
 from rescrnet.training.budget import BudgetTooSmallError
-from rescrnet.training.folder import Row, RunFolder
+from rescrnet.training.folder import STEPS, Row, RunFolder
 from rescrnet.training.progress import ProgressReporter
 from rescrnet.training.train import resume, train
 
@@ -31,8 +31,8 @@ def fit_network(task: Task, architecture: str) -> Fitted:
     history = run.read_history()
     last = _keep_last(model, run)
     parameters = sum(weights.numel() for weights in last.network.parameters())
-    updates = len(history) * run.read_config().training.steps_per_epoch
-    return Fitted(last.predict_normalised, parameters, updates)
+    steps = run.read_config().training.steps_per_epoch
+    return Fitted(last.predict_normalised, parameters, int(sum(row.get(STEPS, steps) for row in history)))
 
 
 def config_of(config: Config, architecture: str, seed: int, budget: Budget) -> Config:

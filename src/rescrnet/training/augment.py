@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import cos, radians, sin
+from math import cos, pi, radians, sin
 from typing import Self
 
 import numpy as np
@@ -144,7 +144,12 @@ def one_hot_again(masks: Tensor, *, smooth: bool = True) -> Tensor:
 
 
 def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.random.Generator) -> Tensor:
-    """Change brightness, contrast, gamma and colour at random; (C, H, W), intensities scaled."""
+    """Change sharpness, shading, brightness, contrast, gamma and colour at random; (C, H, W), intensities scaled."""
+    if settings.sharpness:
+        image = image + rng.uniform(-settings.sharpness, settings.sharpness) * (image - _blurred(image))
+    if settings.shading:
+        darkest = image.amin((1, 2), keepdim=True)
+        image = (image - darkest) * (1 + _ramp(image.shape[1:], settings.shading, rng)) + darkest
     brightness, contrast, gamma = (
         rng.uniform(-most, most) for most in (settings.brightness, settings.contrast, settings.gamma)
     )
@@ -159,6 +164,22 @@ def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.rando
         mean, deviation = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True)
         image = (image - mean) * (1 + gain) + mean + shift * deviation
     return image
+
+
+def _blurred(image: Tensor) -> Tensor:
+    """(C, H, W), smoothed by a Gaussian of one pixel."""
+    taps = torch.exp(-(torch.arange(-3, 4, dtype=image.dtype) ** 2) / 2)
+    taps = taps / taps.sum()
+    padded = F.pad(image[:, None], (3, 3, 3, 3), mode="replicate")
+    return F.conv2d(F.conv2d(padded, taps.view(1, 1, 7, 1)), taps.view(1, 1, 1, 7))[:, 0]
+
+
+def _ramp(size: Sequence[int], most: float, rng: np.random.Generator) -> Tensor:
+    """(H, W), rising evenly in a random direction, from -a in one corner to a in the opposite; a up to ``most``."""
+    angle, steepness = rng.uniform(0, 2 * pi), rng.uniform(0, most)
+    across = sin(angle), cos(angle)
+    rows, columns = (torch.linspace(-share, share, n) for share, n in zip(across, size, strict=True))
+    return (rows[:, None] + columns) * (steepness / (abs(across[0]) + abs(across[1])))
 
 
 def one_hot(mask: NDArray[np.uint8], classes: int) -> Tensor:

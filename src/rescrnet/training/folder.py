@@ -33,7 +33,8 @@ from rescrnet.validation import Validation, parse_validation
 from rescrnet.wording import as_text
 
 Row = dict[str, float]
-"""A line of the history: an epoch. In a run with a budget its ``progress`` is how much of the run is done, to 1."""
+"""A line of the history: an epoch. In a run with a budget its ``progress`` is how much of the run is done, to 1, and
+``steps`` how many it had, for the last epoch is as long as what was left."""
 
 
 def _parsed(value: Any) -> Any:
@@ -43,7 +44,7 @@ def _parsed(value: Any) -> Any:
 
 _MOST = 1e30  # of any number in a history; NaN is not less either
 COLUMNS = ("epoch", "loss", "val_loss", "val_tanimoto", "seconds")
-PROGRESS = "progress"
+PROGRESS, STEPS = "progress", "steps"
 
 
 class RunDataset(Record):
@@ -103,7 +104,8 @@ class RunRecord(Record):
 
 
 def _row(line: Mapping[str, str]) -> Row:
-    return {name: float(line[name]) for name in (*COLUMNS, *({PROGRESS} & line.keys()))}
+    of_budget = (name for name in (PROGRESS, STEPS) if line.get(name))  # earlier versions wrote no steps
+    return {name: float(line[name]) for name in (*COLUMNS, *of_budget)}
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,8 @@ class RunFolder:
     def write_history(self, rows: list[Row]) -> None:
         """Write ``history.csv``."""
         text = io.StringIO()
-        with_progress = (PROGRESS,) if any(PROGRESS in row for row in rows) else ()
-        writer = csv.DictWriter(text, COLUMNS + with_progress, lineterminator="\n")
+        of_budget = tuple(name for name in (PROGRESS, STEPS) if any(name in row for row in rows))
+        writer = csv.DictWriter(text, COLUMNS + of_budget, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
         self._write_text("history.csv", text.getvalue())
@@ -213,7 +215,8 @@ class RunFolder:
             raise ModelError(
                 path, "is damaged, it does not list the epochs with their numbers", "restore it from a copy"
             ) from None
-        return [{**row, "epoch": int(row["epoch"])} for row in rows]
+        whole = ("epoch", STEPS)
+        return [{name: int(value) if name in whole else value for name, value in row.items()} for row in rows]
 
     def save_state(self, epoch: int, tensors: Mapping[str, Tensor]) -> None:
         """Keep what continuing after ``epoch`` needs."""

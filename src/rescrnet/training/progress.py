@@ -21,8 +21,8 @@ class ProgressReporter:
     def begin(self, epochs: int, steps: int, done: int) -> None:
         """A run of ``epochs`` of ``steps`` starts after the epoch ``done``; 0 starts a new one."""
 
-    def planned(self, epochs: int) -> None:
-        """The run will end with epoch ``epochs``; in a run with a budget that changes on the way."""
+    def planned(self, epochs: int, steps: int) -> None:
+        """The run will end with epoch ``epochs``, after ``steps`` more; with a budget that changes on the way."""
 
     def step(self, epoch: int, loss: float) -> None:
         """A step of ``epoch`` is done."""
@@ -48,7 +48,7 @@ class ProgressBar(ProgressReporter):
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._epochs = self._steps = 0
+        self._epochs = 0
 
     def data(self, dataset: Dataset) -> None:
         """Print the class table."""
@@ -71,16 +71,16 @@ class ProgressBar(ProgressReporter):
 
     def begin(self, epochs: int, steps: int, done: int) -> None:
         """Start the bar."""
-        self._epochs, self._steps = epochs, steps
+        self._epochs = epochs
         self._task = self._bar.add_task(
             "", total=epochs * steps, completed=done * steps, epoch=f"{done}/{epochs}", loss="–", tanimoto="–"
         )
         self._bar.start()
 
-    def planned(self, epochs: int) -> None:
+    def planned(self, epochs: int, steps: int) -> None:
         """Make the bar as long as the run."""
         self._epochs = epochs
-        self._bar.update(self._task, total=epochs * self._steps)
+        self._bar.update(self._task, total=self._bar.tasks[self._task].completed + steps)
 
     def step(self, epoch: int, loss: float) -> None:
         """Advance the bar."""

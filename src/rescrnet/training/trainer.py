@@ -22,7 +22,7 @@ from rescrnet.nn.statistics import predict_logits
 from rescrnet.scoring.counts import Counts
 from rescrnet.training.augment import class_indices
 from rescrnet.training.batches import BatchSampler, TrainingTensors
-from rescrnet.training.folder import PROGRESS, Row, RunFolder
+from rescrnet.training.folder import PROGRESS, STEPS, Row, RunFolder
 from rescrnet.training.hardware import threads_for
 from rescrnet.training.optimizer import MOMENTS, SCHEDULES, optimizers
 from rescrnet.training.progress import ProgressReporter
@@ -121,13 +121,16 @@ class Trainer:
         earlier = sum(row["seconds"] for row in self.history)
         self.progress.begin(settings.epochs, settings.steps_per_epoch, len(self.history))
         try:
-            while (left := self._epochs_left(earlier)) > 0:
+            while True:
+                left, steps = self._to_come(earlier)
+                if left < 1:
+                    break
                 longest = max((row["seconds"] for row in self.history), default=0.0)
                 late = self.max_time is not None and time.monotonic() - started + longest > self.max_time
                 if self._patience_is_over() or (late and self.history):
                     break
-                self.progress.planned(len(self.history) + left)
-                self._epoch(len(self.history) + 1, left)
+                self.progress.planned(len(self.history) + left, left * steps)
+                self._epoch(len(self.history) + 1, left, steps)
         except KeyboardInterrupt:
             if not self.history:
                 self._save_models(self._validated_row(0, float("nan"), 0.0))
@@ -142,32 +145,38 @@ class Trainer:
             return len(self.history) / self.config.training.epochs
         return self.history[-1][PROGRESS]
 
-    def _epochs_left(self, earlier: float) -> int:
-        """How many epochs are to come; ``earlier`` seconds were spent before this process began."""
-        settings = self.config.training
-        if settings.budget is None or not self.history:
-            return settings.epochs - len(self.history)
-        if self._done >= 1:
-            return 0
-        pace = float(np.median([row["seconds"] for row in self.history[-5:]]))
-        left = 60 * settings.budget - earlier - (time.monotonic() - self.begun)
-        epochs = max(1, int(left / pace))
-        return int(self.fabric.broadcast(epochs))  # all processes must come to the same end
+    def _to_come(self, earlier: float) -> tuple[int, int]:
+        """How many epochs are to come, and how many steps the next of them has; ``earlier`` seconds were spent before
+        this process began.
 
-    def _epoch(self, epoch: int, left: int) -> None:
-        """Train an epoch, the first of those that are ``left``."""
+        In a budget the last epoch is as long as what is left of it.
+        """
+        settings = self.config.training
+        steps = settings.steps_per_epoch
+        if settings.budget is None or not self.history:
+            return settings.epochs - len(self.history), steps
+        if self._done >= 1:
+            return 0, steps
+        pace = float(np.median([row["seconds"] for row in self.history[-5:]]))
+        left = (60 * settings.budget - earlier - (time.monotonic() - self.begun)) / pace
+        if left < 2:
+            steps = max(1, int(steps * left))
+        together: tuple[int, int] = self.fabric.broadcast((max(1, int(left)), steps))
+        return together  # all processes must come to the same end
+
+    def _epoch(self, epoch: int, left: int, steps: int) -> None:
+        """Train an epoch of ``steps``, the first of those that are ``left``."""
         started, done = time.monotonic(), self._done
         end = epoch / self.config.training.epochs if self.config.training.budget is None else done + (1 - done) / left
         # Seeded anew, so that an epoch is the same whether the run came here in one go or was resumed.
         torch.manual_seed(int(np.random.SeedSequence((self.config.training.seed, epoch)).generate_state(1)[0]))
-        steps = self.config.training.steps_per_epoch
         losses = [
             self._step(epoch, step, batch, done + (end - done) * (step + 0.5) / steps)
-            for step, batch in enumerate(self._batches_of(epoch))
+            for step, batch in enumerate(self._batches_of(epoch, steps))
         ]
         row = self._validated_row(epoch, float(np.mean(losses)), started)
         if self.config.training.budget is not None:
-            row[PROGRESS] = round(end, 9)
+            row |= {PROGRESS: round(end, 9), STEPS: steps}
         self._save_models(row)
         self.history.append(row)
         if self.fabric.is_global_zero:
@@ -175,11 +184,11 @@ class Trainer:
             self.folder.save_state(epoch, dict(self._state()))
         self.progress.epoch(row, self._is_best(row))
 
-    def _batches_of(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches_of(self, epoch: int, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Of every step; each is drawn while the one before is trained on."""
         with ThreadPoolExecutor(max_workers=1) as pool:
             ahead = pool.submit(self._batches.training, epoch, 0)
-            for step in range(1, self.config.training.steps_per_epoch):
+            for step in range(1, steps):
                 batch = ahead.result()
                 ahead = pool.submit(self._batches.training, epoch, step)
                 yield batch
