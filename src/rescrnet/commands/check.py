@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -72,6 +73,7 @@ def check(
 def _expected(checked: Checked) -> Estimate | None:
     """What training with the default preset will take, where there is something to train on."""
     from rescrnet.config import resolve
+    from rescrnet.training.advice import better_network
     from rescrnet.training.estimate import estimate
     from rescrnet.training.scale import fitted, masks_read
 
@@ -83,4 +85,5 @@ def _expected(checked: Checked) -> Estimate | None:
     if not pixels["train"] or classes < 2:
         return None
     config = fitted(resolve(), masks_read(checked.reading))
-    return estimate(config, channels, classes, pixels["train"], pixels["val"])
+    expected = estimate(config, channels, classes, pixels["train"], pixels["val"])
+    return replace(expected, rival=better_network(masks_read(checked.reading)))

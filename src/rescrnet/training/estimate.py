@@ -26,6 +26,7 @@ class Estimate:
         preset: the configuration it holds for.
         epochs: how many epochs that is.
         square: side of the squares of pixels that the network's blocks compute on.
+        rival: another network that did better on data like these; None where none is known to.
     """
 
     seconds: float
@@ -34,16 +35,22 @@ class Estimate:
     preset: str
     epochs: int
     square: int = 1
+    rival: str | None = None
 
     def __str__(self) -> str:
         minutes = self.seconds / 60
         duration = count(max(1, round(minutes)), "minute") if minutes < 120 else f"{minutes / 60:.1f} hours"
         memory = f"{self.memory / 2**30:.1f} GB of memory" if self.memory else "an unknown amount of memory"
+        rival = (
+            f"on outlines alone, such as membranes, --network {self.rival} scored higher, and compare --methods "
+            f"res-cr-net,{self.rival} tells which does on these"
+        )
         coarse = f"squares of {self.square}×{self.square} pixels, which is fine enough for these masks"
         return (
             f"training with the {self.preset} preset ({self.epochs} epochs): about {duration} and {memory} on this "
             f"machine's processor, from one measured step of {self.step:.2f} s"
             f"{f', on {coarse}' if self.square > 2 else ''}; train --budget 2m or 10m takes less or more"
+            f"{f'; {rival}' if self.rival else ''}"
         )
 
 
