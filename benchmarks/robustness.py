@@ -8,6 +8,7 @@ each. Noise has seed 0. The masks stay as they are: nothing is moved.
 """
 
 import argparse
+import functools
 import json
 import warnings
 from pathlib import Path
@@ -83,10 +84,10 @@ def main():
     asked = parser.parse_args()
     warnings.simplefilter("ignore", RescrnetWarning)
     settings = json.loads((asked.out / SETTINGS).read_text(encoding="utf-8"))
-    found = {}
+    found, read = {}, functools.cache(load_dataset)
     for file in sorted(asked.out.glob("*/*/*/seed-*/last.safetensors")):
         set_name, method, label, seed = file.relative_to(asked.out).parts[:4]
-        model, data = load(file), load_dataset(asked.data / set_name)
+        model, data = load(file), read(asked.data / set_name)
         _, tested = parts(data, set_name, held_back=settings.get("held_back", False))
         for change in CHANGES:
             scores = [score(model, sample, change) for sample in tested]

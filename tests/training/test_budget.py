@@ -78,6 +78,15 @@ def test_long_epochs_leave_nothing_of_the_budget_either(cells, tmp_path, measure
     assert clock.now - 100 == pytest.approx(seconds * sum(steps))
 
 
+def test_a_longer_last_epoch_that_would_end_after_the_longest_time_is_not_begun(cells, tmp_path, measured, monkeypatch):
+    clock = measured(Clock(1.1))
+    monkeypatch.setattr(budget, "measure", lambda *_, **__: Pace(step=1.0, validation=5))
+    rescrnet.train(cells, tmp_path / "run", tiny(training__budget=2), progress=clock, max_minutes=119 / 60)
+    history = rows(tmp_path / "run")
+    assert clock.now - 100 <= 119
+    assert float(history[-1]["progress"]) < 1
+
+
 def test_the_history_of_a_budget_that_an_earlier_version_began_goes_on(cells, tmp_path, measured):
     with pytest.raises(KeyboardInterrupt):
         rescrnet.train(cells, tmp_path / "run", tiny(training__budget=1), progress=measured(Clock(stop=5)))
@@ -137,7 +146,7 @@ def test_a_stopped_run_goes_on_within_what_is_left_of_its_budget(cells, tmp_path
 def test_without_a_budget_history_and_plan_are_as_ever(cells, tmp_path):
     clock = Clock()
     rescrnet.train(cells, tmp_path / "run", tiny(), progress=clock)
-    assert "progress" not in rows(tmp_path / "run")[0]
+    assert not {"progress", "steps"} & rows(tmp_path / "run")[0].keys()
     assert set(clock.planned_epochs) == {3}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,14 +41,19 @@ def fitted(config: Config, masks: Iterable[Drawn]) -> Config:
     network, side = config.network, config.data.patch_size
     drawn = [mask for mask in masks if mask.pixels.any()]
     if isinstance(network, ResCRNetConfig) and side and drawn:
-        pixels = np.sum([mask.pixels for mask in drawn], axis=0)
-        across = thickness(pixels, np.sum([mask.borders for mask in drawn], axis=0))
+        pixels, across = together(drawn)
         if across[pixels > 0].min() >= THICK:
             longest = max(mask.longest for mask in drawn)
             network = network.model_copy(update={"space_to_depth": _SQUARE})
             side = max(side, min(_PATCH, -(-longest // _MULTIPLE) * _MULTIPLE))
     data = config.data.model_copy(update={"patch_size": side, "fit_scale": False})
     return config.model_copy(update={"network": network, "data": data})
+
+
+def together(drawn: Sequence[Drawn]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pixels of each class in all masks, at least one, and how many pixels across it is."""
+    pixels = np.sum([mask.pixels for mask in drawn], axis=0)
+    return pixels, thickness(pixels, np.sum([mask.borders for mask in drawn], axis=0))
 
 
 def masks_of(dataset: Dataset) -> Iterator[Drawn]:

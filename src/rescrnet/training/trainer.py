@@ -125,7 +125,7 @@ class Trainer:
                 left, steps = self._to_come(earlier)
                 if left < 1:
                     break
-                longest = max((row["seconds"] for row in self.history), default=0.0)
+                longest = max((row["seconds"] for row in self.history), default=0.0) * steps / settings.steps_per_epoch
                 late = self.max_time is not None and time.monotonic() - started + longest > self.max_time
                 if self._patience_is_over() or (late and self.history):
                     break
