@@ -6,7 +6,7 @@
 Runs shares of the table as they are asked for; what is in DIR already stays and is in the table too. Each cell is one
 training on the set's own training images, scored on its own validation images (of sem_axons, which has none, the last
 quarter by animal), and a folder ``DIR/SET/METHOD/MINUTES/seed-S``. No epoch is chosen: the last weights are scored.
-Writes ``DIR/methods.json`` and a plot of score against time for each set; ``--json`` names another file.
+Writes ``DIR/methods.json`` and ``DIR/methods.svg``, score against time for each set; ``--json`` names another file.
 
 Settings are to be chosen with ``--held-back``: that leaves the validation images alone, and scores on some of the
 training images, which are then not trained on.
@@ -184,36 +184,52 @@ def write_table(asked):
     text = json.dumps(without_nan(table), indent=1) + "\n"
     for path in {asked.out / "methods.json", *([asked.json] if asked.json else [])}:
         write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
-    for set_name, methods in cells.items():
-        plot(asked.out / f"{set_name}.svg", set_name, methods)
+    plot(asked.out / "methods.svg", cells)
 
 
-def plot(path, set_name, methods):
-    """Score against time, a line for each method with the interval over the images."""
+def plot(path, cells):
+    """Score against time, a panel for each set, a line for each method with the interval over the images."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5.2, 3.4), layout="constrained")
-    axes = figure.add_subplot(xlabel="minutes of training", ylabel="mean IoU of unseen images", title=set_name)
-    for place, (name, labels) in enumerate(methods.items()):
-        timed = [(float(label.split("-")[0]), one["mean_iou"]) for label, one in labels.items() if "minutes" in label]
-        if not timed:
-            continue
-        timed.sort(key=lambda pair: pair[0])
-        minutes = np.array([minute for minute, _ in timed]) * 1.02**place  # so that the bars lie beside each other
-        means = np.array([one["mean"] for _, one in timed])
-        ends = np.array([[one["mean"] - one["low"], one["high"] - one["mean"]] for _, one in timed]).T
-        axes.errorbar(minutes, means, np.nan_to_num(ends), label=name, marker="o", markersize=4, linewidth=1.2)
-    axes.set_xscale("log")
-    ticks = sorted(
-        {float(label.split("-")[0]) for labels in methods.values() for label in labels if "minutes" in label}
-    )
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
-    axes.set_xticks([], minor=True)
-    axes.spines[["top", "right"]].set_visible(False)
-    if ticks:
-        axes.set_xlim(ticks[0] / 1.5, ticks[-1] * 1.5)  # or a single time would fill the axis
-        axes.legend(frameon=False)
+    cells = {set_name: timed(methods) for set_name, methods in cells.items()}
+    ticks = sorted({minutes for methods in cells.values() for times in methods.values() for minutes in times})
+    if not ticks:
+        return
+    figure = Figure(figsize=(9, 2.9 * -(-len(cells) // 3)), layout="constrained")
+    panels = list(figure.subplots(-(-len(cells) // 3), 3, squeeze=False).flat)
+    lines = {}
+    colours = {name: f"C{place}" for place, name in enumerate(METHODS)}
+    for axes, (set_name, methods) in zip(panels, cells.items(), strict=False):
+        for place, (name, times) in enumerate(methods.items()):
+            minutes = np.array(sorted(times)) * 1.04**place  # so that the bars lie beside each other
+            ious = [times[one] for one in sorted(times)]
+            ends = [[iou["mean"] - iou["low"] for iou in ious], [iou["high"] - iou["mean"] for iou in ious]]
+            means, colour = [iou["mean"] for iou in ious], colours.get(name)
+            lines[name] = axes.errorbar(minutes, means, np.nan_to_num(ends), color=colour, marker="o", markersize=4)
+        middle, span = np.mean(axes.get_ylim()), max(0.06, np.ptp(axes.get_ylim()))  # so that small differences look it
+        axes.set(
+            title=set_name,
+            ylim=(middle - span / 2, middle + span / 2),
+            xscale="log",
+            xlim=(ticks[0] / 1.5, ticks[-1] * 1.5),
+        )
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[len(cells) :]:
+        axes.remove()
+    figure.supxlabel("minutes of training")
+    figure.supylabel("mean IoU of images not trained on")
+    figure.legend(lines.values(), lines, frameon=False, loc="outside upper center", ncols=len(lines))
     write_atomically(path, lambda partial: figure.savefig(partial, format="svg"), durable=False)
+
+
+def timed(methods):
+    """Mean IoU of each method by the minutes that it was trained for."""
+    return {
+        name: {float(label.split("-")[0]): one["mean_iou"] for label, one in labels.items() if "minutes" in label}
+        for name, labels in methods.items()
+    }
 
 
 if __name__ == "__main__":
