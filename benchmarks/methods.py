@@ -1,7 +1,7 @@
 """The benchmark table of methods: every method on every set, at 2, 5 and 10 minutes of training.
 
 ``python benchmarks/methods.py --out DIR [--sets em_vnc,fm_nuclei] [--methods res-cr-net,forest] [--minutes 2,5]
-[--seeds 0,1] [--updates N] [--set key=value] [--held-back] [--resume]``
+[--seeds 0,1] [--updates N] [--set key=value] [--held-back | --swapped] [--resume]``
 
 Runs shares of the table as they are asked for; what is in DIR already stays and is in the table too. Each cell is one
 training on the set's own training images, scored on its own validation images (of sem_axons, which has none, the last
@@ -9,7 +9,8 @@ quarter by animal), and a folder ``DIR/SET/METHOD/MINUTES/seed-S``. No epoch is 
 Writes ``DIR/methods.json`` and ``DIR/methods.svg``, score against time for each set; ``--json`` names another file.
 
 Settings are to be chosen with ``--held-back``: that leaves the validation images alone, and scores on some of the
-training images, which are then not trained on.
+training images, which are then not trained on. ``--swapped`` trains on the validation images and scores on the training
+images, which tells what lies in the networks and what in that division of the images.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import os
 import platform
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +64,9 @@ def main():
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[0])
     parser.add_argument("--set", action="append", default=[], help="key=value over the standard preset")
     parser.add_argument("--data", type=Path, default=SHARED, help="folder of the sets")
-    parser.add_argument("--held-back", action="store_true", help="score on a part of the training images")
+    parted = parser.add_mutually_exclusive_group()
+    parted.add_argument("--held-back", action="store_true", help="score on a part of the training images")
+    parted.add_argument("--swapped", action="store_true", help="train on the validation images, score on the others")
     parser.add_argument("--resume", action="store_true", help="go on in a folder that holds results")
     parser.add_argument("--json", type=Path, help="write the table here, too")
     asked = parser.parse_args()
@@ -87,7 +91,7 @@ def run(asked):
         settle(asked, config)
         for set_name in asked.sets:
             data = load_dataset(asked.data / set_name)
-            train, tested = parts(data, set_name, held_back=asked.held_back)
+            train, tested = parts(data, set_name, held_back=asked.held_back, swapped=asked.swapped)
             for seed in asked.seeds:
                 for budget, label in budgets(asked):
                     for name, method in methods.items():
@@ -110,8 +114,10 @@ def run(asked):
         raise RescrnetError("; ".join(failed))
 
 
-def parts(data, set_name, *, held_back):
+def parts(data, set_name, *, held_back, swapped):
     """What is trained on, and the samples that are scored."""
+    if swapped:
+        data = replace(data, train=data.val, val=data.train)
     held = HELD_BACK[set_name] if held_back else ()
     tested = [data.train[index] for index in held] if held_back else data.val
     stems = [sample.stem for index, sample in enumerate(data.train) if index not in held]
@@ -121,7 +127,8 @@ def parts(data, set_name, *, held_back):
 def settle(asked, config):
     """Keep the settings of the folder, and refuse to mix two of them."""
     file = asked.out / SETTINGS
-    now = {"config": config.model_dump(mode="json"), "threads": torch.get_num_threads(), "held_back": asked.held_back}
+    now = {"config": config.model_dump(mode="json"), "threads": torch.get_num_threads()}
+    now |= {"held_back": asked.held_back, "swapped": asked.swapped}
     if file.is_file():
         if not asked.resume:
             raise RescrnetError(asked.out, "holds results already", "give --resume, or choose a new folder")

@@ -88,7 +88,7 @@ def main():
     for file in sorted(asked.out.glob("*/*/*/seed-*/last.safetensors")):
         set_name, method, label, seed = file.relative_to(asked.out).parts[:4]
         model, data = load(file), read(asked.data / set_name)
-        _, tested = parts(data, set_name, held_back=settings.get("held_back", False))
+        _, tested = parts(data, set_name, held_back=settings["held_back"], swapped=settings["swapped"])
         for change in CHANGES:
             scores = [score(model, sample, change) for sample in tested]
             found.setdefault(f"{method}, {label}, {seed}", {}).setdefault(change, {})[set_name] = scores

@@ -26,7 +26,7 @@ class Estimate:
         preset: the configuration it holds for.
         epochs: how many epochs that is.
         square: side of the squares of pixels that the network's blocks compute on.
-        rival: another network that did better on data like these; None where none is known to.
+        rival: another network that may do better on data like these; None where none is known to.
     """
 
     seconds: float
@@ -42,8 +42,8 @@ class Estimate:
         duration = count(max(1, round(minutes)), "minute") if minutes < 120 else f"{minutes / 60:.1f} hours"
         memory = f"{self.memory / 2**30:.1f} GB of memory" if self.memory else "an unknown amount of memory"
         rival = (
-            f"on outlines alone, such as membranes, --network {self.rival} scored higher, and compare --methods "
-            f"res-cr-net,{self.rival} tells which does on these"
+            f"on outlines alone, such as membranes, --network {self.rival} may score higher: compare --methods "
+            f"res-cr-net,{self.rival} tells"
         )
         coarse = f"squares of {self.square}×{self.square} pixels, which is fine enough for these masks"
         return (
