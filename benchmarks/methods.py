@@ -232,10 +232,13 @@ def plot(path, cells):
 
 
 def timed(methods):
-    """Mean IoU of each method by the minutes that it was trained for."""
+    """Mean IoU of each method by the minutes that it was trained for, in the order of METHODS."""
+    known = [name for name in METHODS if name in methods]
     return {
-        name: {float(label.split("-")[0]): one["mean_iou"] for label, one in labels.items() if "minutes" in label}
-        for name, labels in methods.items()
+        name: {
+            float(label.split("-")[0]): one["mean_iou"] for label, one in methods[name].items() if "minutes" in label
+        }
+        for name in [*known, *(name for name in methods if name not in known)]
     }
 
 
