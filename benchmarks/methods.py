@@ -55,6 +55,9 @@ HELD_BACK = {
 
 def main():
     """Run what is asked for, and write the table of all that is there."""
+    if "GOMP_SPINCOUNT" not in os.environ:  # idle threads sleep, as in the command line; read when torch is imported
+        quiet = os.environ | {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], quiet)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sets", type=names, default=SETS)

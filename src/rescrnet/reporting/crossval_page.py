@@ -22,8 +22,12 @@ MEASURES = (
     ("mean_iou", "Mean IoU", "overlap of prediction and mask divided by what either marks, averaged over classes"),
     ("mean_dice", "Mean Dice", "twice the overlap, divided by the sum of both areas"),
     *(
-        (f"mean_nsd_{tolerance}", f"Surface Dice, {tolerance} px", f"share of outlines at most {tolerance} px apart")
-        for tolerance in TOLERANCES
+        (
+            f"mean_nsd_{pixels}",
+            f"Surface Dice, {pixels}\N{NO-BREAK SPACE}px",
+            f"share of outlines at most {pixels} px apart",
+        )
+        for pixels in TOLERANCES
     ),
     ("ece", "Calibration error", "how far probabilities are from how often they are right; 0 is best"),
     ("brier", "Brier score", "squared distance of probabilities from the truth; 0 is best, 2 worst"),
