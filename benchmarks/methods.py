@@ -216,7 +216,7 @@ def plot(path, cells):
             ends = [[iou["mean"] - iou["low"] for iou in ious], [iou["high"] - iou["mean"] for iou in ious]]
             means, colour = [iou["mean"] for iou in ious], colours.get(name)
             lines[name] = axes.errorbar(minutes, means, np.nan_to_num(ends), color=colour, marker="o", markersize=4)
-        middle, span = np.mean(axes.get_ylim()), max(0.06, np.ptp(axes.get_ylim()))  # so that small differences look it
+        middle, span = np.mean(axes.get_ylim()), max(0.06, np.ptp(axes.get_ylim()))  # or 0.002 would look like much
         axes.set(
             title=set_name,
             ylim=(middle - span / 2, middle + span / 2),
@@ -236,12 +236,12 @@ def plot(path, cells):
 
 def timed(methods):
     """Mean IoU of each method by the minutes that it was trained for, in the order of METHODS."""
-    known = [name for name in METHODS if name in methods]
     return {
         name: {
             float(label.split("-")[0]): one["mean_iou"] for label, one in methods[name].items() if "minutes" in label
         }
-        for name in [*known, *(name for name in methods if name not in known)]
+        for name in dict.fromkeys([*METHODS, *methods])
+        if name in methods
     }
 
 
