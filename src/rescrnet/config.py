@@ -88,7 +88,8 @@ class ResCRNetConfig(_AnyNetwork):
     m: int = Field(default=1, ge=0, le=100)
     """Number of ConvLSTM residual blocks; 0 leaves the class projection alone."""
     filters: Filters | list[Filters] = 16
-    """Filters of each parallel branch: one number, or one number a block."""
+    """Filters of each parallel branch: one number, or one number a block. The compiled kernels have multiples of 16;
+    other numbers take several times longer."""
     kernel_sizes: PerBlock = [3, 5, 7]
     """Odd kernel size of each parallel branch: one list, or one list a block."""
     dilations: list[Dilation] | list[list[Dilation]] = [1, 3, 5]
