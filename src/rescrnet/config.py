@@ -182,7 +182,8 @@ class DataConfig(Record):
     """Scaling fitted once on the training images: none beyond the file type's range, zero mean and unit
     deviation, or the 0.5 and 99.5 percentiles to 0 and 1; each channel by itself."""
     resize: tuple[Side, Side] | None = None
-    """Resize every image to this height and width, as the paper did; predictions are scaled back."""
+    """Resize every image to this height and width, as the paper did; predictions are scaled back. A size at which
+    little is left of a class in the training masks is refused."""
     patch_size: Side | None = None
     """Side of the square patches cut for training; none trains on whole images."""
     fit_scale: bool = False

@@ -7,7 +7,8 @@ from PIL import Image
 import rescrnet
 from rescrnet.checking.check import check, load_dataset
 from rescrnet.config import resolve
-from rescrnet.training.scale import Drawn, fitted, masks_of, masks_read
+from rescrnet.errors import RescrnetWarning, UsageError
+from rescrnet.training.scale import Drawn, check_resize, fitted, masks_of, masks_read
 
 
 def stripes(folder, width, size=(192, 160)):
@@ -70,3 +71,41 @@ def test_a_run_records_the_scale_that_it_chose_and_a_model_to_start_from_decides
 @pytest.mark.parametrize("masks", [[], [Drawn(np.zeros(2, np.int64), np.zeros(2, np.int64), 900)]])
 def test_where_nothing_is_labelled_the_scale_stays(masks):
     assert scale(fitted(resolve(), masks)) == (2, 256, False)
+
+
+def lines(folder, labelled=1.0):
+    """Vertical lines of 4 pixels, one in 20, in images of 192×160 with a share of their rows labelled."""
+    stripes(folder, 4)
+    for file in sorted(folder.glob("*/masks/msk/*.png")):
+        mask = np.broadcast_to((np.arange(160) + 7) % 20 < 4, (192, 160)).astype(np.uint8)
+        mask[round(labelled * 192) :] = 255
+        Image.fromarray(mask).save(file)
+    classes = "classes: [{name: gap, value: 0}, {name: line, value: 1}]\nignore: [255]\n"
+    (folder / "dataset.yaml").write_text(classes, encoding="utf-8")
+    return load_dataset(folder)
+
+
+@pytest.mark.parametrize("labelled", [1.0, 0.5])
+def test_a_size_that_would_erase_a_class_is_refused_by_its_name(tmp_path, labelled):
+    data = lines(tmp_path / "data", labelled)
+    config = resolve(overrides={"data.resize": [12, 10]})
+    with pytest.raises(UsageError, match=r"data.resize 12×10: erases a class: .* 'line' .* IoU of 0\.[01]"):
+        rescrnet.train(data, tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_size_that_takes_much_of_a_class_is_said_and_a_fitting_one_is_not(tmp_path, recwarn):
+    data = lines(tmp_path / "data")
+    with pytest.warns(RescrnetWarning, match=r"data.resize 48×40: .* class 'line' .* IoU of 0\.60"):
+        check_resize(data, (48, 40))
+    for size in ((192, 160), (384, 320)):
+        check_resize(data, size)
+    assert not recwarn.list
+
+
+def test_a_class_that_no_mask_holds_cannot_be_erased(tmp_path, recwarn):
+    data = lines(tmp_path / "data", labelled=0.5)
+    for sample in data.train:
+        sample.mask[sample.mask == 1] = 0
+    check_resize(data, (12, 10))
+    assert not recwarn.list

@@ -35,7 +35,7 @@ from rescrnet.training.folder import Environment, RunDataset, RunFolder, RunReco
 from rescrnet.training.hardware import Hardware
 from rescrnet.training.processes import check_main_starts_again, stop_if_trial
 from rescrnet.training.progress import ProgressBar, ProgressReporter
-from rescrnet.training.scale import fitted, masks_of
+from rescrnet.training.scale import check_resize, fitted, masks_of
 from rescrnet.training.start import pretrained, start_from, with_network_of
 from rescrnet.training.trainer import Trainer
 from rescrnet.validation import Validation, parse_validation
@@ -108,6 +108,8 @@ def _new_job(
         environment=Environment.here(),
     )
     _check_sizes(dataset, config)
+    if config.data.resize:
+        check_resize(dataset, config.data.resize)
     if config.training.budget and hardware.nodes > 1:
         raise UsageError(
             "training.budget", "each machine would plan by itself", "give the number of epochs on several machines"
