@@ -109,3 +109,12 @@ def test_a_class_that_no_mask_holds_cannot_be_erased(tmp_path, recwarn):
         sample.mask[sample.mask == 1] = 0
     check_resize(data, (12, 10))
     assert not recwarn.list
+
+
+def test_a_class_of_which_no_pixel_is_left_is_refused(tmp_path):
+    data = lines(tmp_path / "data", labelled=0.5)
+    for sample in data.train:
+        sample.mask[sample.mask == 1] = 0
+        sample.mask[150, 80] = 1  # alone among unlabelled pixels
+    with pytest.raises(UsageError, match=r"class 'line' .* IoU of 0\.00"):
+        check_resize(data, (12, 10))
