@@ -60,6 +60,17 @@ def vignetted(image, rng, share):
     return image * (1 - share * (y[:, None] ** 2 + x**2) / 2)[..., None]
 
 
+def tinted(image, rng, light):
+    """Light of another colour: a factor for each of red, green and blue."""
+    return image * light
+
+
+def paler(image, rng, share):
+    """Colours nearer to grey by a share."""
+    grey = image.mean(2, keepdims=True)
+    return image + share * (grey - image)
+
+
 CHANGES = {
     "as they are": (flatter, 1.0),
     "noise, 0.3 of the deviation": (noisy, 0.3),
@@ -73,6 +84,13 @@ CHANGES = {
     "uneven light, 30 %": (shaded, 0.3),
     "dark corners, 30 %": (vignetted, 0.3),
 }
+OF_COLOURS = {
+    "bluish light": (tinted, (0.8, 0.95, 1)),
+    "yellowish light": (tinted, (1, 0.95, 0.75)),
+    "reddish light": (tinted, (1, 0.85, 0.85)),
+    "paler by half": (paler, 0.5),
+}
+"""What happens to colour images alone."""
 
 
 def main():
@@ -89,8 +107,8 @@ def main():
         set_name, method, label, seed = file.relative_to(asked.out).parts[:4]
         model, data = load(file), read(asked.data / set_name)
         _, tested = parts(data, set_name, held_back=settings["held_back"], swapped=settings["swapped"])
-        for change in CHANGES:
-            scores = [score(model, sample, change) for sample in tested]
+        for change, changed in (CHANGES | (OF_COLOURS if data.channels == 3 else {})).items():
+            scores = [score(model, sample, *changed) for sample in tested]
             found.setdefault(f"{method}, {label}, {seed}", {}).setdefault(change, {})[set_name] = scores
             print(f"{set_name} {method} {label} {seed} {change}: {np.mean(scores):.3f}", flush=True)
     print_table(found)
@@ -99,9 +117,8 @@ def main():
         write_atomically(asked.json, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def score(model, sample, change):
+def score(model, sample, function, share):
     """Mean IoU of the classes of one image, changed."""
-    function, share = CHANGES[change]
     image = function(sample.image, np.random.default_rng(0), share).clip(0, 1).astype(np.float32)
     return ImageScores.of(model.predict_normalised(image), sample.mask).image["mean_iou"]
 

@@ -217,8 +217,9 @@ class AugmentationConfig(Record):
     """Largest change of contrast and brightness of each channel by itself, as a share and in units of the channel's
     deviation: stains differ from slide to slide. Images of one channel stay as they are. Not in the paper."""
     shading: Share = 0.0
-    """Largest change of intensities from the middle of a window to one corner, as a share, in a random direction:
-    images are often lit unevenly. Not in the paper."""
+    """Largest change of light from the middle of a window to one corner, as a share, in a random direction: images are
+    often lit unevenly. What is black stays so: a random level between the darkest value and no light. Not in the
+    paper."""
     sharpness: Share = 0.0
     """Largest change of sharpness, either way, as a share of what a Gaussian of one pixel smooths away: sections,
     focus and resampling differ in it. Not in the paper."""
@@ -304,6 +305,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "brightness": 0.5,
             "contrast": 0.4,
             "gamma": 0.3,
+            "colour": 0.3,
             "interpolation": "bicubic",
             "upright": 0.3,
         },

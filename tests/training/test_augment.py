@@ -126,6 +126,22 @@ def test_shading_is_a_ramp_in_any_direction_that_leaves_the_darkest_value_as_it_
     assert len(directions) == 4
 
 
+def test_shading_is_of_light_above_a_black_level_between_no_light_and_the_darkest_value():
+    image = torch.full((2, 40, 50), 0.5)
+    image[1] += 0.25
+    black = torch.tensor([-0.5, -9.0])[:, None, None]  # as of a channel that was scaled so; the other lies too deep
+    mask, settings = one_hot(np.zeros((40, 50), np.uint8), 2), STILL.model_copy(update={"shading": 0.4})
+    steepest = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        shaded = augmented_batch([image], [mask], (40, 50), settings, [rng], black)[0][0]
+        steepest.append((shaded - image).abs().amax((1, 2)))
+    steepest = torch.stack(steepest)
+    torch.testing.assert_close(steepest[:, 1], 2 * steepest[:, 0])  # one level for all channels, at most 2 below
+    assert steepest[:, 0].min() < 0.03
+    assert 0.25 < steepest[:, 0].max() <= 0.4  # the darkest pixels change, too
+
+
 def test_sharpness_goes_both_ways_and_keeps_what_is_smooth():
     y, x = np.mgrid[:40, :50]
     smooth = torch.from_numpy((y + 2 * x) / 200).float()[None]

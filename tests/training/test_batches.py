@@ -1,14 +1,15 @@
-"""What training sees of a sparsely labelled image."""
+"""What training sees of an image."""
 
 import numpy as np
 import pytest
 import torch
 
 from rescrnet.classes import IGNORE
+from rescrnet.config import parse_overrides, resolve
 from rescrnet.datasets.dataset import Sample
 from rescrnet.errors import DataError
 from rescrnet.training.augment import one_hot
-from rescrnet.training.batches import TrainingTensors
+from rescrnet.training.batches import BatchSampler, TrainingTensors
 
 
 def prepared(mask):
@@ -49,3 +50,12 @@ def test_an_image_whose_labels_vanish_by_resizing_is_named(model):
         DataError, match=r"^cell: no labelled pixel is left after resizing to 8×10; label more, or leave"
     ):
         TrainingTensors.of([sample], resizing)
+
+
+def test_uneven_light_changes_a_bright_even_image_for_what_is_black_is_known(model):
+    even = Sample("slide", np.full((64, 80, 1), 0.6, np.float32), np.zeros((64, 80), np.uint8))
+    tensors = TrainingTensors.of([even], model)
+    config = resolve(overrides=parse_overrides(["data.patch_size=32"]))
+    changed = [BatchSampler(tensors.centre(48), config).training(1, step)[0].std() for step in range(20)]
+    assert max(changed) > 0.01
+    assert torch.equal(tensors.black, model.tensor(np.zeros((1, 1, 1), np.float32))[0])

@@ -22,6 +22,7 @@ from rescrnet.classes import IGNORE
 from rescrnet.config import AugmentationConfig
 
 _LABELLED = 0.499  # a pixel is labelled if half of what bilinear reading mixes for it is, give or take rounding
+_DEEPEST = 2.0  # scaled intensities below the darkest pixel that the black level is looked for
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def augmented_batch(
     size: tuple[int, int],
     settings: AugmentationConfig,
     rngs: Sequence[np.random.Generator],
+    black: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One random window of every image.
 
@@ -101,17 +103,23 @@ def augmented_batch(
         size: height and width of the windows.
         settings: how far to transform.
         rngs: the source of randomness of each image.
+        black: what no light at all is scaled to, (C, 1, 1); if left out, the darkest value of a window is taken for it.
 
     Returns:
         Images (N, C, *size) and one-hot masks (N, classes, *size), each with at least one labelled pixel.
     """
-    pairs = [_pair(*one, size, settings) for one in zip(images, masks, rngs, strict=True)]
+    pairs = [_pair(*one, size, settings, black) for one in zip(images, masks, rngs, strict=True)]
     batch = torch.stack([image for image, _ in pairs]).contiguous(memory_format=torch.channels_last)
     return batch, torch.stack([mask for _, mask in pairs])
 
 
 def _pair(
-    image: Tensor, mask: Tensor, rng: np.random.Generator, size: tuple[int, int], settings: AugmentationConfig
+    image: Tensor,
+    mask: Tensor,
+    rng: np.random.Generator,
+    size: tuple[int, int],
+    settings: AugmentationConfig,
+    black: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """A random window of an image and of its mask."""
     shape = (image.shape[1], image.shape[2])
@@ -128,7 +136,7 @@ def _pair(
         warped = window.read(mask, size)
     read = window.read(image, size, "bilinear" if upright else settings.interpolation)
     smooth = settings.interpolation == "bilinear" and not upright
-    return _change_intensity(read, settings, rng), one_hot_again(warped[None], smooth=smooth)[0]
+    return _change_intensity(read, settings, rng, black), one_hot_again(warped[None], smooth=smooth)[0]
 
 
 def one_hot_again(masks: Tensor, *, smooth: bool = True) -> Tensor:
@@ -143,13 +151,15 @@ def one_hot_again(masks: Tensor, *, smooth: bool = True) -> Tensor:
     return torch.zeros_like(masks).scatter_(1, best, labelled)
 
 
-def _change_intensity(image: Tensor, settings: AugmentationConfig, rng: np.random.Generator) -> Tensor:
+def _change_intensity(
+    image: Tensor, settings: AugmentationConfig, rng: np.random.Generator, black: Tensor | None
+) -> Tensor:
     """Change sharpness, shading, brightness, contrast, gamma and colour at random; (C, H, W), intensities scaled."""
     if settings.sharpness:
         image = image + rng.uniform(-settings.sharpness, settings.sharpness) * (image - _blurred(image))
     if settings.shading:
-        darkest = image.amin((1, 2), keepdim=True)
-        image = (image - darkest) * (1 + _ramp(image.shape[1:], settings.shading, rng)) + darkest
+        level = _black_level(image, black, rng)
+        image = (image - level) * (1 + _ramp(image.shape[1:], settings.shading, rng)) + level
     brightness, contrast, gamma = (
         rng.uniform(-most, most) for most in (settings.brightness, settings.contrast, settings.gamma)
     )
@@ -172,6 +182,17 @@ def _blurred(image: Tensor) -> Tensor:
     taps = taps / taps.sum()
     padded = F.pad(image[:, None], (3, 3, 3, 3), mode="replicate")
     return F.conv2d(F.conv2d(padded, taps.view(1, 1, 7, 1)), taps.view(1, 1, 1, 7))[:, 0]
+
+
+def _black_level(image: Tensor, black: Tensor | None, rng: np.random.Generator) -> Tensor:
+    """What light of any strength leaves as it is, (C, 1, 1): the darkest value of an image that was stretched or of a
+    camera with an offset, that of no light in a slide seen by transmitted light; so a random one between them.
+    """
+    darkest = image.amin((1, 2), keepdim=True)
+    if black is None:
+        return darkest
+    lowest = torch.minimum(darkest, torch.maximum(black, darkest - _DEEPEST))
+    return torch.lerp(darkest, lowest, rng.uniform())
 
 
 def _ramp(size: Sequence[int], most: float, rng: np.random.Generator) -> Tensor:

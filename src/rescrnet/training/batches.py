@@ -21,10 +21,14 @@ _CALIBRATION = 2**31  # the stream of the batches that recalibrate; an epoch nev
 
 @dataclass(frozen=True)
 class TrainingTensors:
-    """Images and one-hot masks as the network reads them: (C, H, W) and (classes, H, W) float32."""
+    """Images and one-hot masks as the network reads them: (C, H, W) and (classes, H, W) float32.
+
+    ``black`` (C, 1, 1) is what no light is scaled to; None where nobody knows.
+    """
 
     images: list[Tensor]
     masks: list[Tensor]
+    black: Tensor | None = None
 
     @classmethod
     def of(cls, samples: Sequence[Sample], model: SegmentationModel) -> TrainingTensors:
@@ -44,7 +48,7 @@ class TrainingTensors:
                         f"no labelled pixel is left after resizing to {text_of_size(size)}",
                         "label more, or leave data.resize out",
                     )
-        return cls(images, masks)
+        return cls(images, masks, model.tensor(np.zeros((1, 1, model.card.in_channels), np.float32))[0])
 
     def centre(self, side: int | None) -> TrainingTensors:
         """The central squares of ``side`` pixels of larger images; all of the others.
@@ -58,7 +62,7 @@ class TrainingTensors:
             [x[:, top : top + side, left : left + side] for x, (top, left) in zip(stack, places, strict=True)]
             for stack in (self.images, self.masks)
         )
-        return TrainingTensors(images, masks)
+        return TrainingTensors(images, masks, self.black)
 
 
 def _square(labelled: Tensor, side: int) -> tuple[int, int]:
@@ -127,4 +131,5 @@ class BatchSampler:
             self.crop_size,
             settings or self.config.augmentation,
             rngs,
+            self.data.black,
         )
