@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import chain
 from typing import cast
 
 import torch
@@ -139,7 +138,7 @@ class FusedConvResBlock(ConvResBlock):
         return x.numel() > 0 and not mixed and not torch.compiler.is_compiling()
 
     def _infers_in_sweeps(self, x: Tensor) -> bool:
-        needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in chain((x,), self.parameters()))
+        needs_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (x, *self.parameters()))
         return self._sweeps_fit(x) and not needs_gradient and not any(norm.training for norm in self._norms())
 
     def _kernels_fit(self, x: Tensor) -> bool:

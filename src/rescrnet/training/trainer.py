@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rescrnet.config import Config
 from rescrnet.errors import ModelError, RescrnetError
@@ -230,8 +229,8 @@ class Trainer:
             return
         # Early on a shorter memory, or the average would hold on to the weights of the start.
         decay = min(self.config.training.ema_decay, (1 + step) / (10 + step))
-        average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        average(list(self._averaged.parameters()), list(self._network.parameters()), None)
+        for average, weight in zip(self._averaged.parameters(), self._network.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)
 
     def _validated_row(self, epoch: int, loss: float, started: float) -> Row:
         self._update_statistics()
