@@ -24,14 +24,14 @@ OTHERS = 1000  # patients of images that are scored
 
 
 def stained(image: NDArray[np.float32], patient: int) -> NDArray[np.uint8]:
-    """(Y, X, 1), from 0 to 1 → (Y, X, 3), stained as the slides of ``patient``."""
+    """(Y, X, C), from 0 to 1 → (Y, X, 3), its mean over the channels stained as the slides of ``patient``."""
     rng = np.random.default_rng(patient)
     densities = np.array([HAEMATOXYLIN, EOSIN]) + rng.normal(0, 0.06, (2, 3))
     densities = densities.clip(0.02) / np.linalg.norm(densities, axis=1, keepdims=True)
     strengths = np.exp(rng.normal(0, 0.3, (2, 1))) * [[1.6], [0.8]]
     light = rng.uniform(0.85, 1) * np.exp(rng.normal(0, 0.03, 3))
     low, high = np.percentile(image, (0.5, 99.5))
-    bright = ((image - low) / (high - low)).clip(0, 1)
+    bright = ((image.mean(2, keepdims=True) - low) / (high - low)).clip(0, 1)
     amounts = np.concatenate([(1 - bright) ** 1.5, bright * (1 - 0.5 * bright)], axis=2)
     colours = light.clip(0, 1) * np.exp(-amounts @ (strengths * densities))
     return (255 * colours).round().astype(np.uint8)
