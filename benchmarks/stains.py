@@ -1,7 +1,8 @@
-"""Colour grey sets as a laboratory stains tissue, to see what it costs that every patient's slides look different.
+r"""Colour grey sets as a laboratory stains tissue, to see what it costs that every patient's slides look different.
 
     python benchmarks/stains.py --out /tmp/stained [--sets em_vnc,phase_cells,isbi2012] [--alike]
-    python benchmarks/methods.py --data /tmp/stained --out OUT --held-back --methods res-cr-net --updates 990
+    python benchmarks/methods.py --data /tmp/stained --out OUT --held-back --methods res-cr-net --updates 990 \
+        --sets em_vnc,phase_cells,isbi2012
 
 Structures and masks stay those of real micrographs. Dark pixels take haematoxylin, bright ones eosin, by the law of
 Beer and Lambert; the optical density of each stain, how strong both are, and the light vary from patient to patient.
