@@ -49,6 +49,11 @@ def bent(image, rng, exponent):
     return image**exponent
 
 
+def lit(image, rng, factor):
+    """Light of another strength."""
+    return image * factor
+
+
 def shaded(image, rng, share):
     """Lit unevenly: darker on the left, brighter on the right."""
     return image * np.linspace(1 - share, 1 + share, image.shape[1])[None, :, None]
@@ -81,6 +86,8 @@ CHANGES = {
     "contrast × 0.6": (flatter, 0.6),
     "gamma 0.6": (bent, 0.6),
     "gamma 1.6": (bent, 1.6),
+    "light × 0.7": (lit, 0.7),
+    "light × 0.5": (lit, 0.5),
     "uneven light, 30 %": (shaded, 0.3),
     "dark corners, 30 %": (vignetted, 0.3),
 }

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from rescrnet.config import PRESETS, Config, parse_overrides, resolve
+from rescrnet.config import PRESETS, Config, ResCRNetConfig, parse_overrides, resolve
 from rescrnet.errors import UsageError
 from rescrnet.nn.losses import LOSSES
 
@@ -38,8 +38,20 @@ def test_what_the_default_preset_chose_for_res_cr_net_alone_is_nothing_to_a_u_ne
     config = resolve(overrides={"network.architecture": "res-unet"})
     assert config.network.architecture == "res-unet"
     assert config.network.image_statistics == 0.5
+    assert not hasattr(config.network, "stem_statistics")
     assert config.training == resolve().training.model_copy(update={"start": "none"})
     assert resolve().network.space_to_depth == 2
+
+
+def test_the_stem_has_as_many_of_the_image_s_own_statistics_as_the_other_blocks_or_its_own_share_or_none():
+    def shares(**settings):
+        return ResCRNetConfig(n=3, **settings).statistics_per_block
+
+    assert shares(image_statistics=0.5) == [0.5, 0.5, 0.5]
+    assert shares(image_statistics=0.5, stem_statistics=1) == [1, 0.5, 0.5]
+    assert shares(image_statistics=0.5, stem_statistics=0) == [0, 0.5, 0.5]
+    assert shares(stem_statistics=1) == [0, 0, 0]
+    assert resolve().network.statistics_per_block == [1, 0.5, 0.5, 0.5, 0.5, 0.5]
 
 
 def test_overrides_are_read_as_yaml():

@@ -107,6 +107,9 @@ class ResCRNetConfig(_AnyNetwork):
     """How far an image that is predicted is normalised with its own mean and variance in every layer, as training does
     with each batch: with 1 altogether, with 0 by stored ones, in between by the mean of both weighted so. Those of a
     large image are taken from 16 windows of it. ``true`` is 1, ``false`` 0. Not in the paper."""
+    stem_statistics: Weight | None = None
+    """The same in the stem, where ``image_statistics`` is not 0; left out, it is as elsewhere. With 1 an image's
+    brightness and contrast hardly matter, however far they are from those of training."""
     lstm_filters: Filters = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Share = 0.1
@@ -132,6 +135,12 @@ class ResCRNetConfig(_AnyNetwork):
                 f"'{self.architecture}' adds the outputs of its blocks, so all need one width; found {widths}"
             )
         return self
+
+    @property
+    def statistics_per_block(self) -> list[float]:
+        """The share of its own statistics that an image is normalised with in each of the n blocks."""
+        share, stem = self.image_statistics, self.stem_statistics
+        return [share if stem is None or not share else stem, *[share] * (self.n - 1)]
 
     def per_block(self, field: Literal["filters", "kernel_sizes", "dilations", "dropout"]) -> list[Any]:
         """The setting ``field`` of each of the n blocks, spread out where one value serves all."""
@@ -296,7 +305,13 @@ _SECTIONS: dict[str, type[Record]] = {"network": _AnyNetwork, "data": DataConfig
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     # Minutes on two cores; docs/training.md has what each choice was measured against.
     "standard": {
-        "network": {"space_to_depth": 2, "image_statistics": 0.5, "dropout": 0.0, "recurrent_dropout": 0.0},
+        "network": {
+            "space_to_depth": 2,
+            "image_statistics": 0.5,
+            "stem_statistics": 1.0,
+            "dropout": 0.0,
+            "recurrent_dropout": 0.0,
+        },
         "data": {"intensity": "percentile", "patch_size": 256, "fit_scale": True, "validation_size": 512},
         "augmentation": {
             "zoom": 0.3,
@@ -344,7 +359,12 @@ DEFAULT_PRESET = "standard"
 
 BLOCKS = {"architecture", "n", "filters", "kernel_sizes", "dilations", "merge"}
 """The keys of network that say what its blocks are, for which training.start was learnt."""
-_OF_RES_CR_NET = ("space_to_depth", "dropout", "recurrent_dropout")  # what a preset chose for it alone
+_OF_RES_CR_NET = (
+    "space_to_depth",
+    "stem_statistics",
+    "dropout",
+    "recurrent_dropout",
+)  # what a preset chose for it alone
 _SCALE = (("network", "space_to_depth"), ("data", "patch_size"), ("data", "resize"))  # what data.fit_scale would choose
 
 

@@ -81,7 +81,9 @@ def large_case(side):
     Without a ConvLSTM: over so many lines one with random weights makes much of a rounding. Statistics of the whole
     image would give probabilities that differ by 0.005 and more.
     """
-    model = model_of(small(image_statistics=0.5, space_to_depth=side, m=0, kernel_sizes=[3], dilations=[2]))
+    model = model_of(
+        small(image_statistics=0.5, stem_statistics=0.9, space_to_depth=side, m=0, kernel_sizes=[3], dilations=[2])
+    )
     image = image_of(model, 140 * side, 2201 * side - 1)
     image[:, : image.shape[1] // 3] *= 0.3  # by which windows differ from the whole
     return model, image, model.predict(image)

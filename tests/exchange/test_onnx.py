@@ -22,6 +22,8 @@ NETWORKS = {
     "squares of pixels": {"channels": 3, "space_to_depth": 2},
     "statistics of the image": {"image_statistics": True, "space_to_depth": 2, "merge": "sum"},
     "half of them": {"image_statistics": 0.5, "space_to_depth": 2},
+    "all in the stem": {"image_statistics": 0.5, "stem_statistics": 1, "space_to_depth": 2},
+    "none in the stem": {"image_statistics": 0.5, "stem_statistics": 0, "n": 3},
     "blocks of their own": {"filters": [2, 4], "kernel_sizes": [[3], [5, 7]], "dilations": [[2], [1, 3]]},
 }
 

@@ -21,6 +21,7 @@ VARIANTS = {
     "squares of four pixels": {"space_to_depth": 4, "m": 0},
     "statistics of the image": {"image_statistics": 1},
     "half of them": {"image_statistics": 0.5, "space_to_depth": 2},
+    "all in the stem": {"image_statistics": 0.5, "stem_statistics": 1, "space_to_depth": 2},
     "statistics of the image, squares": {"image_statistics": 1, "space_to_depth": 2, "architecture": "dense"},
 }
 

@@ -33,8 +33,10 @@ def test_an_image_is_normalised_as_training_normalises_a_batch_of_it(side):
 
 
 @pytest.mark.parametrize("shape", [(40, 52), (600, 700)])
-def test_a_layer_takes_its_share_of_the_image_and_the_rest_of_what_is_stored(shape, monkeypatch):
-    net, image = network(filters=16, n=2, image_statistics=0.3), torch.rand(1, 1, *shape)
+@pytest.mark.parametrize("stem", [None, 0.9, 0.0])
+def test_a_layer_takes_its_share_of_the_image_and_the_rest_of_what_is_stored(shape, stem, monkeypatch):
+    net = network(filters=16, n=2, image_statistics=0.3, stem_statistics=stem)
+    image = torch.rand(1, 1, *shape)
     for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.running_mean, norm.running_var = torch.randn(norm.num_features), 0.5 + torch.rand(norm.num_features)
     windows = torch.cat([image[:, :, y0:y1, x0:x1] for y0, y1, x0, x1 in sample_windows(shape, 1)])
@@ -42,8 +44,10 @@ def test_a_layer_takes_its_share_of_the_image_and_the_rest_of_what_is_stored(sha
     spelled_out.load_state_dict(net.state_dict())
     monkeypatch.setattr(FusedConvResBlock, "_sweeps_fit", lambda self, x: x is None)
     with torch.no_grad():
-        for norm in (module for module in spelled_out.modules() if isinstance(module, nn.BatchNorm2d)):
-            norm.register_forward_pre_hook(lambda norm, inputs: lean(norm, inputs[0], 0.3))
+        for name, norm in spelled_out.named_modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                share = stem if stem is not None and name.startswith("blocks.0.") else 0.3
+                norm.register_forward_pre_hook(lambda norm, inputs, share=share: lean(norm, inputs[0], share))
         found = predict_logits(net, image)
         spelled_out.features(windows)
         for norm in spelled_out.modules():
@@ -68,6 +72,16 @@ def test_brightness_and_contrast_of_the_whole_image_change_hardly_anything():
         plain, changed = predict_logits(net, image), predict_logits(net, 0.5 * image + 0.3)
         stored = net(image) - net(0.5 * image + 0.3)
     assert (plain - changed).abs().mean() < 0.2 * stored.abs().mean()
+
+
+def test_with_its_own_statistics_in_the_stem_the_light_hardly_matters():
+    image, changes = 3 * torch.rand(1, 1, 64, 64), {}
+    for stem in (None, 1.0):
+        net = network(image_statistics=0.5, stem_statistics=stem)
+        with torch.no_grad():
+            plain, darker = predict_logits(net, image), predict_logits(net, 0.5 * image)
+        changes[stem] = (plain - darker).abs().mean()
+    assert changes[1.0] < 0.5 * changes[None]  # what is left is the constant that variances are added to
 
 
 @pytest.mark.parametrize("shape", [(40, 52), (600, 700), (1, 1)])

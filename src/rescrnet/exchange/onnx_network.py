@@ -73,18 +73,18 @@ def _scaled(graph: Graph, intensity: IntensityScaling) -> Value:
 
 def _image_features(network: ResCRNet, squares: Value, size: Value) -> Value:
     """The convolutional blocks with the statistics of the image: of all of it, or of windows where it is large."""
-    graph, side, share = squares.graph, network.config.space_to_depth, network.config.image_statistics
+    graph, side = squares.graph, network.config.space_to_depth
     branches = {}
     for name in ("then_branch", "else_branch"):
         branch = Graph(f"{name}_", around=graph)
         x = Value(branch, squares.name)
         if name == "then_branch":
             channels = network.in_channels * side**2
-            take, use = by_windows(x, share)
+            take, use = by_windows(x)
             _features(network, windows_of(x, Value(branch, size.name), side, channels), take)
             found = _features(network, x, use)
         else:
-            found = _features(network, x, by_image(share))
+            found = _features(network, x, by_image)
         sizes = ("batch", *(f"{name}_{length}" for length in ("features", "rows", "columns")))
         branches[name] = branch.finish(name, {}, {found: sizes})
     return graph.node("If", large(size, side), **branches)[0]
@@ -93,15 +93,16 @@ def _image_features(network: ResCRNet, squares: Value, size: Value) -> Value:
 def _features(network: ResCRNet, x: Value, norm: Norm | None = None) -> Value:
     """The convolutional blocks; ``norm`` normalises where stored statistics are not to be folded in."""
     state: tuple[Value, ...] = (x,)
-    for index, block in enumerate(network.conv_blocks):
-        state = join(network.variant, index, _conv_block(block, state[0], norm), state[-1])
+    shares = network.config.statistics_per_block
+    for index, (block, share) in enumerate(zip(network.conv_blocks, shares, strict=True)):
+        state = join(network.variant, index, _conv_block(block, state[0], norm, share), state[-1])
     return state[0]
 
 
-def _conv_block(block: ConvResBlock, x: Value, norm: Norm | None) -> Value:
+def _conv_block(block: ConvResBlock, x: Value, norm: Norm | None, share: float) -> Value:
     activated = x
     if block.norm is not None and norm is not None:
-        activated = _leaky(norm(block.norm, x))
+        activated = _leaky(norm(block.norm, x, share))
     elif block.norm is not None:
         # The convolution after it pads with zeros, which no folded summand would leave zero.
         factor, summand = (x.graph.constant(_float(one)[:, None, None]) for one in _affine(block.norm))
@@ -109,12 +110,12 @@ def _conv_block(block: ConvResBlock, x: Value, norm: Norm | None) -> Value:
     branches = []
     for branch in block.branch_list:
         if norm is not None:
-            first = norm(branch.norm, _separable(branch.first, activated))
+            first = norm(branch.norm, _separable(branch.first, activated), share)
         else:
             first = _separable(branch.first, activated, _affine(branch.norm))
         branches.append(_separable(branch.second, _leaky(first)))
     if norm is not None:
-        shortcut = norm(block.shortcut.norm, _pointwise(block.shortcut.convolution, x))
+        shortcut = norm(block.shortcut.norm, _pointwise(block.shortcut.convolution, x), share)
     else:
         shortcut = _pointwise(block.shortcut.convolution, x, _affine(block.shortcut.norm))
     if block.merge == "concatenate":

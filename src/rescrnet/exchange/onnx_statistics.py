@@ -13,24 +13,20 @@ from torch import Tensor, nn
 from rescrnet.exchange.onnx_graph import Value
 from rescrnet.nn.statistics import GRID, SAMPLED, SIDE
 
-Norm = Callable[[nn.BatchNorm2d, Value], Value]
-"""Normalises a value (N, C, H, W) in place of a layer."""
+Norm = Callable[[nn.BatchNorm2d, Value, float], Value]
+"""Normalises a value (N, C, H, W) in place of a layer, with a share of the image's own mean and variance."""
 
 
-def by_image(share: float) -> Norm:
+def by_image(norm: nn.BatchNorm2d, x: Value, share: float) -> Value:
     """Each image of a batch with ``share`` of its own mean and variance, and stored ones for the rest.
 
     By hand, since InstanceNormalization sums less exactly.
     """
-
-    def norm_of(norm: nn.BatchNorm2d, x: Value) -> Value:
-        graph, own, shape = x.graph, _mean(x), (1, -1, 1, 1)
-        centred = graph.value("Sub", x, own)
-        mean = _mixed(norm.running_mean, own, share, shape)
-        variance = _mixed(norm.running_var, _mean(graph.value("Mul", centred, centred)), share, shape)
-        return _scaled(norm, graph.value("Div", graph.value("Sub", x, mean), _deviation(norm, variance)))
-
-    return norm_of
+    graph, own, shape = x.graph, _mean(x), (1, -1, 1, 1)
+    centred = graph.value("Sub", x, own)
+    mean = _mixed(norm.running_mean, own, share, shape)
+    variance = _mixed(norm.running_var, _mean(graph.value("Mul", centred, centred)), share, shape)
+    return _scaled(norm, graph.value("Div", graph.value("Sub", x, mean), _deviation(norm, variance)))
 
 
 def _mixed(stored: Tensor | None, own: Value, share: float, shape: tuple[int, ...]) -> Value:
@@ -53,7 +49,7 @@ def _deviation(norm: nn.BatchNorm2d, variance: Value) -> Value:
     return graph.value("Sqrt", graph.value("Add", variance, graph.constant(np.array(norm.eps, np.float32))))
 
 
-def by_windows(image: Value, share: float) -> tuple[Norm, Norm]:
+def by_windows(image: Value) -> tuple[Norm, Norm]:
     """One norm for the windows of each image of a batch, and one for the images, in the same order of layers."""
     images = image.graph.value("Shape", image, start=0, end=1)
     kept: deque[tuple[Value, Value]] = deque()
@@ -67,7 +63,7 @@ def by_windows(image: Value, share: float) -> tuple[Norm, Norm]:
         )
         return graph.value("ReduceMean", graph.value("Reshape", _mean(x), shape), axes=[1])
 
-    def take(norm: nn.BatchNorm2d, x: Value) -> Value:
+    def take(norm: nn.BatchNorm2d, x: Value, share: float) -> Value:
         graph, channels = x.graph, x.graph.constant(np.array([-1, norm.num_features]))
         pixels = graph.value("ReduceProd", graph.value("Shape", x, start=2, end=4), axes=[0], keepdims=1)
         grouped = graph.value("Concat", images, channels, pixels, axis=0)
@@ -82,7 +78,7 @@ def by_windows(image: Value, share: float) -> tuple[Norm, Norm]:
         divided = graph.value("Div", graph.value("Sub", values, mean), deviation)
         return _scaled(norm, graph.value("Reshape", divided, graph.value("Shape", x)))
 
-    def use(norm: nn.BatchNorm2d, x: Value) -> Value:
+    def use(norm: nn.BatchNorm2d, x: Value, share: float) -> Value:
         mean, deviation = kept.popleft()
         return _scaled(norm, x.graph.value("Div", x.graph.value("Sub", x, mean), deviation))
 

@@ -33,8 +33,9 @@ class ResCRNet(nn.Module):
         merge: how branches are joined: ``concatenate`` or ``sum``.
         lstm_filters: filters of each direction of a ConvLSTM.
         space_to_depth: side of the squares of pixels that are one pixel to the convolutional blocks.
-        image_statistics: the share of its own statistics that an image is normalised with; the rest are stored ones.
-            Those of a large image are taken from 16 windows that are spread over it.
+        image_statistics: the share of its own statistics that an image is normalised with, a number for each
+            convolutional block; the rest are stored ones. Those of a large image are taken from 16 windows that are
+            spread over it.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class ResCRNet(nn.Module):
         dilations: List[List[int]],
         merge: str,
         lstm_filters: int,
-        space_to_depth: int = 1,
-        image_statistics: float = 0.0,
+        space_to_depth: int,
+        image_statistics: List[float],
     ) -> None:
         super().__init__()
         self.architecture, self.no_data, self.side = architecture, NO_DATA, space_to_depth
         self.samples, self.most, self.extent = (
-            image_statistics > 0.0,
+            max(image_statistics) > 0.0,
             SAMPLED * space_to_depth**2,
             SAMPLE_SIDE * space_to_depth,
         )
@@ -62,7 +63,7 @@ class ResCRNet(nn.Module):
         self.register_buffer("scale", torch.ones(in_channels))
         blocks, width = [], in_channels * self.side**2
         for index, (count, kernels, spreads) in enumerate(zip(filters, kernel_sizes, dilations)):
-            blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0, image_statistics))
+            blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0, image_statistics[index]))
             width = count * len(kernels) if merge == "concatenate" else count
         self.blocks = nn.ModuleList(blocks)
         rest = [LSTMBlock(classes, classes, lstm_filters, 1) for _ in range(m - 1)]

@@ -29,7 +29,7 @@ def settings_of(network: ResCRNet) -> Settings:
         "merge": config.merge,
         "lstm_filters": config.lstm_filters,
         "space_to_depth": config.space_to_depth,
-        "image_statistics": config.image_statistics,
+        "image_statistics": config.statistics_per_block,
     }
 
 

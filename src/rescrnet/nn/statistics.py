@@ -4,7 +4,7 @@ A short training sees one patch a step and normalises it with its own mean and v
 so is instance normalisation (Ulyanov et al. 2016, arXiv:1607.08022), and a prediction with stored statistics is another
 network. But an image may look unlike all patches, with fewer objects in it, say. ``network.image_statistics`` is the
 share of the image's own statistics; the rest is what training stored, as Schneider et al. 2020 (arXiv:2006.16971) adapt
-networks to corrupted images.
+networks to corrupted images. The stem of Res-CR-Net, which sees the light itself, has a share of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ _one_at_a_time = threading.RLock()  # threads that share a network
 
 
 def share_of_image(network: Network) -> float:
-    """The share of the image's own statistics with which a network is to predict it."""
+    """The share of the image's own statistics with which a network is to predict it, but for its stem."""
     return network.config.image_statistics if isinstance(network, ResCRNet | UNet) else 0.0
 
 
@@ -46,7 +47,7 @@ def predict_logits(network: Network, x: Tensor) -> Tensor:
             stack.enter_context(taking_statistics_of(network, sample))  # type: ignore[arg-type]  # only one has windows
         elif share:
             stack.enter_context(_keeping(network))
-            stack.enter_context(_adapting(network, share))
+            stack.enter_context(_adapting(network))
         logits: Tensor = network(x)
         return logits
 
@@ -58,7 +59,7 @@ def taking_statistics_of(network: ResCRNet, sample: Tensor) -> Iterator[None]:
     All pixels of the sample together are taken for its own.
     """
     with _keeping(network):
-        with torch.no_grad(), _adapting(network, share_of_image(network)):
+        with torch.no_grad(), _adapting(network):
             network.features(sample)
         release()  # its buffers fit nothing that follows, and would count in a prediction's memory
         yield
@@ -77,26 +78,35 @@ def _keeping(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _adapting(network: nn.Module, share: float) -> Iterator[None]:
+def _adapting(network: Network) -> Iterator[None]:
     """Within it, each layer of an evaluating network moves its stored statistics towards those of what comes, once."""
-    blocks = [module for module in network.modules() if isinstance(module, FusedConvResBlock)]
 
-    def adapt(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def adapt(norm: nn.Module, inputs: tuple[Tensor, ...], share: float) -> None:
         variance, mean = torch.var_mean(inputs[0].float(), (0, 2, 3), unbiased=False)
         stored = Moments(norm.running_mean, norm.running_var)  # type: ignore[arg-type]  # buffers are untyped
         norm.running_mean, norm.running_var = mixed(stored, Moments(mean, variance), share)
 
-    # A block in sweeps does not call its normalisations.
-    hooks = [norm.register_forward_pre_hook(adapt) for norm in _norms(network)]
-    for block in blocks:
-        block.adapts = share
+    parts, hooks = _parts(network), []
+    for part, share in parts:
+        # A block in sweeps does not call its normalisations.
+        hooks += [norm.register_forward_pre_hook(partial(adapt, share=share)) for norm in _norms(part)]
+        if isinstance(part, FusedConvResBlock):
+            part.adapts = share
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        for block in blocks:
-            block.adapts = None
+        for part, _ in parts:
+            if isinstance(part, FusedConvResBlock):
+                part.adapts = None
+
+
+def _parts(network: Network) -> list[tuple[nn.Module, float]]:
+    """Whatever holds normalisations, and the share of the image's own statistics in it."""
+    if isinstance(network, ResCRNet):
+        return list(zip(network.conv_blocks, network.config.statistics_per_block, strict=True))
+    return [(network, share_of_image(network))]
 
 
 def _norms(network: nn.Module) -> list[nn.BatchNorm2d]:
