@@ -37,7 +37,7 @@ def samples(
 
 def demo(
     out: Annotated[Path, typer.Option(help="New folder.")] = Path("rescrnet-demo"),
-    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 8,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 24,
 ) -> None:
     """Do all of it in a few minutes: draw samples, train, predict, score, report."""
     from rescrnet.atomic import check_free
@@ -51,7 +51,7 @@ def demo(
     from rescrnet.training.train import train as train_run
 
     check_free(out)
-    # Smaller images than the presets are for, and more of them: as good as it gets in a minute or two.
+    # Smaller images than the presets are for, and more of them: as good as it gets in two minutes.
     small = {
         "training.epochs": epochs,
         "training.steps_per_epoch": 80,
