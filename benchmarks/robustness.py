@@ -4,7 +4,8 @@
 
 Takes every network that ``benchmarks/methods.py`` trained in DIR (``SET/METHOD/MINUTES/seed-S/last.safetensors``),
 predicts the images that they were scored on as they are and changed in one way at a time, and prints the mean IoU of
-each. Noise has seed 0. The masks stay as they are: nothing is moved.
+each. Noise has seed 0. The masks stay as they are: nothing is moved. Of fields without anything in them it prints the
+share of pixels that are named otherwise than the commonest class.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from scipy.ndimage import gaussian_filter
 
 from rescrnet.atomic import write_atomically
 from rescrnet.checking.check import load_dataset
+from rescrnet.classes import IGNORE
 from rescrnet.errors import RescrnetWarning
 from rescrnet.model import load
 from rescrnet.scoring.image_scores import ImageScores
@@ -98,6 +100,7 @@ OF_COLOURS = {
     "paler by half": (paler, 0.5),
 }
 """What happens to colour images alone."""
+EMPTY = "named in an empty field"
 
 
 def main():
@@ -118,6 +121,8 @@ def main():
             scores = [score(model, sample, *changed) for sample in tested]
             found.setdefault(f"{method}, {label}, {seed}", {}).setdefault(change, {})[set_name] = scores
             print(f"{set_name} {method} {label} {seed} {change}: {np.mean(scores):.3f}", flush=True)
+        misnamed = [named_in_empty_field(model, sample) for sample in tested]
+        found[f"{method}, {label}, {seed}"].setdefault(EMPTY, {})[set_name] = misnamed
     print_table(found)
     if asked.json:
         text = json.dumps(found, indent=1) + "\n"
@@ -128,6 +133,17 @@ def score(model, sample, function, share):
     """Mean IoU of the classes of one image, changed."""
     image = function(sample.image, np.random.default_rng(0), share).clip(0, 1).astype(np.float32)
     return ImageScores.of(model.predict_normalised(image), sample.mask).image["mean_iou"]
+
+
+def named_in_empty_field(model, sample):
+    """Share of pixels named otherwise than the commonest class where there is nothing but its level and noise."""
+    labelled = sample.mask[sample.mask != IGNORE]
+    background = sample.mask == np.bincount(labelled).argmax()
+    grain = (sample.image - gaussian_filter(sample.image, (1, 1, 0)))[background].std(axis=0)
+    noise = np.random.default_rng(0).normal(size=(256, 256, sample.image.shape[2]))
+    field = np.median(sample.image[background], axis=0) + grain * noise
+    named = model.predict_normalised(field.clip(0, 1).astype(np.float32)).argmax(0)
+    return float(np.mean(named != np.bincount(labelled).argmax()))
 
 
 def print_table(found):

@@ -51,7 +51,7 @@ def test_the_stem_has_as_many_of_the_image_s_own_statistics_as_the_other_blocks_
     assert shares(image_statistics=0.5, stem_statistics=1) == [1, 0.5, 0.5]
     assert shares(image_statistics=0.5, stem_statistics=0) == [0, 0.5, 0.5]
     assert shares(stem_statistics=1) == [0, 0, 0]
-    assert resolve().network.statistics_per_block == [1, 0.5, 0.5, 0.5, 0.5, 0.5]
+    assert resolve().network.statistics_per_block == [0.75, 0.5, 0.5, 0.5, 0.5, 0.5]
 
 
 def test_overrides_are_read_as_yaml():

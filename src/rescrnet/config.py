@@ -108,8 +108,8 @@ class ResCRNetConfig(_AnyNetwork):
     with each batch: with 1 altogether, with 0 by stored ones, in between by the mean of both weighted so. Those of a
     large image are taken from 16 windows of it. ``true`` is 1, ``false`` 0. Not in the paper."""
     stem_statistics: Weight | None = None
-    """The same in the stem, where ``image_statistics`` is not 0; left out, it is as elsewhere. With 1 an image's
-    brightness and contrast hardly matter, however far they are from those of training."""
+    """The same in the stem, where ``image_statistics`` is not 0; left out, it is as elsewhere. The more, the less do
+    brightness and contrast matter, and the more does an empty field look like objects. Not in the paper."""
     lstm_filters: Filters = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Share = 0.1
@@ -308,7 +308,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "network": {
             "space_to_depth": 2,
             "image_statistics": 0.5,
-            "stem_statistics": 1.0,
+            "stem_statistics": 0.75,
             "dropout": 0.0,
             "recurrent_dropout": 0.0,
         },
@@ -359,12 +359,7 @@ DEFAULT_PRESET = "standard"
 
 BLOCKS = {"architecture", "n", "filters", "kernel_sizes", "dilations", "merge"}
 """The keys of network that say what its blocks are, for which training.start was learnt."""
-_OF_RES_CR_NET = (
-    "space_to_depth",
-    "stem_statistics",
-    "dropout",
-    "recurrent_dropout",
-)  # what a preset chose for it alone
+_OF_RES_CR_NET = ("space_to_depth", "stem_statistics", "dropout", "recurrent_dropout")  # chosen for it alone
 _SCALE = (("network", "space_to_depth"), ("data", "patch_size"), ("data", "resize"))  # what data.fit_scale would choose
 
 
