@@ -54,6 +54,15 @@ def test_the_stem_has_as_many_of_the_image_s_own_statistics_as_the_other_blocks_
     assert resolve().network.statistics_per_block == [0.75, 0.5, 0.5, 0.5, 0.5, 0.5]
 
 
+def test_whoever_sets_the_statistics_of_the_image_sets_them_of_the_stem_too(tmp_path):
+    assert resolve(overrides={"network.image_statistics": 1}).network.statistics_per_block == [1] * 6
+    both = {"network.image_statistics": 1, "network.stem_statistics": 0.9}
+    assert resolve(overrides=both).network.statistics_per_block == [0.9, 1, 1, 1, 1, 1]
+    (tmp_path / "of_a_run_before_there_was_the_key.yaml").write_text("network: {image_statistics: 0.5}\n")
+    found = resolve(file=tmp_path / "of_a_run_before_there_was_the_key.yaml").network
+    assert found.statistics_per_block == [0.5] * 6
+
+
 def test_overrides_are_read_as_yaml():
     texts = ["network.kernel_sizes=[3, 5]", "training.loss=tani_loss", "data.resize=null"]
     assert parse_overrides(texts) == {

@@ -385,6 +385,8 @@ def resolve(
     if isinstance(network, Mapping) and network.get("architecture") in get_args(Comparator):
         settings = values.get("network", {}).items()
         values["network"] = {key: value for key, value in settings if key not in _OF_RES_CR_NET}
+    if isinstance(network, Mapping) and "image_statistics" in network:
+        values.get("network", {}).pop("stem_statistics", None)  # it was chosen for the preset's share
     if any(isinstance(given.get(section), Mapping) and key in given[section] for section, key in _SCALE):
         _merge(values, {"data": {"fit_scale": False}})
     if isinstance(network, Mapping) and not BLOCKS.isdisjoint(network):
