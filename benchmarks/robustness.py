@@ -137,13 +137,13 @@ def score(model, sample, function, share):
 
 def named_in_empty_field(model, sample):
     """Share of pixels named otherwise than the commonest class where there is nothing but its level and noise."""
-    labelled = sample.mask[sample.mask != IGNORE]
-    background = sample.mask == np.bincount(labelled).argmax()
+    commonest = np.bincount(sample.mask[sample.mask != IGNORE]).argmax()
+    background = sample.mask == commonest
     grain = (sample.image - gaussian_filter(sample.image, (1, 1, 0)))[background].std(axis=0)
     noise = np.random.default_rng(0).normal(size=(256, 256, sample.image.shape[2]))
     field = np.median(sample.image[background], axis=0) + grain * noise
     named = model.predict_normalised(field.clip(0, 1).astype(np.float32)).argmax(0)
-    return float(np.mean(named != np.bincount(labelled).argmax()))
+    return float(np.mean(named != commonest))
 
 
 def print_table(found):

@@ -108,8 +108,9 @@ class ResCRNetConfig(_AnyNetwork):
     with each batch: with 1 altogether, with 0 by stored ones, in between by the mean of both weighted so. Those of a
     large image are taken from 16 windows of it. ``true`` is 1, ``false`` 0. Not in the paper."""
     stem_statistics: Weight | None = None
-    """The same in the stem, where ``image_statistics`` is not 0; left out, it is as elsewhere. The more, the less do
-    brightness and contrast matter, and the more does an empty field look like objects. Not in the paper."""
+    """The same in the stem, where ``image_statistics`` is not 0; left out, it is as elsewhere, and that of a preset is
+    left out where ``image_statistics`` is given. The more, the less do brightness and contrast matter, and the more
+    does an empty field look like objects. Not in the paper."""
     lstm_filters: Filters = 1
     """Filters of each ConvLSTM direction."""
     recurrent_dropout: Share = 0.1

@@ -75,13 +75,16 @@ def test_brightness_and_contrast_of_the_whole_image_change_hardly_anything():
 
 
 def test_with_its_own_statistics_in_the_stem_the_light_hardly_matters():
-    image, changes = 3 * torch.rand(1, 1, 64, 64), {}
+    image, changes = 30 * torch.rand(1, 1, 64, 64), {}  # far above the constant that is added to variances
     for stem in (None, 1.0):
         net = network(image_statistics=0.5, stem_statistics=stem)
+        for norm in (module for module in net.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.momentum = 1.0
         with torch.no_grad():
-            plain, darker = predict_logits(net, image), predict_logits(net, 0.5 * image)
+            net.train()(image)  # whose statistics are stored so
+            plain, darker = predict_logits(net.eval(), image), predict_logits(net, 0.5 * image)
         changes[stem] = (plain - darker).abs().mean()
-    assert changes[1.0] < 0.5 * changes[None]  # what is left is the constant that variances are added to
+    assert changes[1.0] < 0.2 * changes[None]
 
 
 @pytest.mark.parametrize("shape", [(40, 52), (600, 700), (1, 1)])

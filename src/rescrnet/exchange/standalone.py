@@ -62,8 +62,10 @@ class ResCRNet(nn.Module):
         self.register_buffer("offset", torch.zeros(in_channels))
         self.register_buffer("scale", torch.ones(in_channels))
         blocks, width = [], in_channels * self.side**2
-        for index, (count, kernels, spreads) in enumerate(zip(filters, kernel_sizes, dilations)):
-            blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0, image_statistics[index]))
+        for index, (count, kernels, spreads, share) in enumerate(
+            zip(filters, kernel_sizes, dilations, image_statistics)
+        ):
+            blocks.append(ConvBlock(width, count, kernels, spreads, merge, index == 0, share))
             width = count * len(kernels) if merge == "concatenate" else count
         self.blocks = nn.ModuleList(blocks)
         rest = [LSTMBlock(classes, classes, lstm_filters, 1) for _ in range(m - 1)]
